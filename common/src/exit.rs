@@ -1,0 +1,18 @@
+//! Exit codes: a contract with schedulers and supervisors.
+
+/// Everything asked for is done.
+pub const DONE: i32 = 0;
+/// Bad command line or experiment file.
+pub const USAGE: i32 = 2;
+/// Preempted after a durable checkpoint: requeue.
+pub const PREEMPTED: i32 = 10;
+/// The membership of the gang changed under this worker: respawn it.
+pub const MEMBERSHIP: i32 = 11;
+/// Configuration or handshake mismatch: do not retry.
+pub const MISMATCH: i32 = 20;
+/// The bytes of an input are not the ones the plan names.
+pub const DIGEST: i32 = 21;
+/// Repeated attempts made no progress: do not requeue.
+pub const NO_PROGRESS: i32 = 30;
+/// A bug in Fulcrum.
+pub const INTERNAL: i32 = 40;

@@ -1,0 +1,1 @@
+//! The pure state machine, its journal and its network face.

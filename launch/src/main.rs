@@ -1,0 +1,3 @@
+//! The command line: plan, run, watch, report.
+
+fn main() {}

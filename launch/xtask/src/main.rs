@@ -1,0 +1,3 @@
+//! Provisioning, quickstart and the test gate.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The worker process: takes stages and shards from the coordinator and runs them.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One trait for collective communication, and what stands behind it.

@@ -1,0 +1,1 @@
+//! Tables of rows, splits, templates, tokens, and the built-in generated task.

@@ -1,0 +1,26 @@
+//! Build-script helper: where libtorch lies, and how binaries find it at run time.
+//!
+//! Cargo hands a build script's link arguments only to the targets of its own package,
+//! so every crate that links libtorch calls [`rpath`] from a build script of one line.
+
+use std::path::PathBuf;
+
+/// The libtorch folder (with `include/` and `lib/`): `LIBTORCH`, which `.cargo/config.toml` defaults.
+///
+/// # Panics
+/// If the folder holds no `lib`, with the way out.
+pub fn libtorch() -> PathBuf {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    let root = PathBuf::from(std::env::var_os("LIBTORCH").unwrap_or_else(|| "libtorch".into()));
+    assert!(
+        root.join("lib").is_dir(),
+        "no libtorch in {}: run `cargo xtask setup`, or set LIBTORCH to a folder with include/ and lib/ of torch 2.11",
+        root.display()
+    );
+    root
+}
+
+/// Makes this package's binaries and tests find libtorch without `LD_LIBRARY_PATH`.
+pub fn rpath() {
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", libtorch().join("lib").display());
+}

@@ -1,0 +1,1 @@
+//! Objectives and measures: what the published methods add to the common machinery.

@@ -1,0 +1,1 @@
+//! Transformers in the Hugging Face layout: decoder, encoder, heads.

@@ -1,0 +1,3 @@
+fn main() {
+    fulcrum_link::rpath();
+}

@@ -1,0 +1,1 @@
+//! The parts of libtorch that tch lacks: gradient hooks, fused AdamW, Gloo.
