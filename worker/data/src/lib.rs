@@ -1,1 +1,13 @@
 //! Tables of rows, splits, templates, tokens, and the built-in generated task.
+//!
+//! Everything here turns bytes from outside (dataset files, tokenizer files) into checked values, or checked
+//! values into files with the same bytes on every machine. No tensors: what a model eats is made in `train`.
+
+mod columns;
+pub mod error;
+pub mod predictions;
+pub mod table;
+
+pub use error::DataError;
+pub use predictions::{LogProbabilities, Probabilities};
+pub use table::Table;

@@ -1,0 +1,153 @@
+//! Parquet in and out, column by column: fixed writer settings on one side, checked types on the other.
+//!
+//! Two writes of the same columns give the same bytes: no time stamps, no name of the writer, no Arrow schema in the
+//! footer, and row groups that are cut by row count alone.
+
+use std::{fs::File, path::Path};
+
+use arrow::{
+    array::{Array, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray},
+    datatypes::{DataType, Float64Type, Int32Type, Int64Type, SchemaRef},
+    record_batch::RecordBatch,
+};
+use parquet::{
+    arrow::{
+        ArrowWriter,
+        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+        arrow_writer::ArrowWriterOptions,
+    },
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+
+use crate::error::{DataError, Result};
+
+/// Rows that are held as Arrow arrays at once. With [`crate::table::MAX_TEXT_BYTES`] per text, a batch stays below
+/// the 2 GiB that Arrow's 32-bit offsets reach.
+pub(crate) const BATCH_ROWS: usize = 1024;
+
+/// Rows that one file may claim to have.
+const MAX_ROWS: i64 = 1 << 31;
+
+/// Writes batches of one schema to a new file.
+pub(crate) fn write(
+    path: &Path,
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = arrow::error::Result<RecordBatch>>,
+) -> Result<()> {
+    let properties = WriterProperties::builder()
+        .set_created_by("fulcrum".to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let failed = |e: parquet::errors::ParquetError| DataError::file(path, format!("cannot be written: {e}"));
+
+    let file = File::create(path).map_err(DataError::io(path))?;
+    let mut writer = ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(failed)?;
+    for batch in batches {
+        let batch = batch.map_err(|e| DataError::file(path, format!("cannot be written: {e}")))?;
+        writer.write(&batch).map_err(failed)?;
+    }
+    writer.close().map_err(failed)?;
+    Ok(())
+}
+
+/// A Parquet file being read.
+pub(crate) struct Reader<'a> {
+    path: &'a Path,
+    schema: SchemaRef,
+    batches: ParquetRecordBatchReader,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a file and reads its schema.
+    pub(crate) fn open(path: &'a Path) -> Result<Self> {
+        let file = File::open(path).map_err(DataError::io(path))?;
+        let unreadable = |e| DataError::file(path, format!("not readable as Parquet: {e}"));
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
+        let rows = builder.metadata().file_metadata().num_rows();
+        if !(0..=MAX_ROWS).contains(&rows) {
+            return Err(DataError::file(
+                path,
+                format!("claims {rows} rows, more than {MAX_ROWS} are not read"),
+            ));
+        }
+        let schema = builder.schema().clone();
+        let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+        Ok(Self { path, schema, batches })
+    }
+
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.schema.column_with_name(column).is_some()
+    }
+
+    /// The next rows, or none at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Batch<'a>>> {
+        let batch = self.batches.next().transpose();
+        let batch = batch.map_err(|e| DataError::file(self.path, format!("not readable as Parquet: {e}")))?;
+        Ok(batch.map(|batch| Batch { path: self.path, batch }))
+    }
+}
+
+/// Some rows of a file, whose columns are checked when they are asked for.
+pub(crate) struct Batch<'a> {
+    path: &'a Path,
+    batch: RecordBatch,
+}
+
+impl Batch<'_> {
+    pub(crate) fn record_batch(&self) -> &RecordBatch {
+        &self.batch
+    }
+
+    pub(crate) fn int64(&self, name: &str) -> Result<&Int64Array> {
+        let column = self.column(name, "int64", |t| *t == DataType::Int64)?;
+        Ok(column.as_primitive::<Int64Type>())
+    }
+
+    pub(crate) fn int32(&self, name: &str) -> Result<&Int32Array> {
+        let column = self.column(name, "int32", |t| *t == DataType::Int32)?;
+        Ok(column.as_primitive::<Int32Type>())
+    }
+
+    pub(crate) fn float64(&self, name: &str) -> Result<&Float64Array> {
+        let column = self.column(name, "float64", |t| *t == DataType::Float64)?;
+        Ok(column.as_primitive::<Float64Type>())
+    }
+
+    pub(crate) fn utf8(&self, name: &str) -> Result<&StringArray> {
+        let column = self.column(name, "utf8", |t| *t == DataType::Utf8)?;
+        Ok(column.as_string::<i32>())
+    }
+
+    /// A column of lists of f32, none of them null and no element null.
+    pub(crate) fn float32_lists(&self, name: &str) -> Result<&ListArray> {
+        let is_list =
+            |t: &DataType| matches!(t, DataType::List(item) if *item.data_type() == DataType::Float32);
+        let lists = self.column(name, "list of float32", is_list)?.as_list::<i32>();
+        if lists.values().null_count() > 0 {
+            return Err(self.fault(format!("column `{name}` holds lists with null elements")));
+        }
+        Ok(lists)
+    }
+
+    fn column(&self, name: &str, expected: &str, fits: impl Fn(&DataType) -> bool) -> Result<&dyn Array> {
+        let Some(column) = self.batch.column_by_name(name) else {
+            let schema = self.batch.schema();
+            let there: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            return Err(self.fault(format!("no column `{name}`; columns are {}", there.join(", "))));
+        };
+        if !fits(column.data_type()) {
+            let found = column.data_type();
+            return Err(self.fault(format!("column `{name}` is {found}, expected {expected}")));
+        }
+        if column.null_count() > 0 {
+            return Err(self.fault(format!("column `{name}` holds nulls")));
+        }
+        Ok(column)
+    }
+
+    fn fault(&self, what: String) -> DataError {
+        DataError::file(self.path, what)
+    }
+}
