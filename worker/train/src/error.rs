@@ -1,0 +1,63 @@
+//! What can go wrong while a model trains or infers.
+
+use tch::TchError;
+
+/// A failure of training or inference.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The monitor asked to stop; nothing was lost that a rerun does not redo.
+    #[error("cancelled after step {step}")]
+    Cancelled {
+        /// Steps that were finished.
+        step: usize,
+    },
+    /// The loss is infinite or not a number.
+    #[error("the loss is {loss} at step {step}: lower learning_rate, or set clip")]
+    Loss {
+        /// The step, counted from 0.
+        step: usize,
+        /// The value.
+        loss: f64,
+    },
+    /// The gradient is infinite or not a number.
+    #[error("the norm of the gradient is {norm} at step {step}: lower learning_rate, or set clip")]
+    Gradient {
+        /// The step, counted from 0.
+        step: usize,
+        /// The value.
+        norm: f64,
+    },
+    /// The examples do not fit the request.
+    #[error("{0}")]
+    Examples(String),
+    /// A hyperparameter is out of its range.
+    #[error("{name} is {value}: it must be {range}")]
+    Setting {
+        /// The key, as in the experiment file.
+        name: &'static str,
+        /// The value.
+        value: f64,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// An objective lacks what it reads.
+    #[error("{0}")]
+    Objective(String),
+    /// The gang lost a member, or a collective operation failed.
+    #[error(transparent)]
+    Collective(#[from] fulcrum_collective::Error),
+    /// The parts of libtorch that tch lacks.
+    #[error(transparent)]
+    Shim(#[from] fulcrum_torch_shim::Error),
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

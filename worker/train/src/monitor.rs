@@ -1,0 +1,32 @@
+//! How long work tells the outside where it stands, and hears that it should stop.
+
+/// Where a piece of work stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Steps (or batches) done.
+    pub step: usize,
+    /// Steps (or batches) in all.
+    pub steps: usize,
+    /// Examples that this worker's gang has processed so far, repeats counted.
+    pub examples: usize,
+    /// Mean loss of the last global batch, while training.
+    pub loss: Option<f64>,
+}
+
+/// The side that watches.
+pub trait Monitor: Sync {
+    /// Called after every step or batch; must return quickly.
+    fn progress(&self, progress: Progress);
+
+    /// Asked between steps. Once true it stays true.
+    fn cancelled(&self) -> bool;
+}
+
+/// Nobody watches.
+impl Monitor for () {
+    fn progress(&self, _: Progress) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
