@@ -3,8 +3,12 @@
 //! Nothing here imports libtorch or runs a network server.
 
 pub mod exit;
+pub mod experiment;
 pub mod key;
+pub mod order;
 pub mod plan;
 pub mod protocol;
+pub mod results;
+pub mod rng;
 
 pub use key::Key;

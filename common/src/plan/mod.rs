@@ -84,7 +84,9 @@ pub struct MissingInput(String);
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The key does not belong to the spec: another code version, or altered bytes.
-    #[error("stage {name:?} has key {found} but its description gives {expected}: plan and program are of different versions")]
+    #[error(
+        "stage {name:?} has key {found} but its description gives {expected}: plan and program are of different versions"
+    )]
     Key {
         /// The stage's name.
         name: String,

@@ -110,7 +110,8 @@ pub struct Architecture {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Generated on the spot: claims such as `37+45=82`, right or nearly right.
+    /// Generated on the spot: claims such as `37+45=82`, right or nearly right, in a column `text`, with a column
+    /// `label` that says `right` or `wrong`.
     Arithmetic(Arithmetic),
     /// One or more files (location roles `file/0`, `file/1`, ...), read in this order.
     Files {
@@ -141,6 +142,14 @@ pub struct Arithmetic {
     pub noise: f64,
 }
 
+impl Arithmetic {
+    /// Every character that claims and corpus lines are written in.
+    pub const ALPHABET: &str = "0123456789+=;TF";
+
+    /// The values of the generated `label` column, in class order.
+    pub const CLASSES: [&str; 2] = ["wrong", "right"];
+}
+
 /// How a source row becomes text and label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Format {
@@ -150,6 +159,8 @@ pub struct Format {
     pub label: Option<String>,
     /// The label values in class order, as text; a row with any other value is an error.
     pub classes: Vec<String>,
+    /// Names of the columns of files without a header line; empty where the files name them.
+    pub columns: Vec<String>,
     /// Rows with the same value of this column stay in one part of a split.
     pub group_by: Option<String>,
 }
@@ -169,6 +180,16 @@ pub struct SplitRule {
     pub balance: f64,
     /// Seed of the assignment.
     pub seed: u64,
+}
+
+impl SplitRule {
+    /// Rows over all parts.
+    pub fn rows(&self) -> usize {
+        self.ground_truth
+            .saturating_add(self.weak_labels)
+            .saturating_add(self.validation)
+            .saturating_add(self.test)
+    }
 }
 
 /// A part of a prepared table.

@@ -1,0 +1,315 @@
+//! The one table of all sections and keys: it gives the raw types their fields, the reader its
+//! defaults and known names, and `docs/experiment.md` its text.
+
+use super::{
+    read::Table,
+    value::{
+        Balance, Below, Count, MethodName, Mode, ModelSource, Name, NonNegative, Pairs, Positive, Precision,
+        Recipe, RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, Value,
+    },
+};
+use crate::plan::Schedule;
+
+/// A section of the file, as read.
+pub(super) trait Section: Sized {
+    /// Dotted name; empty for the keys before the first header.
+    const PATH: &'static str;
+
+    /// Reads the keys; none if one of them is wrong (the table's log says which).
+    fn read(table: &Table<'_>) -> Option<Self>;
+
+    /// What the section is, for people.
+    fn describe() -> Description;
+}
+
+/// A section for the reference and for guesses at misspelt keys.
+pub(super) struct Description {
+    pub path: &'static str,
+    pub doc: &'static str,
+    pub keys: Vec<KeyDescription>,
+}
+
+/// A key for the reference.
+pub(super) struct KeyDescription {
+    pub name: &'static str,
+    pub kind: String,
+    pub default: Default,
+    pub doc: &'static str,
+}
+
+/// What holds where the file does not have a key.
+pub(super) enum Default {
+    /// Nothing: the key must be given.
+    Required,
+    /// A value, as one would write it.
+    Value(String),
+    /// What follows from other keys, in words.
+    Words(&'static str),
+}
+
+/// The value of a key, and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Field<T> {
+    pub value: T,
+    /// Line of the key; none for a default.
+    pub line: Option<usize>,
+}
+
+/// `key: Type = default;`, without `= default` for a key that must be given, and with
+/// `, else "words";` where the default is worked out from other keys.
+macro_rules! sections {
+    ($(
+        $(#[doc = $doc:literal])+
+        $path:literal $name:ident {
+            $( $(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $default:expr)? $(, else $words:literal)?; )*
+        }
+    )+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Debug)]
+            #[allow(dead_code, reason = "a key with a single choice is only checked; not every section asks for its line")]
+            pub(super) struct $name {
+                /// Line of the section's header; none where the file has no such section.
+                pub line: Option<usize>,
+                $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
+            }
+
+            impl Section for $name {
+                const PATH: &'static str = $path;
+
+                fn read(table: &Table<'_>) -> Option<Self> {
+                    $( let $key = table.field::<$kind>(stringify!($key), sections!(@default $($default)?)); )*
+                    Some(Self { line: table.line(), $( $key: $key? ),* })
+                }
+
+                fn describe() -> Description {
+                    Description {
+                        path: $path,
+                        doc: concat!($($doc, "\n"),+),
+                        keys: vec![$( KeyDescription {
+                            name: stringify!($key),
+                            kind: <$kind>::kind(),
+                            default: sections!(@words $kind, $($default)? $(; $words)?),
+                            doc: concat!($($key_doc, "\n"),+),
+                        } ),*],
+                    }
+                }
+            }
+        )+
+
+        /// Every section, in the order of the reference.
+        pub(super) fn all() -> Vec<Description> {
+            vec![$( $name::describe() ),+]
+        }
+    };
+    (@default) => { None };
+    (@default $default:expr) => { Some($default) };
+    (@words $kind:ty, $default:expr; $words:literal) => { Default::Words($words) };
+    (@words $kind:ty, $default:expr) => { Default::Value(<$kind>::show(&$default)) };
+    (@words $kind:ty,) => { Default::Required };
+}
+
+sections! {
+    /// Keys that stand before the first section.
+    "" Top {
+        /// Names the run and its folder. Not part of any content key: renaming an experiment redoes nothing.
+        name: Name;
+        /// What the experiment is compiled by.
+        recipe: Recipe;
+        /// Everything that is trained is trained once per seed: it decides row order and fresh heads.
+        seeds: Seeds = Seeds(vec![0]);
+    }
+
+    /// What the models learn, and from which rows.
+    "task" Task {
+        /// What is learned.
+        kind: TaskKind = TaskKind::Classification;
+        /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (of which
+        /// local copies lie under the data root, see `--data-root`), or a folder (relative to the experiment file).
+        source: TaskSource;
+        /// The files to read, in this order, below the data root or the folder. The ending tells the
+        /// format: `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, each also with `.zst`. Not for `builtin:` sources.
+        files: Vec<RelativePath> = Vec::new(), else "needed for files";
+        /// Names of the columns, for files without a header line.
+        columns: Vec<String> = Vec::new();
+        /// A template over a row's columns that gives the text a model reads, such as `"{{ sentence }}"`.
+        text: Option<String> = None, else "needed for files";
+        /// The column that holds the label.
+        label: Option<String> = None, else "needed for files";
+        /// The values of the label column in class order, as text. Any other value is an error.
+        classes: Vec<String> = Vec::new(), else "needed for files";
+        /// Rows with the same value in this column stay in the same part of the split
+        /// (questions with several answers, sentences of one document).
+        group_by: Option<String> = None, else "every row is its own group";
+    }
+
+    /// How many rows go where. The rows are assigned by hash, so a larger part contains the smaller one's rows.
+    "task.split" Split {
+        /// Rows on which weak supervisors are trained.
+        ground_truth: Count;
+        /// Rows that weak supervisors label and students learn from; ceilings train on them with their true labels.
+        weak_labels: Count;
+        /// Rows held out for development. Nothing of this recipe reads them.
+        validation: usize = 0;
+        /// Rows on which every model is tested.
+        test: Count;
+        /// Largest share of one class in any part; rows of the larger class are dropped beyond it.
+        balance: Balance = Balance(0.55);
+        /// Seed of the assignment.
+        seed: u64 = 0;
+    }
+
+    /// `builtin:arithmetic`: generated claims such as `37+45=82`, right or nearly right. It shows the machinery,
+    /// and is no finding about language.
+    "task.arithmetic" Arithmetic {
+        /// Operands are below this.
+        below: Below = Below(100);
+        /// How many claims to generate.
+        rows: Option<Count> = None, else "a quarter more than the split asks for";
+        /// Seed of the generator.
+        seed: u64 = 0;
+    }
+
+    /// One model of the ladder, weakest first; at least two. It is either pretrained (`from`) or made here
+    /// (`layers`, `hidden`, `heads`, `context`) and trained by `[pretrain]`.
+    "model" Model {
+        /// What tables and plots call it.
+        name: Name;
+        /// A pretrained model in the Hugging Face layout: a Python package that carries one, a model of the
+        /// hub (of which a local copy lies under the data root), or a folder (relative to the experiment file).
+        from: Option<ModelSource> = None, else "made here";
+        /// With `from`: keep only the first layers. Without: the number of layers.
+        layers: Option<Count> = None, else "with `from`: all; needed without";
+        /// Width of a model made here; a multiple of `heads`.
+        hidden: Option<Count> = None, else "needed without `from`";
+        /// Attention heads of a model made here.
+        heads: Option<Count> = None, else "needed without `from`";
+        /// Longest sequence of a model made here, in tokens.
+        context: Option<Count> = None, else "needed without `from`";
+        /// Peak learning rate of this model's finetuning.
+        learning_rate: Option<Positive> = None, else "that of `[train]`";
+    }
+
+    /// How models made here learn language before anything else, on text generated by the built-in source.
+    "pretrain" Pretrain {
+        /// Lines of the corpus.
+        rows: Count = Count(40_000);
+        /// Share of the corpus's marks (right or wrong) that are flipped.
+        noise: Share = Share(0.1);
+        /// Seed of the corpus, the first weights and the row order. The ladder is pretrained once, not per seed.
+        seed: u64 = 1;
+        /// Passes over the corpus.
+        epochs: Count = Count(2);
+        /// Rows per step over all workers.
+        batch: Count = Count(64);
+        /// Rows per forward and backward pass; divides `batch`.
+        micro_batch: Option<Count> = None, else "the largest divisor of `batch` up to 32";
+        /// Peak learning rate.
+        learning_rate: Positive = Positive(1e-3);
+        /// How the learning rate falls after the warm-up.
+        schedule: Schedule = Schedule::Linear;
+        /// Share of the steps over which the learning rate rises from 0.
+        warmup: Share = Share(0.05);
+        /// Decoupled weight decay of matrices.
+        weight_decay: NonNegative = NonNegative(0.01);
+        /// Largest global norm of the gradient; 0 for no clipping.
+        clip: NonNegative = NonNegative(1.0);
+    }
+
+    /// How students learn from weak labels. A method with knobs has a table of its own.
+    "methods" Methods {
+        /// The methods to run.
+        run: Vec<MethodName> = vec![MethodName::Naive];
+        /// Who supervises whom: every weaker model every stronger one, or a list of `[weak, strong]` names.
+        pairs: Pairs = Pairs::WeakerToStronger;
+    }
+
+    /// Cross-entropy on the weak labels as they are. It has no keys.
+    "methods.naive" Naive {}
+
+    /// The auxiliary confidence loss in the form of the paper (Burns et al. 2023, section 4.3): a growing share of
+    /// the target is the student's own hardened prediction, with the threshold at the median of the global batch.
+    "methods.confidence" Confidence {
+        /// Largest weight of the student's own prediction. The paper takes 0.75 for its largest students.
+        weight: Share = Share(0.5);
+        /// Share of the steps over which the weight rises from 0.
+        warmup: Share = Share(0.2);
+    }
+
+    /// How every model is finetuned: weak supervisors, students and ceilings alike.
+    "train" Train {
+        /// Passes over the rows.
+        epochs: Count = Count(2);
+        /// Rows per step over all workers, whatever their number.
+        batch: Count = Count(32);
+        /// Rows per forward and backward pass; divides `batch`.
+        micro_batch: Option<Count> = None, else "the largest divisor of `batch` up to 8";
+        /// Peak learning rate.
+        learning_rate: Positive = Positive(1e-4);
+        /// How the learning rate falls after the warm-up.
+        schedule: Schedule = Schedule::Linear;
+        /// Share of the steps over which the learning rate rises from 0.
+        warmup: Share = Share(0.1);
+        /// Decoupled weight decay of matrices.
+        weight_decay: NonNegative = NonNegative(0.0);
+        /// Largest global norm of the gradient; 0 for no clipping.
+        clip: NonNegative = NonNegative(1.0);
+        /// Texts are cut to this many tokens (and to a model's own limit), here and in inference.
+        max_tokens: Count = Count(128);
+    }
+
+    /// How models label and are tested.
+    "infer" Infer {
+        /// Rows per forward pass.
+        batch: Count = Count(64);
+        /// Rows per shard, the unit that workers take one at a time; a multiple of `batch`.
+        shard: Count = Count(512);
+    }
+
+    /// How the work is spread. Nothing here is part of a content key.
+    "parallel" Parallel {
+        /// How a gang shares a step: every worker holds the whole model and takes a share of the batch.
+        strategy: Strategy = Strategy::Data;
+        /// The numbers that models compute in.
+        precision: Precision = Precision::Fp32;
+        /// `fast`: the same bytes for the same number of workers, equal to rounding across numbers.
+        mode: Mode = Mode::Fast;
+        /// Workers that train one model together.
+        workers: Option<Count> = None, else "all workers of the run";
+        /// Threads per worker.
+        threads: Option<Count> = None, else "cores over local workers";
+    }
+
+    /// Where artifacts are kept. Experiments that share a store share what they have in common.
+    "store" Store {
+        /// A folder, relative to where `fulcrum` is started; `--store` overrides it.
+        path: String = "fulcrum-store".to_owned();
+    }
+
+    /// The numbers of the report.
+    "report" Report {
+        /// Draws of the bootstrap behind the confidence intervals.
+        draws: Count = Count(2_000);
+        /// Seed of the bootstrap.
+        seed: u64 = 0;
+    }
+}
+
+/// The whole file, as read.
+#[derive(Clone, Debug)]
+pub(super) struct Raw {
+    pub top: Top,
+    pub task: Task,
+    pub split: Split,
+    pub arithmetic: Arithmetic,
+    pub models: Vec<Model>,
+    pub pretrain: Pretrain,
+    pub methods: Methods,
+    pub naive: Naive,
+    pub confidence: Confidence,
+    pub train: Train,
+    pub infer: Infer,
+    pub parallel: Parallel,
+    pub store: Store,
+    pub report: Report,
+}

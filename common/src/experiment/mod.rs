@@ -1,0 +1,219 @@
+//! The experiment file: what a user writes, checked.
+//!
+//! Reading goes through three types. *Raw* sections (`keys`) hold what the file says, with lines and
+//! defaults; [`Experiment`] is what they mean, free of contradictions; the plan that
+//! [`crate::recipe::compile`] makes of it is what runs.
+
+mod check;
+mod keys;
+mod problem;
+mod read;
+mod reference;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use problem::{Errors, Problem};
+pub use reference::reference;
+pub(crate) use value::is_name;
+
+use problem::Log;
+
+use crate::plan::{Architecture, Arithmetic, Format, Objective, Optimizer, SplitRule};
+
+/// Largest experiment file that is read, in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// A checked experiment. Only [`load`] and [`parse`] make one, so every value in it is within its range,
+/// every default is filled in, and every name refers to something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) seeds: Vec<u64>,
+    pub(crate) task: Task,
+    pub(crate) split: SplitRule,
+    pub(crate) ladder: Vec<Model>,
+    pub(crate) pretrain: Option<Pretrain>,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) train: Train,
+    pub(crate) infer: Batches,
+    pub(crate) bootstrap: Bootstrap,
+    parallel: Parallel,
+    store: PathBuf,
+}
+
+impl Experiment {
+    /// The name of the run: letters, digits, `-`, `_` and `.`, so it can name a folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How the work is spread.
+    pub fn parallel(&self) -> Parallel {
+        self.parallel
+    }
+
+    /// The artifact store, relative to where the program was started.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// Where the pretrained models of the ladder come from, each once, in ladder order.
+    pub fn origins(&self) -> Vec<&Origin> {
+        let mut origins: Vec<&Origin> = Vec::new();
+        for model in &self.ladder {
+            if let Body::Pretrained { origin, .. } = &model.body
+                && !origins.contains(&origin)
+            {
+                origins.push(origin);
+            }
+        }
+        origins
+    }
+
+    /// The dataset files, none for a built-in source.
+    pub fn files(&self) -> &[DataFile] {
+        match &self.task {
+            Task::Arithmetic(_) => &[],
+            Task::Files { files, .. } => files,
+        }
+    }
+}
+
+/// Workers and threads. Part of no content key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parallel {
+    /// Workers per gang; none for all workers of the run.
+    pub workers: Option<usize>,
+    /// Threads per worker; none for cores over local workers.
+    pub threads: Option<usize>,
+}
+
+/// Where a pretrained model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A Python package that carries a model folder.
+    Pypi(String),
+    /// A model of the Hugging Face hub.
+    Hub(String),
+    /// A folder.
+    Folder(PathBuf),
+}
+
+/// A dataset file: where to look for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DataFile {
+    /// Below the data root.
+    BelowDataRoot(String),
+    /// Below a folder that the experiment file names.
+    At(PathBuf),
+}
+
+/// Where the labelled rows come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Task {
+    Arithmetic(Arithmetic),
+    Files { files: Vec<DataFile>, format: Format },
+}
+
+/// A rung of the ladder.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Model {
+    pub name: String,
+    pub body: Body,
+    pub learning_rate: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Body {
+    Pretrained { origin: Origin, layers: Option<usize> },
+    New(Architecture),
+}
+
+/// How models made here learn language.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pretrain {
+    pub corpus: Arithmetic,
+    pub seed: u64,
+    pub optimizer: Optimizer,
+}
+
+/// How students learn from weak labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Method {
+    Naive,
+    Confidence { weight: f64, warmup: f64 },
+}
+
+impl Method {
+    /// The word of the experiment file and the report.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Naive => "naive",
+            Self::Confidence { .. } => "confidence",
+        }
+    }
+
+    pub(crate) fn objective(self) -> Objective {
+        match self {
+            Self::Naive => Objective::CrossEntropy,
+            Self::Confidence { weight, warmup } => Objective::Confidence { weight, warmup },
+        }
+    }
+}
+
+/// Positions in the ladder; `weak` is below `strong`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair {
+    pub weak: usize,
+    pub strong: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Train {
+    pub optimizer: Optimizer,
+    pub max_tokens: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batches {
+    pub batch: usize,
+    pub shard: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bootstrap {
+    pub draws: usize,
+    pub seed: u64,
+}
+
+/// Reads and checks an experiment file.
+///
+/// # Errors
+/// Everything that is wrong with it, each with file, line, key and the way out.
+pub fn load(path: &Path) -> Result<Experiment, Errors> {
+    let name = path.display().to_string();
+    let fail = |message: String| Errors::new(&name, vec![Problem { line: None, message }]);
+    let size = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?.len();
+    if size > FILE_LIMIT {
+        return Err(fail(format!("is no experiment file: {size} bytes, the limit is {FILE_LIMIT}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    parse(&name, &text, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Checks the text of an experiment file. `file` names it in messages; relative paths in it start at `folder`.
+///
+/// # Errors
+/// Everything that is wrong with it, each with file, line, key and the way out.
+pub fn parse(file: &str, text: &str, folder: &Path) -> Result<Experiment, Errors> {
+    let log = Log::new(text);
+    let experiment = read::read(text, &log).and_then(|raw| check::check(&raw, folder, &log));
+    let problems = log.into_problems();
+    match experiment {
+        Some(experiment) if problems.is_empty() => Ok(experiment),
+        _ => Err(Errors::new(file, problems)),
+    }
+}
