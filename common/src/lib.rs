@@ -8,7 +8,10 @@ pub mod key;
 pub mod order;
 pub mod plan;
 pub mod protocol;
+pub mod recipe;
 pub mod results;
 pub mod rng;
+pub mod source;
+pub mod store;
 
 pub use key::Key;

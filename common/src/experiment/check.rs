@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     Batches, Body, Bootstrap, DataFile, Experiment, Method, Model, Origin, Pair, Parallel, Pretrain, Task,
-    Train,
+    Training,
     keys::{self, Field, Raw},
     problem::Log,
     value::{Count, MethodName, ModelSource, NonNegative, Pairs, Positive, Share, TaskSource},
@@ -233,8 +233,22 @@ fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
     })
 }
 
-fn train(raw: &Raw, log: &Log<'_>) -> Option<Train> {
-    let keys = &raw.train;
+fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
+    let training = training(&raw.train, log)?;
+    let slots = training.optimizer.batch / training.optimizer.micro_batch;
+    let workers = &raw.parallel.workers;
+    if let Some(Count(count)) = workers.value
+        && count > slots
+    {
+        let way_out = "take fewer workers or a smaller train.micro_batch";
+        let problem = format!("parallel.workers = {count} is more than the {slots} micro-batches of a batch");
+        log.add(workers.line, format!("{problem}: {way_out}"));
+    }
+    Some(training)
+}
+
+/// The keys of `[train]` by themselves.
+pub(super) fn training(keys: &keys::Train, log: &Log<'_>) -> Option<Training> {
     let optimizer = optimizer(
         "train",
         log,
@@ -250,20 +264,7 @@ fn train(raw: &Raw, log: &Log<'_>) -> Option<Train> {
             clip: &keys.clip,
         },
     )?;
-    let slots = optimizer.batch / optimizer.micro_batch;
-    let workers = &raw.parallel.workers;
-    if let Some(Count(count)) = workers.value
-        && count > slots
-    {
-        let way_out = "take fewer workers or a smaller train.micro_batch";
-        log.add(
-            workers.line,
-            format!(
-                "parallel.workers = {count} is more than the {slots} micro-batches of a batch: {way_out}"
-            ),
-        );
-    }
-    Some(Train { optimizer, max_tokens: keys.max_tokens.value.0 })
+    Some(Training { optimizer, max_tokens: keys.max_tokens.value.0 })
 }
 
 /// The keys that `[pretrain]` and `[train]` have in common.

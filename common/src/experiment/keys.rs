@@ -55,6 +55,12 @@ pub(super) struct Field<T> {
     pub line: Option<usize>,
 }
 
+/// Rows per forward pass where nothing else is said.
+pub(super) const INFER_BATCH: usize = 64;
+
+/// Rows per shard where nothing else is said.
+pub(super) const INFER_SHARD: usize = 512;
+
 /// `key: Type = default;`, without `= default` for a key that must be given, and with
 /// `, else "words";` where the default is worked out from other keys.
 macro_rules! sections {
@@ -261,9 +267,9 @@ sections! {
     /// How models label and are tested.
     "infer" Infer {
         /// Rows per forward pass.
-        batch: Count = Count(64);
+        batch: Count = Count(INFER_BATCH);
         /// Rows per shard, the unit that workers take one at a time; a multiple of `batch`.
-        shard: Count = Count(512);
+        shard: Count = Count(INFER_SHARD);
     }
 
     /// How the work is spread. Nothing here is part of a content key.

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 pub use problem::{Errors, Problem};
 pub use reference::reference;
-pub(crate) use value::is_name;
 
 use problem::Log;
 
@@ -37,7 +36,7 @@ pub struct Experiment {
     pub(crate) pretrain: Option<Pretrain>,
     pub(crate) methods: Vec<Method>,
     pub(crate) pairs: Vec<Pair>,
-    pub(crate) train: Train,
+    pub(crate) train: Training,
     pub(crate) infer: Batches,
     pub(crate) bootstrap: Bootstrap,
     parallel: Parallel,
@@ -118,6 +117,16 @@ pub(crate) enum Task {
     Files { files: Vec<DataFile>, format: Format },
 }
 
+impl Task {
+    /// Number of classes.
+    pub(crate) fn classes(&self) -> usize {
+        match self {
+            Self::Arithmetic(_) => Arithmetic::CLASSES.len(),
+            Self::Files { format, .. } => format.classes.len(),
+        }
+    }
+}
+
 /// A rung of the ladder.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Model {
@@ -171,16 +180,42 @@ pub(crate) struct Pair {
     pub strong: usize,
 }
 
+/// How a model is finetuned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Train {
-    pub optimizer: Optimizer,
-    pub max_tokens: usize,
+pub struct Training {
+    pub(crate) optimizer: Optimizer,
+    pub(crate) max_tokens: usize,
 }
 
+impl Training {
+    /// Checks the keys of a `[train]` section alone, without its header, e.g. `epochs = 3`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them; `origin` says where they come from.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, Errors> {
+        let log = Log::new(text);
+        let training = read::training(text, &log).and_then(|keys| check::training(&keys, &log));
+        finish(origin, training, log)
+    }
+
+    /// Texts are cut to this many tokens.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+}
+
+/// How many rows a model is run over at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Batches {
-    pub batch: usize,
-    pub shard: usize,
+pub struct Batches {
+    pub(crate) batch: usize,
+    pub(crate) shard: usize,
+}
+
+impl Default for Batches {
+    /// The defaults of `[infer]`.
+    fn default() -> Self {
+        Self { batch: keys::INFER_BATCH, shard: keys::INFER_SHARD }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,9 +246,13 @@ pub fn load(path: &Path) -> Result<Experiment, Errors> {
 pub fn parse(file: &str, text: &str, folder: &Path) -> Result<Experiment, Errors> {
     let log = Log::new(text);
     let experiment = read::read(text, &log).and_then(|raw| check::check(&raw, folder, &log));
+    finish(file, experiment, log)
+}
+
+fn finish<T>(file: &str, made: Option<T>, log: Log<'_>) -> Result<T, Errors> {
     let problems = log.into_problems();
-    match experiment {
-        Some(experiment) if problems.is_empty() => Ok(experiment),
+    match made {
+        Some(made) if problems.is_empty() => Ok(made),
         _ => Err(Errors::new(file, problems)),
     }
 }

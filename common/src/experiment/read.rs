@@ -52,14 +52,8 @@ impl<'a> Table<'a> {
 
 /// Reads all sections. None if any is wrong: the log says why.
 pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
-    let (root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        log.add(error.span().map(|span| log.line(&span)), format!("not TOML: {}", error.message()));
-    }
-    if !errors.is_empty() {
-        return None;
-    }
-    let file = File { root: root.get_ref(), log };
+    let root = toml(text, log)?;
+    let file = File { root: &root, log };
     file.refuse_unknown(file.root, "");
     // Every section is read before the first failure counts, so that one run names all problems.
     let (top, task, split) = (file.section(), file.section(), file.section());
@@ -83,6 +77,22 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         store: store?,
         report: report?,
     })
+}
+
+/// Reads the keys of `[train]` from a text that is nothing else.
+pub(super) fn training(text: &str, log: &Log<'_>) -> Option<keys::Train> {
+    let root = toml(text, log)?;
+    let path = keys::Train::PATH;
+    File { root: &root, log }.refuse_unknown(&root, path);
+    keys::Train::read(&Table { path, log, found: Some((1, &root)) })
+}
+
+fn toml<'a>(text: &'a str, log: &Log<'_>) -> Option<DeTable<'a>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        log.add(error.span().map(|span| log.line(&span)), format!("not TOML: {}", error.message()));
+    }
+    errors.is_empty().then(|| root.into_inner())
 }
 
 struct File<'a> {

@@ -1,11 +1,13 @@
 //! The plan: an experiment compiled to a graph of stages, each named by its content key.
 
+mod render;
 mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use render::{StageView, State, render, view};
 pub use spec::*;
 
 use crate::Key;

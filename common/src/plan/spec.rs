@@ -121,7 +121,7 @@ pub enum Source {
 }
 
 /// One file of a [`Source::Files`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDigest {
     /// File name without folders, e.g. `train.tsv.zst`: its endings name format and compression.
     pub name: String,
@@ -163,6 +163,24 @@ pub struct Format {
     pub columns: Vec<String>,
     /// Rows with the same value of this column stay in one part of a split.
     pub group_by: Option<String>,
+}
+
+impl Format {
+    /// The format of the rows that [`Source::Arithmetic`] generates.
+    pub fn arithmetic() -> Self {
+        Self {
+            text: "{{ text }}".into(),
+            label: Some("label".into()),
+            classes: Arithmetic::CLASSES.map(str::to_owned).into(),
+            columns: Vec::new(),
+            group_by: None,
+        }
+    }
+
+    /// The format of rows that only carry text, given by a template over their columns.
+    pub fn unlabelled(text: &str) -> Self {
+        Self { text: text.to_owned(), label: None, classes: Vec::new(), columns: Vec::new(), group_by: None }
+    }
 }
 
 /// Which rows go where.

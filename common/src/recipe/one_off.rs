@@ -1,0 +1,101 @@
+//! Plans of a single finetuning or a single pass over a file, for `fulcrum train` and `fulcrum infer`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    RecipeError, estimate,
+    weak_to_strong::{files, locations, model_location},
+};
+use crate::{
+    Key,
+    experiment::{Batches, Training},
+    plan::{Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Spec, Train, Work},
+    source::{ModelFolder, Purpose, SourceFile},
+};
+
+/// One finetuning of a pretrained model on files.
+#[derive(Clone, Debug)]
+pub struct Finetuning {
+    /// The rows, and where they lie.
+    pub files: Vec<SourceFile>,
+    /// How a row becomes text and label. With a label a classifier is trained, without one a language model.
+    pub format: Format,
+    /// How.
+    pub training: Training,
+    /// Seed of the row order and of a fresh head.
+    pub seed: u64,
+}
+
+/// A plan whose last stage is the finetuned model.
+///
+/// # Errors
+/// If rows without labels are to train a model that is no language model.
+pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, RecipeError> {
+    let Finetuning { files, format, training, seed } = finetuning;
+    let classes = format.classes.len();
+    let (head, objective) = match (&format.label, model.purpose) {
+        (Some(_), _) => (Head::Classifier { classes }, Objective::CrossEntropy),
+        (None, Purpose::LanguageModel) => (Head::LanguageModel, Objective::LanguageModel),
+        (None, _) => return Err(RecipeError::NoLabel { model: model.path.display().to_string() }),
+    };
+    let mut plan = Plan::default();
+    let inputs = prepare(&mut plan, model, files, format);
+    let work = Work::Train(Train {
+        part: Part::Rows,
+        head,
+        objective,
+        optimizer: training.optimizer,
+        max_tokens: training.max_tokens.min(model.positions),
+        seed: *seed,
+    });
+    plan.add("train", Spec { work, inputs }, estimate(0, 0));
+    Ok(plan)
+}
+
+/// A plan whose last stage is the model's output for every row of the files: class probabilities of a classifier,
+/// log-probabilities of a language model. `text` is a template over a row's columns, e.g. `{{ text }}`.
+///
+/// # Errors
+/// If the model is neither.
+pub fn infer(
+    model: &ModelFolder,
+    files: &[SourceFile],
+    text: &str,
+    batches: Batches,
+    max_tokens: usize,
+) -> Result<Plan, RecipeError> {
+    let output = match model.purpose {
+        Purpose::Classifier => Output::Probabilities,
+        Purpose::LanguageModel => Output::LogProbability,
+        Purpose::Base => return Err(RecipeError::NoHead { model: model.path.display().to_string() }),
+    };
+    let mut plan = Plan::default();
+    let inputs = prepare(&mut plan, model, files, &Format::unlabelled(text));
+    let work = Work::Infer(Infer {
+        part: Part::Rows,
+        output,
+        batch: batches.batch,
+        shard: batches.shard,
+        max_tokens: max_tokens.min(model.positions),
+    });
+    plan.add("infer", Spec { work, inputs }, estimate(0, 0));
+    Ok(plan)
+}
+
+/// The stages that bring model and rows into the store, as the inputs of what follows. How many rows there are
+/// is only known once the files are read, so nothing here has an estimate.
+fn prepare(
+    plan: &mut Plan,
+    model: &ModelFolder,
+    rows: &[SourceFile],
+    format: &Format,
+) -> BTreeMap<String, Key> {
+    let alone = |prepare| Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
+    let unknown = Estimate::default();
+    let checkpoint = alone(Prepare::Model { digest: model.digest, layers: None });
+    let table = alone(Prepare::Rows { source: files(rows), format: format.clone() });
+    BTreeMap::from([
+        ("model".to_owned(), plan.add_located("model", checkpoint, unknown, model_location(model))),
+        ("data".to_owned(), plan.add_located("rows", table, unknown, locations(rows))),
+    ])
+}

@@ -1,0 +1,270 @@
+//! Weak-to-strong generalization (Burns et al. 2023, section 3): weak supervisors learn from ground truth,
+//! strong students from the supervisors' soft labels on other rows, strong ceilings from the ground truth of those
+//! same rows; all are tested on held-out rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{RecipeError, estimate};
+use crate::{
+    Key,
+    experiment::{Body, Experiment, Method, Model, Pair, Pretrain, Task},
+    plan::{
+        Arithmetic, Estimate, Format, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
+        Prediction, Prepare, Role, Source, Spec, Train, Work,
+    },
+    source::{ModelFolder, SourceFile, Sources},
+};
+
+/// Compiles the experiment: preparations first, then seed after seed, then the one measurement over all.
+pub(super) fn compile(experiment: &Experiment, sources: &Sources) -> Result<Plan, RecipeError> {
+    let mut compiler = Compiler::new(experiment, sources);
+    let bases = experiment.ladder.iter().map(|model| compiler.base(model)).collect::<Result<Vec<_>, _>>()?;
+    for seed in &experiment.seeds {
+        compiler.seed(&bases, *seed);
+    }
+    compiler.measure();
+    Ok(compiler.plan)
+}
+
+struct Compiler<'a> {
+    experiment: &'a Experiment,
+    sources: &'a Sources,
+    plan: Plan,
+    /// The stage that splits the labelled rows.
+    data: Key,
+    /// What the measurement reads: each prediction with the stages of the prediction and of its model.
+    predictions: Vec<(Key, Key, Role, u64)>,
+}
+
+/// A model before any finetuning.
+struct Base<'a> {
+    model: &'a Model,
+    key: Key,
+    /// What the task's texts are cut to for it.
+    max_tokens: usize,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(experiment: &'a Experiment, sources: &'a Sources) -> Self {
+        let mut plan = Plan::default();
+        let (source, format, locations) = match &experiment.task {
+            Task::Arithmetic(arithmetic) => {
+                (Source::Arithmetic(arithmetic.clone()), Format::arithmetic(), BTreeMap::new())
+            }
+            Task::Files { format, .. } => {
+                (files(sources.files()), format.clone(), locations(sources.files()))
+            }
+        };
+        let split = experiment.split.clone();
+        let cost = estimate(split.rows(), 0);
+        let work = Work::Prepare(Prepare::Dataset { source, format, split });
+        let data = plan.add_located("dataset", Spec { work, inputs: BTreeMap::new() }, cost, locations);
+        Self { experiment, sources, plan, data, predictions: Vec::new() }
+    }
+
+    /// The stages that bring one model of the ladder into the store.
+    fn base(&mut self, model: &'a Model) -> Result<Base<'a>, RecipeError> {
+        let name = &model.name;
+        let longest = self.experiment.train.max_tokens;
+        let (prepare, positions, locations) = match &model.body {
+            Body::Pretrained { origin, layers } => {
+                let folder = self.sources.model(origin);
+                let folder = folder.ok_or_else(|| RecipeError::Unresolved { model: name.clone() })?;
+                let prepare = import(name, folder, *layers)?;
+                (prepare, folder.positions, model_location(folder))
+            }
+            Body::New(architecture) => {
+                let (architecture, context) = (architecture.clone(), architecture.context);
+                let alphabet = Arithmetic::ALPHABET.to_owned();
+                let seed = self.experiment.pretrain.as_ref().map_or(0, |pretrain| pretrain.seed);
+                (Prepare::NewModel { architecture, alphabet, seed }, context, BTreeMap::new())
+            }
+        };
+        let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
+        let mut key = self.plan.add_located(format!("model {name}"), spec, Estimate::default(), locations);
+        if let (Body::New(_), Some(pretrain)) = (&model.body, &self.experiment.pretrain) {
+            key = self.pretrain(name, key, positions, pretrain);
+        }
+        Ok(Base { model, key, max_tokens: longest.min(positions) })
+    }
+
+    fn pretrain(&mut self, name: &str, model: Key, context: usize, pretrain: &Pretrain) -> Key {
+        let rows = pretrain.corpus.rows;
+        let source = Source::Arithmetic(pretrain.corpus.clone());
+        let corpus = Spec { work: Work::Prepare(Prepare::Corpus { source }), inputs: BTreeMap::new() };
+        let corpus = self.plan.add("corpus", corpus, estimate(rows, 0));
+        let train = Train {
+            part: Part::Corpus,
+            head: Head::LanguageModel,
+            objective: Objective::LanguageModel,
+            optimizer: pretrain.optimizer,
+            max_tokens: context,
+            seed: pretrain.seed,
+        };
+        self.train(format!("pretrain {name}"), train, rows, [("model", model), ("data", corpus)])
+    }
+
+    /// Everything of one seed.
+    fn seed(&mut self, bases: &[Base<'a>], seed: u64) {
+        let Experiment { pairs, methods, .. } = self.experiment;
+        let mut labels = BTreeMap::new();
+        for weak in places(pairs, |pair| pair.weak) {
+            let base = &bases[weak];
+            let name = &base.model.name;
+            let trained = self.finetune(format!("weak {name} seed {seed}"), base, Teacher::GroundTruth, seed);
+            self.test(
+                format!("weak {name} seed {seed}"),
+                base,
+                trained,
+                Role::Weak { model: name.clone() },
+                seed,
+            );
+            let labelled =
+                self.infer(format!("weak labels {name} seed {seed}"), base, trained, Part::WeakLabels);
+            labels.insert(weak, labelled);
+        }
+        for strong in places(pairs, |pair| pair.strong) {
+            let base = &bases[strong];
+            let name = &base.model.name;
+            let trained = self.finetune(format!("ceiling {name} seed {seed}"), base, Teacher::Ceiling, seed);
+            let role = Role::Ceiling { model: name.clone() };
+            self.test(format!("ceiling {name} seed {seed}"), base, trained, role, seed);
+        }
+        for (pair, method) in pairs.iter().flat_map(|pair| methods.iter().map(move |method| (pair, *method)))
+        {
+            self.student(bases, *pair, method, labels[&pair.weak], seed);
+        }
+    }
+
+    fn student(&mut self, bases: &[Base<'a>], pair: Pair, method: Method, labels: Key, seed: u64) {
+        let (weak, base) = (&bases[pair.weak].model.name, &bases[pair.strong]);
+        let strong = &base.model.name;
+        let word = method.word();
+        let title = format!("student {word} {weak}>{strong} seed {seed}");
+        let trained = self.finetune(title.clone(), base, Teacher::Weak { labels, method }, seed);
+        let role = Role::Student { method: word.to_owned(), weak: weak.clone(), strong: strong.clone() };
+        self.test(title, base, trained, role, seed);
+    }
+
+    fn finetune(&mut self, name: String, base: &Base<'_>, teacher: Teacher, seed: u64) -> Key {
+        let Experiment { train, split, .. } = self.experiment;
+        let (part, rows, objective, labels) = match teacher {
+            Teacher::GroundTruth => (Part::GroundTruth, split.ground_truth, Objective::CrossEntropy, None),
+            Teacher::Ceiling => (Part::WeakLabels, split.weak_labels, Objective::CrossEntropy, None),
+            Teacher::Weak { labels, method } => {
+                (Part::WeakLabels, split.weak_labels, method.objective(), Some(("labels", labels)))
+            }
+        };
+        let learning_rate = base.model.learning_rate.unwrap_or(train.optimizer.learning_rate);
+        let train = Train {
+            part,
+            head: Head::Classifier { classes: self.experiment.task.classes() },
+            objective,
+            optimizer: Optimizer { learning_rate, ..train.optimizer },
+            max_tokens: base.max_tokens,
+            seed,
+        };
+        let inputs = [("model", base.key), ("data", self.data)].into_iter().chain(labels);
+        self.train(name, train, rows, inputs)
+    }
+
+    fn train(
+        &mut self,
+        name: String,
+        train: Train,
+        rows: usize,
+        inputs: impl IntoIterator<Item = (&'static str, Key)>,
+    ) -> Key {
+        let cost = estimate(rows.saturating_mul(train.optimizer.passes), train.max_tokens);
+        self.plan.add(name, Spec { work: Work::Train(train), inputs: roles(inputs) }, cost)
+    }
+
+    fn test(&mut self, of: String, base: &Base<'_>, model: Key, role: Role, seed: u64) {
+        let prediction = self.infer(format!("test of {of}"), base, model, Part::Test);
+        self.predictions.push((prediction, model, role, seed));
+    }
+
+    fn infer(&mut self, name: String, base: &Base<'_>, model: Key, part: Part) -> Key {
+        let Experiment { infer, split, .. } = self.experiment;
+        let rows = if part == Part::Test { split.test } else { split.weak_labels };
+        let max_tokens = base.max_tokens;
+        let work = Work::Infer(Infer {
+            part,
+            output: Output::Probabilities,
+            batch: infer.batch,
+            shard: infer.shard,
+            max_tokens,
+        });
+        let inputs = roles([("model", model), ("data", self.data)]);
+        self.plan.add(name, Spec { work, inputs }, estimate(rows, max_tokens))
+    }
+
+    /// The goal: every number of the report.
+    fn measure(&mut self) {
+        let Experiment { ladder, bootstrap, split, .. } = self.experiment;
+        let mut inputs = roles([("data", self.data)]);
+        let mut predictions = Vec::new();
+        for (i, (prediction, trained, role, seed)) in self.predictions.iter().enumerate() {
+            let (input, model) = (format!("prediction/{i}"), format!("model/{i}"));
+            inputs.extend([(input.clone(), *prediction), (model.clone(), *trained)]);
+            predictions.push(Prediction { input, model, role: role.clone(), seed: *seed });
+        }
+        let cost = estimate(split.test.saturating_mul(predictions.len()), 0);
+        let work = Work::Measure(Measure::WeakToStrong {
+            ladder: ladder.iter().map(|model| model.name.clone()).collect(),
+            predictions,
+            draws: bootstrap.draws,
+            seed: bootstrap.seed,
+        });
+        self.plan.add("measure", Spec { work, inputs }, cost);
+    }
+}
+
+/// Whose labels a model learns from, and so on which rows.
+#[derive(Clone, Copy)]
+enum Teacher {
+    /// True labels of the first half.
+    GroundTruth,
+    /// True labels of the second half.
+    Ceiling,
+    /// A weak supervisor's labels of the second half.
+    Weak { labels: Key, method: Method },
+}
+
+fn import(name: &str, folder: &ModelFolder, layers: Option<usize>) -> Result<Prepare, RecipeError> {
+    match layers {
+        Some(asked) if asked > folder.layers => {
+            Err(RecipeError::Layers { model: name.to_owned(), asked, layers: folder.layers })
+        }
+        // To keep all layers is to keep the model as it is, so it has the same key.
+        _ => Ok(Prepare::Model {
+            digest: folder.digest,
+            layers: layers.filter(|asked| *asked < folder.layers),
+        }),
+    }
+}
+
+/// The places of the ladder that one end of the pairs is at, each once, from the bottom.
+fn places(pairs: &[Pair], end: impl Fn(&Pair) -> usize) -> BTreeSet<usize> {
+    pairs.iter().map(end).collect()
+}
+
+fn roles(inputs: impl IntoIterator<Item = (&'static str, Key)>) -> BTreeMap<String, Key> {
+    inputs.into_iter().map(|(role, key)| (role.to_owned(), key)).collect()
+}
+
+/// Files as a plan's source.
+pub(super) fn files(files: &[SourceFile]) -> Source {
+    Source::Files { files: files.iter().map(|file| file.digest.clone()).collect() }
+}
+
+/// Where those files lie on this machine, by role.
+pub(super) fn locations(files: &[SourceFile]) -> BTreeMap<String, String> {
+    let location = |(i, file): (usize, &SourceFile)| (format!("file/{i}"), file.path.display().to_string());
+    files.iter().enumerate().map(location).collect()
+}
+
+/// Where a model folder lies on this machine, by role.
+pub(super) fn model_location(folder: &ModelFolder) -> BTreeMap<String, String> {
+    BTreeMap::from([("model".to_owned(), folder.path.display().to_string())])
+}

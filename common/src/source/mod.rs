@@ -1,0 +1,258 @@
+//! What an experiment reads from outside the store: dataset files and pretrained models, found on this
+//! machine and named by the digest of their bytes.
+
+mod model;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+pub use model::{ModelFolder, Purpose, model_digest};
+
+use crate::{
+    Key,
+    experiment::{DataFile, Experiment, Origin},
+    plan::FileDigest,
+};
+
+/// Where local copies are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// Dataset files and hub models (`--data-root`), if the user said.
+    pub data: Option<PathBuf>,
+    /// What was fetched before.
+    pub cache: PathBuf,
+}
+
+/// Everything that an experiment reads from outside, found and digested.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sources {
+    models: BTreeMap<Origin, ModelFolder>,
+    files: Vec<SourceFile>,
+}
+
+/// One dataset file on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Name and digest, as plans have it.
+    pub digest: FileDigest,
+}
+
+/// Why something outside cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Only a data root tells where the file is.
+    #[error(
+        "{what} is looked for below the data root, and there is none: give --data-root DIR or set FULCRUM_DATA"
+    )]
+    NoDataRoot {
+        /// What is read.
+        what: String,
+    },
+    /// It is not where it should be.
+    #[error("{path} does not exist: {way_out}")]
+    Missing {
+        /// Where it was looked for.
+        path: String,
+        /// What to do.
+        way_out: String,
+    },
+    /// Reading failed.
+    #[error("{path} cannot be read: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A model's `config.json` is not what it should be.
+    #[error("{path} is no model description: {reason}")]
+    Config {
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A name that leads out of its folder, or none at all.
+    #[error("{name:?} is no file name that a plan can carry")]
+    Name {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Sources {
+    /// Finds and digests all that `experiment` reads. Packages must lie in the cache already,
+    /// see [`Roots::package`].
+    ///
+    /// # Errors
+    /// Names the first thing that is absent or unreadable, where it was looked for, and the way out.
+    pub fn resolve(experiment: &Experiment, roots: &Roots) -> Result<Self, SourceError> {
+        let mut sources = Self::default();
+        for origin in experiment.origins() {
+            sources.models.insert(origin.clone(), ModelFolder::open(&roots.model(origin)?)?);
+        }
+        for file in experiment.files() {
+            sources.files.push(SourceFile::open(&roots.file(file)?)?);
+        }
+        Ok(sources)
+    }
+
+    /// The dataset files, in the experiment's order.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// The model of that origin.
+    pub fn model(&self, origin: &Origin) -> Option<&ModelFolder> {
+        self.models.get(origin)
+    }
+}
+
+impl Roots {
+    /// The folder that holds the model files of a Python package, once fetched.
+    pub fn package(&self, package: &str) -> PathBuf {
+        self.cache.join("pypi").join(package)
+    }
+
+    fn model(&self, origin: &Origin) -> Result<PathBuf, SourceError> {
+        let (folder, way_out) = match origin {
+            Origin::Pypi(name) => (
+                self.package(name),
+                format!("the package {name:?} has not been fetched, `fulcrum run` does that"),
+            ),
+            Origin::Hub(id) => {
+                let root = self.below_data_root(&format!("the model hf:{id}"))?;
+                (root.join(id), "put a copy of the model's files there".to_owned())
+            }
+            Origin::Folder(path) => (path.clone(), "model.from names a folder with config.json".to_owned()),
+        };
+        existing(folder.join("config.json"), way_out)?;
+        Ok(folder)
+    }
+
+    fn file(&self, file: &DataFile) -> Result<PathBuf, SourceError> {
+        match file {
+            DataFile::At(path) => {
+                existing(path.clone(), "task.files names files below task.source".to_owned())
+            }
+            DataFile::BelowDataRoot(name) => {
+                let root = self.below_data_root(&format!("the dataset file {name}"))?;
+                let way_out =
+                    format!("{} is the data root, and task.files names files below it", root.display());
+                existing(root.join(name), way_out)
+            }
+        }
+    }
+
+    fn below_data_root(&self, what: &str) -> Result<&Path, SourceError> {
+        self.data.as_deref().ok_or_else(|| SourceError::NoDataRoot { what: what.to_owned() })
+    }
+}
+
+fn existing(path: PathBuf, way_out: String) -> Result<PathBuf, SourceError> {
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(SourceError::Missing { path: path.display().to_string(), way_out })
+    }
+}
+
+impl SourceFile {
+    /// Digests a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or its name is not text.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let digest = digest(path)?;
+        let path = path.canonicalize().map_err(|error| unreadable(path, error))?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| SourceError::Name { name: path.display().to_string() })?.to_owned();
+        Ok(Self { path, digest: FileDigest { name, digest } })
+    }
+}
+
+/// BLAKE3 of a file's bytes, in constant memory.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn digest(path: &Path) -> Result<Key, SourceError> {
+    let hash = || -> std::io::Result<Key> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(path)?)?;
+        Ok(hasher.finalize().into())
+    };
+    hash().map_err(|error| unreadable(path, error))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> SourceError {
+    SourceError::Unreadable { path: path.display().to_string(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment;
+
+    const FILES: &str = r#"
+        name = "t"
+        recipe = "weak-to-strong"
+        [task]
+        source = "hf:owner/set"
+        files = ["set/rows.csv"]
+        text = "{{ text }}"
+        label = "label"
+        classes = ["0", "1"]
+        split = { ground_truth = 4, weak_labels = 4, test = 4 }
+        [[model]]
+        name = "small"
+        from = "models/small"
+        [[model]]
+        name = "large"
+        from = "pypi:some-model"
+    "#;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn write_model(folder: &Path) {
+        write(
+            &folder.join("config.json"),
+            r#"{"architectures": ["BertModel"], "num_hidden_layers": 6, "max_position_embeddings": 512}"#,
+        );
+        write(&folder.join("model.safetensors"), "weights");
+        write(&folder.join("tokenizer.json"), "{}");
+    }
+
+    #[test]
+    fn each_missing_thing_is_named_with_where_it_was_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let experiment = experiment::parse("t.toml", FILES, dir.path()).unwrap();
+        let mut roots = Roots { data: None, cache: at("cache") };
+        let problem = |roots: &Roots| Sources::resolve(&experiment, roots).unwrap_err().to_string();
+
+        assert!(problem(&roots).contains("models/small/config.json does not exist"), "{}", problem(&roots));
+        write_model(&at("models/small"));
+        assert!(
+            problem(&roots).contains("cache/pypi/some-model/config.json does not exist"),
+            "{}",
+            problem(&roots)
+        );
+        write_model(&at("cache/pypi/some-model"));
+        assert!(problem(&roots).contains("the dataset file set/rows.csv"), "{}", problem(&roots));
+        assert!(problem(&roots).contains("--data-root"), "{}", problem(&roots));
+        roots.data = Some(at("data"));
+        assert!(problem(&roots).contains("data/set/rows.csv does not exist"), "{}", problem(&roots));
+        write(&at("data/set/rows.csv"), "text,label\na,0\n");
+        let sources = Sources::resolve(&experiment, &roots).unwrap();
+        assert_eq!(sources.files()[0].digest.name, "rows.csv");
+        assert_eq!(sources.files()[0].digest.digest, Key::of(b"text,label\na,0\n"));
+    }
+}

@@ -1,0 +1,172 @@
+//! A pretrained model folder in the Hugging Face layout: its digest, and the little of its `config.json`
+//! that a plan depends on.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::{SourceError, digest, unreadable};
+use crate::Key;
+
+/// The files that make a model what it is.
+const FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+
+/// Largest `config.json` that is read, in bytes.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// A pretrained model on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFolder {
+    /// Absolute path of the folder.
+    pub path: PathBuf,
+    /// See [`model_digest`].
+    pub digest: Key,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Longest sequence, in tokens.
+    pub positions: usize,
+    /// What the checkpoint was saved for.
+    pub purpose: Purpose,
+}
+
+/// What a checkpoint's head is for, from `architectures` in its `config.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Next-token logits.
+    LanguageModel,
+    /// Class logits.
+    Classifier,
+    /// Hidden states only.
+    Base,
+}
+
+impl ModelFolder {
+    /// Digests a model folder and reads its description.
+    ///
+    /// # Errors
+    /// If one of `config.json`, `model.safetensors` and `tokenizer.json` is missing or cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, SourceError> {
+        let config = Config::read(&folder.join("config.json"))?;
+        let digest = model_digest(folder)?;
+        let path = folder.canonicalize().map_err(|error| unreadable(folder, error))?;
+        Ok(Self {
+            path,
+            digest,
+            layers: config.layers,
+            positions: config.positions,
+            purpose: config.purpose(),
+        })
+    }
+}
+
+/// The digest of a model: BLAKE3 over one line `NAME DIGEST` for each of `config.json`, `model.safetensors`
+/// and `tokenizer.json`.
+///
+/// # Errors
+/// If one of them is missing or cannot be read.
+pub fn model_digest(folder: &Path) -> Result<Key, SourceError> {
+    let line = |name| Ok(format!("{name} {}\n", digest(&folder.join(name))?));
+    let lines = FILES.into_iter().map(line).collect::<Result<String, SourceError>>()?;
+    Ok(Key::of(lines.as_bytes()))
+}
+
+/// What is read of `config.json`; the models crate reads the rest.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    architectures: Vec<String>,
+    #[serde(alias = "num_hidden_layers", alias = "n_layer")]
+    layers: usize,
+    #[serde(alias = "max_position_embeddings", alias = "n_positions")]
+    positions: usize,
+}
+
+impl Config {
+    fn read(path: &Path) -> Result<Self, SourceError> {
+        let mut text = Vec::new();
+        let file = File::open(path).map_err(|error| unreadable(path, error))?;
+        file.take(CONFIG_LIMIT).read_to_end(&mut text).map_err(|error| unreadable(path, error))?;
+        serde_json::from_slice(&text).map_err(|error| SourceError::Config {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn purpose(&self) -> Purpose {
+        match self.architectures.first().map(String::as_str) {
+            Some(name) if name.ends_with("ForSequenceClassification") => Purpose::Classifier,
+            Some(name) if name.ends_with("LMHeadModel") || name.ends_with("ForCausalLM") => {
+                Purpose::LanguageModel
+            }
+            _ => Purpose::Base,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), config).unwrap();
+        std::fs::write(dir.path().join("model.safetensors"), "weights").unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+        dir
+    }
+
+    #[test]
+    fn both_spellings_of_a_configuration_are_read() {
+        for (config, layers, positions, purpose) in [
+            (
+                r#"{"architectures": ["GPT2LMHeadModel"], "n_layer": 2, "n_positions": 64}"#,
+                2,
+                64,
+                Purpose::LanguageModel,
+            ),
+            (
+                r#"{"architectures": ["BertForSequenceClassification"], "num_hidden_layers": 6, "max_position_embeddings": 512}"#,
+                6,
+                512,
+                Purpose::Classifier,
+            ),
+            (r#"{"num_hidden_layers": 1, "max_position_embeddings": 8}"#, 1, 8, Purpose::Base),
+        ] {
+            let dir = folder(config);
+            let model = ModelFolder::open(dir.path()).unwrap();
+            assert_eq!(
+                (model.layers, model.positions, model.purpose),
+                (layers, positions, purpose),
+                "{config}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_configuration_is_an_error_that_names_it() {
+        for config in ["", "[]", "{}", r#"{"n_layer": -1, "n_positions": 64}"#] {
+            let dir = folder(config);
+            let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("config.json is no model description"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_digest_changes_with_each_file_and_with_no_other() {
+        let dir = folder(r#"{"n_layer": 2, "n_positions": 64}"#);
+        let first = model_digest(dir.path()).unwrap();
+        std::fs::write(dir.path().join("README.md"), "new").unwrap();
+        assert_eq!(model_digest(dir.path()).unwrap(), first);
+        for name in FILES {
+            let path = dir.path().join(name);
+            let old = std::fs::read(&path).unwrap();
+            std::fs::write(&path, "other").unwrap();
+            assert_ne!(model_digest(dir.path()).unwrap(), first, "{name}");
+            std::fs::write(&path, old).unwrap();
+        }
+    }
+}
