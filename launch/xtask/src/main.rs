@@ -1,3 +1,62 @@
-//! Provisioning, quickstart and the test gate.
+//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | test`.
+//!
+//! A new user waits for this program before anything else, so it keeps to few dependencies and
+//! leaves the work to the tools that are there anyway: cargo, pip and the C++ compiler.
 
-fn main() {}
+mod quickstart;
+mod repository;
+mod setup;
+mod test;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a checkout of Fulcrum needs around cargo.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make ./libtorch, so that plain `cargo build`, `cargo test` and `cargo clippy` work
+    Setup {
+        /// Bring the CUDA libraries too (2.5 GB instead of 545 MB)
+        #[arg(long)]
+        cuda: bool,
+        /// Provision this folder instead of ./libtorch, whatever LIBTORCH says
+        #[arg(long, value_name = "DIR", hide = true)]
+        into: Option<PathBuf>,
+    },
+    /// From a fresh clone to a weak-to-strong result on two worker processes
+    Quickstart {
+        /// Further arguments for `fulcrum run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Everything a change must pass
+    Test {
+        /// Only these sections, in their usual order
+        sections: Vec<test::Section>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup { cuda, into } => setup::run(cuda, into),
+        Task::Quickstart { arguments } => quickstart::run(&arguments),
+        Task::Test { sections } => test::run(&sections),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Progress on the screen: bars where there is a terminal, plain lines where there is none.
+
+mod bars;
+mod meter;
+mod plain;
+mod view;
+
+use std::{
+    io::{self, IsTerminal},
+    time::{Duration, Instant},
+};
+
+use fulcrum_common::protocol::StatusReply;
+
+use bars::Bars;
+pub(crate) use meter::{clock, rate_text, thousands};
+use plain::Plain;
+use view::{Event, Running, View};
+
+/// Shows a run on standard error, which leaves standard output to the results.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    start: Instant,
+    view: View,
+    face: Face,
+}
+
+#[derive(Debug)]
+enum Face {
+    Bars(Bars),
+    Plain(Plain<io::Stderr>),
+}
+
+impl Progress {
+    /// The face that fits standard error.
+    pub(crate) fn new() -> Self {
+        let face = if io::stderr().is_terminal() {
+            Face::Bars(Bars::new())
+        } else {
+            Face::Plain(Plain::new(io::stderr()))
+        };
+        Self { start: Instant::now(), view: View::default(), face }
+    }
+
+    /// Takes in what the coordinator says.
+    pub(crate) fn update(&mut self, reply: &StatusReply) {
+        let now = self.start.elapsed();
+        let (events, running) = self.view.update(now, reply);
+        match &mut self.face {
+            Face::Bars(bars) => bars.show(&headline(now, reply), &events, &running),
+            Face::Plain(plain) => plain.show(now, &events, &running),
+        }
+    }
+
+    /// Shows a line that stays.
+    pub(crate) fn note(&mut self, line: &str) {
+        match &mut self.face {
+            Face::Bars(bars) => bars.note(line),
+            Face::Plain(plain) => plain.note(line),
+        }
+    }
+
+    /// A measure of what has been achieved that never falls.
+    pub(crate) fn reached(&self) -> u64 {
+        self.view.reached()
+    }
+
+    /// Time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// `12 of 30 stages done, 2 workers, 1:07`.
+fn headline(now: Duration, reply: &StatusReply) -> String {
+    let finished =
+        reply.stages.iter().filter(|stage| matches!(stage.state.as_str(), "done" | "cached")).count();
+    let workers = reply.workers.iter().filter(|worker| worker.state != "lost").count();
+    let plural = if workers == 1 { "" } else { "s" };
+    format!("{finished} of {} stages done, {workers} worker{plural}, {}", reply.stages.len(), clock(now))
+}
+
+/// The line that tells an event; none for events that the face shows otherwise.
+fn event_line(event: &Event) -> String {
+    match event {
+        Event::Began(name) => format!("began   {name}"),
+        Event::Done(name, took) => format!("done    {name}  ({})", duration(*took)),
+        Event::Failed(name, message) => format!("failed  {name}: {message}"),
+    }
+}
+
+/// `3.2 s` below a minute, else a clock.
+pub(crate) fn duration(time: Duration) -> String {
+    if time < Duration::from_secs(60) { format!("{:.1} s", time.as_secs_f64()) } else { clock(time) }
+}

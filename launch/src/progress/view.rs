@@ -1,0 +1,201 @@
+//! What a sequence of status replies means for people: which stages began, ended, failed, and how fast they go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fulcrum_common::protocol::{StageStatus, StatusReply};
+
+use super::meter::{Meter, clock, rate_text};
+
+/// A change worth a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The stage began, or began again.
+    Began(String),
+    /// The stage is done, after so long.
+    Done(String, Duration),
+    /// An attempt at the stage failed, and why.
+    Failed(String, String),
+}
+
+/// A running stage at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Running {
+    /// The stage's name.
+    pub(crate) name: String,
+    /// Examples done, at most [`Running::total`].
+    pub(crate) done: u64,
+    /// Examples in all.
+    pub(crate) total: u64,
+    /// Examples per second.
+    pub(crate) rate: Option<f64>,
+    /// Time left.
+    pub(crate) left: Option<Duration>,
+    /// Latest training loss.
+    pub(crate) loss: Option<f64>,
+}
+
+impl Running {
+    /// `1,234 examples/s, 0:12 left, loss 0.4321`: as much of it as is known.
+    pub(crate) fn details(&self) -> String {
+        let rate = self.rate.map(|rate| format!("{} examples/s", rate_text(rate)));
+        let left = self.left.map(|left| format!("{} left", clock(left)));
+        let loss = self.loss.map(|loss| format!("loss {loss:.4}"));
+        [rate, left, loss].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What is known from the replies so far.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    stages: BTreeMap<String, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    state: String,
+    message: String,
+    meter: Meter,
+    began: Duration,
+    reached: u64,
+}
+
+impl View {
+    /// Takes in a reply seen at `now` and tells what changed and what runs.
+    pub(crate) fn update(&mut self, now: Duration, reply: &StatusReply) -> (Vec<Event>, Vec<Running>) {
+        let mut events = Vec::new();
+        let mut running = Vec::new();
+        for stage in &reply.stages {
+            let known = self.stages.entry(stage.key.clone()).or_default();
+            known.note_change(now, stage, &mut events);
+            if stage.state == "running" {
+                known.meter.observe(now, stage.done);
+                running.push(known.running(stage));
+            }
+        }
+        (events, running)
+    }
+
+    /// A measure of what has been achieved that never falls, whatever is lost and done again.
+    pub(crate) fn reached(&self) -> u64 {
+        self.stages.values().map(|known| known.reached).sum()
+    }
+}
+
+impl Known {
+    fn note_change(&mut self, now: Duration, stage: &StageStatus, events: &mut Vec<Event>) {
+        let ended = matches!(stage.state.as_str(), "done" | "cached");
+        let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done.min(stage.total) };
+        self.reached = self.reached.max(reached);
+        if stage.message != self.message && !stage.message.is_empty() {
+            events.push(Event::Failed(stage.name.clone(), stage.message.clone()));
+        }
+        if stage.state != self.state {
+            match stage.state.as_str() {
+                "running" => {
+                    self.began = now.saturating_sub(Duration::from_millis(stage.running_ms));
+                    self.meter = Meter::default();
+                    events.push(Event::Began(stage.name.clone()));
+                }
+                // A stage that was done before this one looked is no news.
+                "done" if !self.state.is_empty() => {
+                    let took =
+                        if self.state == "running" { now.saturating_sub(self.began) } else { Duration::ZERO };
+                    events.push(Event::Done(stage.name.clone(), took));
+                }
+                _ => {}
+            }
+        }
+        self.state.clone_from(&stage.state);
+        self.message.clone_from(&stage.message);
+    }
+
+    fn running(&self, stage: &StageStatus) -> Running {
+        Running {
+            name: stage.name.clone(),
+            done: stage.done.min(stage.total),
+            total: stage.total,
+            rate: self.meter.rate(),
+            left: self.meter.left(stage.total),
+            loss: (stage.loss.is_finite() && stage.loss != 0.0).then_some(stage.loss),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(state: &str, done: u64) -> StageStatus {
+        StageStatus {
+            key: "k".into(),
+            name: "weak small seed 0".into(),
+            state: state.into(),
+            done,
+            total: 100,
+            ..StageStatus::default()
+        }
+    }
+
+    fn reply(stage: StageStatus) -> StatusReply {
+        StatusReply { stages: vec![stage], ..StatusReply::default() }
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_stage_is_told_when_it_begins_and_when_it_is_done() {
+        let mut view = View::default();
+        let name = "weak small seed 0".to_owned();
+        assert_eq!(view.update(seconds(0), &reply(stage("waiting", 0))), (vec![], vec![]));
+        let (events, running) = view.update(seconds(1), &reply(stage("running", 0)));
+        assert_eq!((events, running.len()), (vec![Event::Began(name.clone())], 1));
+        let (events, running) = view.update(seconds(3), &reply(stage("running", 50)));
+        assert_eq!(events, vec![]);
+        assert_eq!((running[0].rate, running[0].left), (Some(25.0), Some(seconds(2))));
+        let (events, running) = view.update(seconds(5), &reply(stage("done", 100)));
+        assert_eq!((events, running), (vec![Event::Done(name, seconds(4))], vec![]));
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        let mut view = View::default();
+        let failed = StageStatus { message: "w1 lost".into(), ..stage("waiting", 0) };
+        let told = vec![Event::Failed("weak small seed 0".into(), "w1 lost".into())];
+        assert_eq!(view.update(seconds(0), &reply(failed.clone())).0, told);
+        assert_eq!(view.update(seconds(1), &reply(failed)).0, vec![]);
+    }
+
+    #[test]
+    fn what_was_done_before_is_no_news() {
+        for state in ["done", "cached"] {
+            assert_eq!(
+                View::default().update(seconds(0), &reply(stage(state, 100))),
+                (vec![], vec![]),
+                "{state}"
+            );
+        }
+    }
+
+    #[test]
+    fn achievement_never_falls_and_counts_the_end_of_a_stage() {
+        let mut view = View::default();
+        let mut reached = Vec::new();
+        for (state, done) in
+            [("running", 40), ("running", 0), ("running", 30), ("running", 100), ("done", 100)]
+        {
+            view.update(seconds(0), &reply(stage(state, done)));
+            reached.push(view.reached());
+        }
+        assert_eq!(reached, [40, 40, 40, 100, 101]);
+    }
+
+    #[test]
+    fn details_hold_what_is_known() {
+        let (rate, left, loss) = (Some(1234.4), Some(seconds(12)), Some(0.43215));
+        let running = Running { name: "x".into(), done: 1, total: 2, rate, left, loss };
+        assert_eq!(running.details(), "1,234 examples/s, 0:12 left, loss 0.4321");
+        assert_eq!(Running { rate: None, left: None, loss: None, ..running }.details(), "");
+    }
+}

@@ -1,0 +1,259 @@
+//! The report of a run: terminal table, self-contained HTML page with two plots, CSV.
+//!
+//! Rust decides what is said and where every mark lies; the templates beside this file draw it and escape
+//! every value. The page reads nothing from outside and its bytes depend on the results and the experiment
+//! file alone.
+
+mod accuracy_plot;
+mod colours;
+mod pgr_plot;
+mod rows;
+#[cfg(test)]
+mod sample;
+mod scale;
+mod terminal;
+
+use anyhow::{Context, Result, bail};
+use fulcrum_common::{
+    plan::CODE_VERSION,
+    results::{Interval, Results},
+};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
+use serde::{Deserialize, Serialize};
+
+use accuracy_plot::AccuracyPlot;
+use colours::Colours;
+use pgr_plot::PgrPlot;
+pub(crate) use rows::csv;
+pub(crate) use terminal::table;
+
+/// `runs/<name>/results.json`: the outcome of an experiment with its name. The same experiment gives the
+/// same bytes wherever and however often it is run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outcome {
+    /// Name of the experiment.
+    pub(crate) experiment: String,
+    /// The recipe it was compiled with.
+    pub(crate) recipe: String,
+    /// What was measured.
+    pub(crate) results: Results,
+}
+
+impl Outcome {
+    /// Checks what came from a file: the reports rely on it.
+    ///
+    /// # Errors
+    /// If a name is used that the ladder lacks, or a share is out of its range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let results = &self.results;
+        let known = |name: &str| match results.ladder.iter().any(|model| model.name == name) {
+            true => Ok(()),
+            false => bail!("the model {name:?} is not in the ladder"),
+        };
+        let share = |what: &str, value: f64| match (0.0..=1.0).contains(&value) {
+            true => Ok(()),
+            false => bail!("{what} is {value}, which is no share from 0 to 1"),
+        };
+        share("chance", results.chance)?;
+        for score in results.supervisors.iter().chain(&results.ceilings) {
+            known(&score.model)?;
+            share("an accuracy", score.accuracy)?;
+        }
+        for student in &results.students {
+            known(&student.weak)?;
+            known(&student.strong)?;
+            share("an accuracy", student.accuracy)?;
+        }
+        for summary in &results.summary {
+            known(&summary.weak)?;
+            known(&summary.strong)?;
+            for Interval { mean, low, high } in
+                [summary.weak_accuracy, summary.student_accuracy, summary.ceiling_accuracy]
+            {
+                [mean, low, high].into_iter().try_for_each(|value| share("an accuracy", value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the page tells beside the outcome.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Made {
+    /// The experiment file, where it is known.
+    pub(crate) experiment_file: Option<String>,
+    /// The command that makes the run again.
+    pub(crate) command: String,
+}
+
+/// What the page template is given.
+#[derive(Serialize)]
+struct Page<'a> {
+    name: &'a str,
+    recipe: &'a str,
+    seeds: u64,
+    test_rows: String,
+    chance: String,
+    leads: Vec<rows::Lead>,
+    legend: Vec<(&'a str, usize)>,
+    accuracy: AccuracyPlot,
+    pgr: PgrPlot,
+    summary: Vec<rows::SummaryRow>,
+    runs: Vec<rows::RunRow>,
+    version: &'static str,
+    code: u32,
+    command: &'a str,
+    experiment_file: Option<&'a str>,
+}
+
+/// The page.
+///
+/// # Errors
+/// If a template is broken, which the tests rule out.
+pub(crate) fn html(outcome: &Outcome, made: &Made) -> Result<String> {
+    let results = &outcome.results;
+    let colours = Colours::new(results);
+    let page = Page {
+        name: &outcome.experiment,
+        recipe: &outcome.recipe,
+        seeds: results.summary.iter().map(|summary| summary.seeds).max().unwrap_or(0),
+        test_rows: crate::progress::thousands(results.test_rows),
+        chance: scale::three(results.chance),
+        leads: rows::leads(results),
+        legend: colours.legend(results),
+        accuracy: AccuracyPlot::new(results, &colours),
+        pgr: PgrPlot::new(results, &colours),
+        summary: rows::summary(results, &colours),
+        runs: rows::runs(results),
+        version: env!("CARGO_PKG_VERSION"),
+        code: CODE_VERSION,
+        command: &made.command,
+        experiment_file: made.experiment_file.as_deref(),
+    };
+    let environment = environment()?;
+    let template = environment.get_template("page.html").context("the report has no page template")?;
+    template.render(Serde(&page)).context("the report cannot be drawn")
+}
+
+fn environment() -> Result<Environment<'static>> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    for (name, text) in [
+        ("page.html", include_str!("page.html")),
+        ("style.css", include_str!("style.css")),
+        ("accuracy.svg", include_str!("accuracy.svg")),
+        ("pgr.svg", include_str!("pgr.svg")),
+    ] {
+        environment.add_template(name, text).with_context(|| format!("the template {name} is broken"))?;
+    }
+    Ok(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(outcome: &Outcome) -> String {
+        let made = Made {
+            experiment_file: Some("name = \"sample\"  # a <b>bold</b> \"choice\" & more".into()),
+            command: "fulcrum run sample.toml --workers 2".into(),
+        };
+        html(outcome, &made).unwrap()
+    }
+
+    #[test]
+    fn the_page_holds_both_plots_every_number_and_what_is_not_available() {
+        let page = page(&sample::outcome());
+        assert_eq!(page.matches("<svg class=\"plot accuracy\"").count(), 2, "one panel per method");
+        assert_eq!(page.matches("<svg class=\"plot pgr\"").count(), 1);
+        for text in
+            ["0.842", "0.61 [0.48, 0.73]", "n/a", "not above noise", "fulcrum run sample.toml --workers 2"]
+        {
+            assert!(page.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_text_from_outside_is_escaped() {
+        let evil = "<script>alert('&')</script>";
+        let mut outcome = sample::outcome();
+        outcome.experiment = evil.into();
+        outcome.recipe = evil.into();
+        let results = &mut outcome.results;
+        let weak = results.ladder[0].name.clone();
+        let rename = |name: &mut String| {
+            if *name == weak {
+                *name = evil.into();
+            }
+        };
+        results.ladder.iter_mut().for_each(|model| rename(&mut model.name));
+        results.supervisors.iter_mut().for_each(|score| rename(&mut score.model));
+        for student in &mut results.students {
+            rename(&mut student.weak);
+            student.method = evil.into();
+        }
+        for summary in &mut results.summary {
+            rename(&mut summary.weak);
+            summary.method = evil.into();
+            summary.note = Some(evil.into());
+        }
+        let made = Made { experiment_file: Some(evil.into()), command: evil.into() };
+        let page = html(&outcome, &made).unwrap();
+        assert!(!page.contains("<script"), "a text from outside became markup");
+        assert!(page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn the_page_reads_nothing_from_outside() {
+        let page = page(&sample::outcome());
+        for word in ["http:", "https:", "src=", "@import", "url(", "<link", "<script"] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn the_same_outcome_gives_the_same_bytes() {
+        assert_eq!(page(&sample::outcome()), page(&sample::outcome()));
+    }
+
+    #[test]
+    fn markup_is_closed_where_it_was_opened() {
+        let page = page(&sample::outcome());
+        for tag in [
+            "svg", "g", "table", "tr", "td", "th", "section", "figure", "text", "details", "pre", "div", "p",
+            "li",
+        ] {
+            let open = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(open, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_with_nothing_in_it_still_gives_a_page() {
+        let mut outcome = sample::outcome();
+        let results = &mut outcome.results;
+        results.summary.clear();
+        results.students.clear();
+        results.supervisors.clear();
+        results.ceilings.clear();
+        results.ladder.clear();
+        assert!(page(&outcome).contains("sample"));
+    }
+
+    #[test]
+    fn an_outcome_that_contradicts_itself_is_refused() {
+        sample::outcome().check().unwrap();
+        let mut stranger = sample::outcome();
+        stranger.results.summary[0].weak = "nobody".into();
+        assert_eq!(stranger.check().unwrap_err().to_string(), "the model \"nobody\" is not in the ladder");
+        let mut beyond = sample::outcome();
+        beyond.results.ceilings[0].accuracy = 1.5;
+        assert_eq!(
+            beyond.check().unwrap_err().to_string(),
+            "an accuracy is 1.5, which is no share from 0 to 1"
+        );
+    }
+}

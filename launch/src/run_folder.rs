@@ -1,0 +1,232 @@
+//! The folder of one run, `runs/<name>/`: where its files lie, who may write there, and what they are.
+//!
+//! | file | what |
+//! |---|---|
+//! | `experiment.toml` | the experiment file as it was run |
+//! | `plan.json` | the stages it was compiled to |
+//! | `run.json` | [`RunFacts`]: name, recipe, goal, store |
+//! | `results.json`, `results.csv`, `report.html` | the outcome |
+//! | `logs/<who>.log` | what coordinator and workers said |
+//! | `coordinator.json`, `journal.sqlite` | the coordinator's own |
+//! | `lock` | held while a `fulcrum run` works here |
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::Write,
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use fulcrum_common::{Key, plan::Plan};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Larger files in a run folder are not ours.
+const FILE_LIMIT: u64 = 64 << 20;
+
+/// Paths inside a run folder.
+#[derive(Clone, Debug)]
+pub(crate) struct RunFolder(PathBuf);
+
+/// What later commands need to know about a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunFacts {
+    /// The experiment's name.
+    pub(crate) name: String,
+    /// The recipe that compiled it.
+    pub(crate) recipe: String,
+    /// The stage whose artifact is the outcome.
+    pub(crate) goal: Key,
+    /// The artifact store.
+    pub(crate) store: PathBuf,
+}
+
+/// Held by the one process that runs in a folder; let go when it ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "an open file is a held lock")] File);
+
+impl RunFolder {
+    /// The folder itself.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The folder of the run `name` under `runs`, made if need be.
+    ///
+    /// # Errors
+    /// If `name` is no plain file name or the folder cannot be made.
+    pub(crate) fn create(runs: &Path, name: &str) -> Result<Self> {
+        let mut parts = Path::new(name).components();
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            bail!("the run name {name:?} is no plain folder name");
+        }
+        let folder = Self(runs.join(name));
+        let logs = folder.0.join("logs");
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
+        Ok(folder)
+    }
+
+    /// Finds a run by its folder, or by its name under `runs`.
+    ///
+    /// # Errors
+    /// If neither is there.
+    pub(crate) fn find(run: &Path, runs: &Path) -> Result<Self> {
+        let named = runs.join(run);
+        [run, &named].into_iter().find(|path| path.is_dir()).map(Self::new).with_context(|| {
+            format!("no run {:?}: neither a folder of that path nor {}", run.display(), named.display())
+        })
+    }
+
+    /// Takes the folder for this process.
+    ///
+    /// # Errors
+    /// If another process works in it.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let path = self.0.join("lock");
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another fulcrum run is working in {}: wait for it, or give this one another --runs folder",
+                self.0.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The plan, JSON of `plan::Plan`.
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.0.join("plan.json")
+    }
+
+    /// The experiment file as it was run.
+    pub(crate) fn experiment(&self) -> PathBuf {
+        self.0.join("experiment.toml")
+    }
+
+    /// The [`RunFacts`].
+    pub(crate) fn facts(&self) -> PathBuf {
+        self.0.join("run.json")
+    }
+
+    /// The outcome in numbers.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.0.join("results.json")
+    }
+
+    /// The log of a child process.
+    pub(crate) fn log(&self, who: &str) -> PathBuf {
+        self.0.join("logs").join(format!("{who}.log"))
+    }
+
+    /// The plan of the run.
+    ///
+    /// # Errors
+    /// If there is none, or not one of this version.
+    pub(crate) fn read_plan(&self) -> Result<Plan> {
+        let plan: Plan = read_json(&self.plan())?;
+        plan.check().with_context(|| format!("cannot use {}", self.plan().display()))?;
+        Ok(plan)
+    }
+}
+
+/// Reads a JSON file of a sane size.
+///
+/// # Errors
+/// If it cannot be read or does not hold a `T`.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    if bytes > FILE_LIMIT {
+        bail!("{} has {bytes} bytes, which is no file of a run", path.display());
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// Writes JSON for people and programs, with [`write`].
+///
+/// # Errors
+/// If the disk refuses.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    write(path, text.as_bytes())
+}
+
+/// Writes a file so that readers see all of it or the one before.
+///
+/// # Errors
+/// If the disk refuses.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let wrong = || format!("cannot write {}", path.display());
+    let mut aside = tempfile::Builder::new()
+        .prefix(".")
+        .permissions(plain_file())
+        .tempfile_in(folder)
+        .with_context(wrong)?;
+    aside.write_all(bytes).with_context(wrong)?;
+    aside.persist(path).with_context(wrong)?;
+    Ok(())
+}
+
+/// Outcomes are for everybody: temporary files are private by default.
+fn plain_file() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_name_cannot_leave_the_runs_folder() {
+        let runs = tempfile::tempdir().unwrap();
+        for name in ["", ".", "..", "a/b", "/etc", "../a"] {
+            assert!(RunFolder::create(runs.path(), name).is_err(), "{name:?}");
+        }
+        assert!(RunFolder::create(runs.path(), "arithmetic").is_ok());
+    }
+
+    #[test]
+    fn one_process_at_a_time_works_in_a_folder() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(runs.path(), "a").unwrap();
+        let held = folder.lock().unwrap();
+        let refused = folder.lock().unwrap_err().to_string();
+        assert!(refused.starts_with("another fulcrum run is working in "), "{refused}");
+        drop(held);
+        folder.lock().unwrap();
+    }
+
+    #[test]
+    fn a_run_is_found_by_path_and_by_name() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(runs.path(), "a").unwrap();
+        for run in [Path::new("a"), folder.path()] {
+            assert_eq!(RunFolder::find(run, runs.path()).unwrap().path(), folder.path());
+        }
+        assert!(RunFolder::find(Path::new("b"), runs.path()).unwrap_err().to_string().contains("no run"));
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.json");
+        for value in [vec![1, 2, 3], vec![4]] {
+            write_json(&path, &value).unwrap();
+            assert_eq!(read_json::<Vec<i32>>(&path).unwrap(), value);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "temporary files are left behind");
+    }
+}
