@@ -1,1 +1,25 @@
-//! The pure state machine, its journal and its network face.
+//! The coordinator: who does what, decided by a pure state machine, kept in a journal, told over gRPC.
+//!
+//! [`tick`] is the whole of the deciding: `(state, now, inputs) -> (actions, reasons)`, with no clock, no
+//! input or output and no randomness inside. The driver around it reads the clock, writes the journal *before*
+//! anything becomes visible, sends the commands and commits manifests. `docs/coordinator.md` has the
+//! protocol, the states and the journal's schema.
+
+mod action;
+mod driver;
+mod input;
+mod journal;
+mod serve;
+mod service;
+mod state;
+mod status;
+mod tick;
+mod wire;
+
+pub use action::{Action, Decisions, Product, Record};
+pub use input::{Event, Failure, Hello, Input, Progress};
+pub use journal::{Journal, JournalError, recover};
+pub use serve::{CONTACT_FILE, Config, Contact, Outcome, ServeError, serve};
+pub use state::{Entry, Gang, Past, Phase, Shard, ShardState, StageState, State, Worker, WorkerState};
+pub use status::status;
+pub use tick::tick;

@@ -1,0 +1,137 @@
+//! What the state machine decides.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    Key,
+    protocol::command::Command,
+    store::{File, Manifest},
+};
+
+use crate::input::Hello;
+
+/// The outcome of one [`tick`](crate::tick).
+#[derive(Clone, Debug, Default)]
+pub struct Decisions {
+    /// What is to be done. All records are written before any other action is taken.
+    pub actions: Vec<Action>,
+    /// Why, one line each, for the log.
+    pub reasons: Vec<String>,
+}
+
+impl Decisions {
+    pub(crate) fn send(&mut self, session: u64, command: Command) {
+        self.actions.push(Action::Send { session, command });
+    }
+
+    pub(crate) fn record(&mut self, record: Record) {
+        self.actions.push(Action::Record(record));
+    }
+
+    pub(crate) fn because(&mut self, reason: impl Into<String>) {
+        self.reasons.push(reason.into());
+    }
+}
+
+/// One thing the driver does for the state machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Write to the journal.
+    Record(Record),
+    /// Tell a worker.
+    Send {
+        /// The worker's stream.
+        session: u64,
+        /// What.
+        command: Command,
+    },
+    /// End a worker's stream, after what was sent before.
+    Close {
+        /// The stream.
+        session: u64,
+    },
+    /// Commit to the store and feed back [`Input::Committed`](crate::Input::Committed) or
+    /// [`Input::CommitFailed`](crate::Input::CommitFailed).
+    Commit(Box<Manifest>),
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A worker joined.
+    Joined(Hello),
+    /// A worker left or was lost.
+    Left {
+        /// Its seat.
+        seat: String,
+        /// Its incarnation.
+        incarnation: String,
+        /// Why.
+        reason: String,
+    },
+    /// An assignment begins.
+    EpochBegan {
+        /// Its number.
+        epoch: u64,
+        /// The stage.
+        key: Key,
+        /// Which shard of it.
+        shard: Option<u64>,
+        /// Seats by rank.
+        members: Vec<String>,
+    },
+    /// An assignment ended.
+    EpochEnded {
+        /// Its number.
+        epoch: u64,
+        /// `done`, `failed`, `aborted`.
+        outcome: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A shard is finished.
+    Shard {
+        /// The stage.
+        key: Key,
+        /// The shard's number.
+        index: u64,
+        /// What was made.
+        product: Product,
+    },
+    /// A stage's finished shards are of no use any more.
+    ShardsDropped {
+        /// The stage.
+        key: Key,
+    },
+    /// A stage changed its state.
+    Stage {
+        /// The stage.
+        key: Key,
+        /// Its state, as [`StageState::word`](crate::StageState::word) says it.
+        state: &'static str,
+        /// Epochs begun.
+        attempts: u32,
+        /// The last failure.
+        message: String,
+        /// What is about to be committed, so that a restart does not lose it.
+        pending: Option<Box<Manifest>>,
+    },
+    /// The run changed its phase.
+    Phase {
+        /// The phase, as [`Phase::word`](crate::Phase::word) says it.
+        phase: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What an assignment left in the store.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Product {
+    /// The epoch that made it.
+    pub epoch: u64,
+    /// Its files.
+    pub files: Vec<File>,
+    /// Its numbers.
+    pub facts: BTreeMap<String, u64>,
+}

@@ -1,0 +1,128 @@
+//! What the state machine is told. Every value here has been checked by `wire` before.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    Key,
+    store::{File, Manifest},
+};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A worker said something on its stream. `session` is the stream's number, never used twice.
+    Worker {
+        /// The stream.
+        session: u64,
+        /// What it said.
+        event: Event,
+    },
+    /// The stream ended, cleanly or not.
+    Closed {
+        /// The stream.
+        session: u64,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The manifest stands in the store. It may be another attempt's, where that one came first.
+    Committed(Manifest),
+    /// The store refused the manifest of this stage.
+    CommitFailed {
+        /// The stage.
+        key: Key,
+        /// One line.
+        message: String,
+    },
+    /// Somebody asked the run to stop.
+    Stop,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Who it is; the first event of every stream.
+    Hello(Hello),
+    /// It lives, and how far it is.
+    Heartbeat(Progress),
+    /// Rank 0 of a gang tells where its members meet.
+    Rendezvous {
+        /// The gang's epoch.
+        epoch: u64,
+        /// `host:port`.
+        address: String,
+    },
+    /// Its part of an assignment is finished, and the files are durable.
+    Done {
+        /// The assignment.
+        epoch: u64,
+        /// What rank 0 or a shard made; empty from the other ranks.
+        files: Vec<File>,
+        /// Numbers for the manifest.
+        facts: BTreeMap<String, u64>,
+    },
+    /// Its part of an assignment failed.
+    Failed {
+        /// The assignment.
+        epoch: u64,
+        /// How.
+        failure: Failure,
+    },
+    /// It is about to close the stream and does not come back.
+    Leaving,
+}
+
+/// A worker's introduction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// Version of the messages it speaks.
+    pub protocol: u32,
+    /// Version of the code that gives stages their meaning.
+    pub code: u32,
+    /// Its place in the run, kept over restarts: `w0`.
+    pub seat: String,
+    /// New at every start of the process.
+    pub incarnation: String,
+    /// Its machine.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// `cpu`, `cuda:0`.
+    pub device: String,
+    /// Compute threads.
+    pub threads: u32,
+}
+
+impl Hello {
+    /// Gangs are formed of workers of one class only: the same kind of device, the same number of threads.
+    pub fn class(&self) -> (&str, u32) {
+        (self.device.split(':').next().unwrap_or_default(), self.threads)
+    }
+}
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// The assignment under way; 0 when idle.
+    pub epoch: u64,
+    /// Steps (train) or rows (others) finished in it.
+    pub step: u64,
+    /// Of how many; 0 when unknown.
+    pub steps: u64,
+    /// Examples finished in it.
+    pub examples: u64,
+    /// Latest training loss.
+    pub loss: f64,
+}
+
+/// Why an assignment failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// One line.
+    pub message: String,
+    /// False where another attempt would fail the same way.
+    pub retry: bool,
+    /// The fault lies with a peer or the network, not with the work.
+    pub membership: bool,
+    /// Exit code of the run should this failure end it.
+    pub code: i32,
+}

@@ -1,0 +1,237 @@
+//! The journal: decisions on disk before anybody sees them, and what a restart finds there.
+//!
+//! One SQLite file per run, written ahead and synced at every commit, so that a coordinator killed at any moment
+//! never forgets what it told a worker. The schema is in `schema.sql`.
+
+mod recover;
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, named_params, params};
+
+use crate::{action::Record, state::State};
+
+pub use recover::recover;
+
+/// Version of the schema, in the file's `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+
+/// `FULC`: marks the file as ours.
+const APPLICATION_ID: i64 = 0x4655_4c43;
+
+/// Now, for people. SQLite reads the clock, so that no code here does.
+const NOW_MS: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
+/// The journal of a run.
+#[derive(Debug)]
+pub struct Journal {
+    database: Connection,
+    run: i64,
+}
+
+/// The journal cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// SQLite says no: no space, no permission, a damaged file.
+    #[error("journal {path:?}: {source}")]
+    Open {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A write or read failed.
+    #[error("journal: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file is some other program's, or another version's.
+    #[error(
+        "{path:?} is no journal of this version: remove it to begin anew, finished stages stay in the store"
+    )]
+    Foreign {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// A value does not parse.
+    #[error("journal holds {what} that cannot be read: {message}")]
+    Value {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        message: String,
+    },
+}
+
+impl Journal {
+    /// Opens or creates the journal.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or is no journal of this version.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let opened = Connection::open(path).and_then(|database| {
+            database.pragma_update(None, "journal_mode", "WAL")?;
+            database.pragma_update(None, "synchronous", "FULL")?;
+            database.pragma_update(None, "foreign_keys", true)?;
+            let version = database.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+            let application =
+                database.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))?;
+            let tables =
+                database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+            Ok((database, version, application, tables))
+        });
+        let (mut database, version, application, tables) =
+            opened.map_err(|source| JournalError::Open { path: path.to_owned(), source })?;
+        match (version, application, tables) {
+            (SCHEMA_VERSION, APPLICATION_ID, _) => {}
+            (0, 0, 0) => create(&mut database)?,
+            _ => return Err(JournalError::Foreign { path: path.to_owned() }),
+        }
+        Ok(Self { database, run: 0 })
+    }
+
+    /// Opens the record of this start: the run, its stages, and the end of whatever the last start left open.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn begin(&mut self, state: &State) -> Result<(), JournalError> {
+        let transaction = self.database.transaction()?;
+        close_open_ends(&transaction)?;
+        let goal = state.stages.last().map(|entry| entry.stage.key.to_string()).unwrap_or_default();
+        transaction.execute(
+            &format!(
+                "INSERT INTO runs (name, goal, gang, version, first_epoch, began_ms, changed_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, {NOW_MS}, {NOW_MS})"
+            ),
+            params![state.run, goal, state.gang as i64, env!("CARGO_PKG_VERSION"), state.next_epoch as i64],
+        )?;
+        self.run = transaction.last_insert_rowid();
+        for (position, entry) in state.stages.iter().enumerate() {
+            transaction.execute(
+                &format!(
+                    "INSERT INTO stages (key, run, position, name, kind, state, attempts, changed_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, {NOW_MS})
+                     ON CONFLICT (key) DO UPDATE SET run = excluded.run, position = excluded.position,
+                         name = excluded.name, state = excluded.state, attempts = 0, message = '',
+                         changed_ms = excluded.changed_ms"
+                ),
+                params![
+                    entry.stage.key.to_string(),
+                    self.run,
+                    position as i64,
+                    entry.stage.name,
+                    entry.stage.spec.work.kind(),
+                    entry.state.word()
+                ],
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Writes records, and the reasons for them, all or none. On return they are on disk.
+    ///
+    /// # Errors
+    /// If the journal cannot be written; then none of the decisions may become visible.
+    pub fn write<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Record>,
+        reasons: &[String],
+    ) -> Result<(), JournalError> {
+        let transaction = self.database.transaction()?;
+        for record in records {
+            write_one(&transaction, self.run, record)?;
+        }
+        for reason in reasons {
+            transaction
+                .prepare_cached(&format!("INSERT INTO events (run, at_ms, event) VALUES (?1, {NOW_MS}, ?2)"))?
+                .execute(params![self.run, reason])?;
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+fn create(database: &mut Connection) -> Result<(), JournalError> {
+    let transaction = database.transaction()?;
+    transaction.execute_batch(include_str!("schema.sql"))?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    Ok(transaction.commit()?)
+}
+
+/// What the last start had under way when it ended.
+fn close_open_ends(transaction: &Transaction<'_>) -> Result<(), JournalError> {
+    let reason = "the coordinator ended";
+    transaction.execute(
+        &format!(
+            "UPDATE epochs SET ended_ms = {NOW_MS}, outcome = 'lost', reason = ?1 WHERE ended_ms IS NULL"
+        ),
+        [reason],
+    )?;
+    transaction.execute(
+        &format!("UPDATE workers SET left_ms = {NOW_MS}, reason = ?1 WHERE left_ms IS NULL"),
+        [reason],
+    )?;
+    Ok(())
+}
+
+fn write_one(transaction: &Transaction<'_>, run: i64, record: &Record) -> Result<(), JournalError> {
+    let execute = |sql: &str, values: &[(&str, &dyn rusqlite::ToSql)]| -> Result<(), JournalError> {
+        transaction.prepare_cached(&sql.replace("NOW", NOW_MS))?.execute(values)?;
+        Ok(())
+    };
+    match record {
+        Record::Joined(hello) => execute(
+            "INSERT INTO workers (run, seat, incarnation, host, pid, device, threads, joined_ms)
+             VALUES (:run, :seat, :incarnation, :host, :pid, :device, :threads, NOW)",
+            named_params! {
+                ":run": run, ":seat": hello.seat, ":incarnation": hello.incarnation, ":host": hello.host,
+                ":pid": hello.pid, ":device": hello.device, ":threads": hello.threads,
+            },
+        ),
+        Record::Left { seat, incarnation, reason } => execute(
+            "UPDATE workers SET left_ms = NOW, reason = :reason
+             WHERE seat = :seat AND incarnation = :incarnation AND left_ms IS NULL",
+            named_params! { ":seat": seat, ":incarnation": incarnation, ":reason": reason },
+        ),
+        Record::EpochBegan { epoch, key, shard, members } => execute(
+            "INSERT INTO epochs (epoch, run, stage, shard, members, began_ms)
+             VALUES (:epoch, :run, :stage, :shard, :members, NOW)",
+            named_params! {
+                ":epoch": *epoch as i64, ":run": run, ":stage": key.to_string(),
+                ":shard": shard.map(|shard| shard as i64), ":members": json(members),
+            },
+        ),
+        Record::EpochEnded { epoch, outcome, reason } => execute(
+            "UPDATE epochs SET ended_ms = NOW, outcome = :outcome, reason = :reason WHERE epoch = :epoch",
+            named_params! { ":epoch": *epoch as i64, ":outcome": outcome, ":reason": reason },
+        ),
+        Record::Shard { key, index, product } => execute(
+            "INSERT OR REPLACE INTO shards (stage, shard, epoch, product, changed_ms)
+             VALUES (:stage, :shard, :epoch, :product, NOW)",
+            named_params! {
+                ":stage": key.to_string(), ":shard": *index as i64, ":epoch": product.epoch as i64,
+                ":product": json(product),
+            },
+        ),
+        Record::ShardsDropped { key } => {
+            execute("DELETE FROM shards WHERE stage = :stage", named_params! { ":stage": key.to_string() })
+        }
+        Record::Stage { key, state, attempts, message, pending } => execute(
+            "UPDATE stages SET state = :state, attempts = :attempts, message = :message, pending = :pending,
+                 changed_ms = NOW WHERE key = :key",
+            named_params! {
+                ":key": key.to_string(), ":state": state, ":attempts": attempts, ":message": message,
+                ":pending": pending.as_ref().map(json),
+            },
+        ),
+        Record::Phase { phase, reason } => execute(
+            "UPDATE runs SET phase = :phase, reason = :reason, changed_ms = NOW WHERE id = :run",
+            named_params! { ":run": run, ":phase": phase, ":reason": reason },
+        ),
+    }
+}
+
+fn json(value: impl serde::Serialize) -> String {
+    serde_json::to_string(&value).expect("records are plain data")
+}
+
+#[cfg(test)]
+mod tests;

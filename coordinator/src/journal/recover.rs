@@ -1,0 +1,71 @@
+//! What a restart takes up from the journal.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+};
+
+use fulcrum_common::{Key, store::Manifest};
+
+use super::{Journal, JournalError};
+use crate::state::Past;
+
+/// Epochs that one journal may give out before it comes near another's.
+const EPOCHS_PER_JOURNAL: u64 = 1_000_000;
+
+/// Journals whose epochs are told apart.
+const JOURNALS: u64 = 1_000_000_000;
+
+/// Reads what earlier starts left: the epochs given out, the shards finished, the manifests not yet committed.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub fn recover(journal: &Journal) -> Result<Past, JournalError> {
+    Ok(Past { next_epoch: next_epoch(journal)?, shards: shards(journal)?, pending: pending(journal)? })
+}
+
+/// Epochs name folders in a store that several runs may share, so each journal begins at a place of its own.
+/// The number decides no result.
+fn next_epoch(journal: &Journal) -> Result<u64, JournalError> {
+    let query = "SELECT max(last) FROM (SELECT max(epoch) + 1 AS last FROM epochs
+                 UNION ALL SELECT max(first_epoch) FROM runs)";
+    let last: Option<i64> = journal.database.query_row(query, [], |row| row.get(0))?;
+    Ok(match last {
+        Some(last) => last.unsigned_abs(),
+        None => RandomState::new().build_hasher().finish() % JOURNALS * EPOCHS_PER_JOURNAL + 1,
+    })
+}
+
+fn shards(journal: &Journal) -> Result<BTreeMap<Key, BTreeMap<u64, crate::action::Product>>, JournalError> {
+    let mut found: BTreeMap<Key, BTreeMap<u64, _>> = BTreeMap::new();
+    let mut statement = journal.database.prepare("SELECT stage, shard, product FROM shards")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (stage, shard, product) =
+            (row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?);
+        let product = serde_json::from_str(&product).map_err(|error| value("a shard", &error))?;
+        found.entry(key(&stage)?).or_default().insert(shard.unsigned_abs(), product);
+    }
+    Ok(found)
+}
+
+fn pending(journal: &Journal) -> Result<BTreeMap<Key, Manifest>, JournalError> {
+    let mut statement =
+        journal.database.prepare("SELECT key, pending FROM stages WHERE pending IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut found = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (stage, manifest) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+        let manifest = serde_json::from_str(&manifest).map_err(|error| value("a manifest", &error))?;
+        found.insert(key(&stage)?, manifest);
+    }
+    Ok(found)
+}
+
+fn key(text: &str) -> Result<Key, JournalError> {
+    text.parse().map_err(|error: fulcrum_common::key::ParseKeyError| value("a key", &error))
+}
+
+fn value(what: &'static str, error: &dyn std::fmt::Display) -> JournalError {
+    JournalError::Value { what, message: error.to_string() }
+}

@@ -1,0 +1,262 @@
+//! The coordinator as a process: its run folder, its socket, its signals.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, TryLockError},
+    io::Write as _,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fulcrum_common::{
+    Key, exit,
+    plan::{Plan, PlanError},
+    protocol::{MESSAGE_LIMIT, coordinator_server::CoordinatorServer},
+    store::{Manifest, Store, StoreError},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::{
+    driver::Driver,
+    input::Input,
+    journal::{Journal, JournalError, recover},
+    service::{Ask, Service},
+    state::{Phase, State},
+};
+
+/// Messages that may wait for the driver; beyond it, streams wait.
+const ASK_QUEUE: usize = 4096;
+
+/// How long open connections may take to end once the run is over.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a coordinator is asked to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The run's name.
+    pub run: String,
+    /// The run's folder: `journal.sqlite`, `coordinator.json` and `coordinator.lock` go here.
+    pub folder: PathBuf,
+    /// The artifact store.
+    pub store: PathBuf,
+    /// What is to be made. The last stage is the goal.
+    pub plan: Plan,
+    /// Seats of the run.
+    pub workers: NonZeroUsize,
+    /// Workers in a gang; all seats where it is not said.
+    pub gang: Option<NonZeroUsize>,
+    /// Where to listen; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// Allow an address that other machines reach. There is no authentication: whoever reaches it commands the run.
+    pub insecure_listen: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `done`, `failed` or `stopping`.
+    pub phase: &'static str,
+    /// Why, one line.
+    pub reason: String,
+    /// The exit code that says so.
+    pub code: i32,
+}
+
+/// What `coordinator.json` says while the coordinator runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// The coordinator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The plan is broken.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan is empty.
+    #[error("the plan has no stages")]
+    Empty,
+    /// A gang that can never form.
+    #[error("a gang of {gang} cannot be formed of {workers} workers: ask for at least {gang} workers")]
+    Gang {
+        /// Workers in a gang.
+        gang: usize,
+        /// Seats of the run.
+        workers: usize,
+    },
+    /// An address that others reach.
+    #[error(
+        "{0} can be reached from other machines and nothing asks them who they are: listen on 127.0.0.1, or allow it with --insecure-listen"
+    )]
+    Exposed(SocketAddr),
+    /// Another coordinator serves this run.
+    #[error("another coordinator serves the run in {0:?}: stop it, or give this run another name")]
+    Busy(PathBuf),
+    /// A file or a socket.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The network server.
+    #[error("the coordinator's server ended: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// A bug.
+    #[error("the coordinator's driver ended without a result")]
+    Driver,
+}
+
+/// The name of the file that tells workers and the command line where the coordinator listens.
+pub const CONTACT_FILE: &str = "coordinator.json";
+
+/// Serves one run until its goal is in the store, it failed, or it was asked to stop.
+///
+/// # Errors
+/// If the configuration cannot be served, another coordinator serves the run, or the journal cannot be written.
+pub async fn serve(config: Config) -> Result<Outcome, ServeError> {
+    let gang = check(&config)?;
+    std::fs::create_dir_all(&config.folder).map_err(io(format!("folder {:?}", config.folder)))?;
+    let _lock = lock(&config.folder)?;
+    let store = Store::open(&config.store)?;
+    let mut journal = Journal::open(&config.folder.join("journal.sqlite"))?;
+    let past = recover(&journal)?;
+    let made = made(&store, &config.plan).await?;
+    let state = State::new(&config.run, &config.plan, gang, &made, past);
+    journal.begin(&state)?;
+
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(io(format!("listening on {}", config.listen)))?;
+    let address = listener.local_addr().map_err(io("listening".to_owned()))?;
+    let (asks, asked) = mpsc::channel(ASK_QUEUE);
+    let driver = Driver::new(state, journal, store, asked, asks.clone());
+    let signals = tokio::spawn(heed_signals(asks.clone())?);
+    let (over, until) = oneshot::channel::<()>();
+    let service = CoordinatorServer::new(Service::new(asks)).max_decoding_message_size(MESSAGE_LIMIT);
+    let server = Server::builder().tcp_nodelay(true).add_service(service);
+    let incoming = TcpListenerStream::new(listener);
+    let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async {
+        let _ = until.await;
+    }));
+    let contact = publish(&config.folder, Contact { address, pid: std::process::id() })?;
+    tracing::info!("run {:?} listens on {address}", config.run);
+
+    // The journal syncs to disk: the driver has a thread of its own, so that no other task waits for that.
+    let runtime = tokio::runtime::Handle::current();
+    let state = tokio::task::spawn_blocking(move || runtime.block_on(driver.run()))
+        .await
+        .map_err(|_| ServeError::Driver)??;
+    let _ = over.send(());
+    let stop = server.abort_handle();
+    if tokio::time::timeout(GOODBYE, server).await.is_err() {
+        stop.abort();
+    }
+    signals.abort();
+    // Whoever reads it later would find nobody there.
+    let _ = std::fs::remove_file(contact);
+    Ok(outcome(&state))
+}
+
+/// Checks what was asked for; returns the size of gangs.
+fn check(config: &Config) -> Result<usize, ServeError> {
+    config.plan.check()?;
+    if config.plan.stages.is_empty() {
+        return Err(ServeError::Empty);
+    }
+    let (workers, gang) = (config.workers.get(), config.gang.unwrap_or(config.workers).get());
+    if gang > workers {
+        return Err(ServeError::Gang { gang, workers });
+    }
+    if !config.listen.ip().is_loopback() {
+        if !config.insecure_listen {
+            return Err(ServeError::Exposed(config.listen));
+        }
+        tracing::warn!("listening on {}: whoever reaches it commands this run", config.listen);
+    }
+    Ok(gang)
+}
+
+/// Two coordinators never serve one run: the lock ends with the process that holds it.
+fn lock(folder: &Path) -> Result<File, ServeError> {
+    let path = folder.join("coordinator.lock");
+    let file = File::options().create(true).append(true).open(&path).map_err(io(format!("lock {path:?}")))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServeError::Busy(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(format!("lock {path:?}"))(error)),
+    }
+}
+
+/// The plan's artifacts that stand in the store.
+async fn made(store: &Store, plan: &Plan) -> Result<BTreeMap<Key, Manifest>, ServeError> {
+    let mut made = BTreeMap::new();
+    for stage in &plan.stages {
+        if let Some(manifest) = store.manifest(stage.key).await? {
+            made.insert(stage.key, manifest);
+        }
+    }
+    Ok(made)
+}
+
+/// Writes the contact file, whole or not at all.
+fn publish(folder: &Path, contact: Contact) -> Result<PathBuf, ServeError> {
+    let path = folder.join(CONTACT_FILE);
+    let aside = folder.join("coordinator.json.new");
+    let text = serde_json::to_string(&contact).expect("a contact is plain data");
+    File::create(&aside)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&aside, &path))
+        .map_err(io(format!("file {path:?}")))?;
+    Ok(path)
+}
+
+/// A signal asks the run to stop; a second one, to stop at once.
+fn heed_signals(asks: mpsc::Sender<Ask>) -> Result<impl Future<Output = ()>, ServeError> {
+    let listen = |kind| signal(kind).map_err(io("signals".to_owned()));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if asks.send(Ask::Hear(Input::Stop)).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn outcome(state: &State) -> Outcome {
+    let code = match state.phase {
+        Phase::Done => exit::DONE,
+        Phase::Failed(code) => code,
+        // Finished stages and shards are kept: running again goes on from them.
+        Phase::Running | Phase::Stopping => exit::PREEMPTED,
+    };
+    Outcome { phase: state.phase.word(), reason: state.reason.clone(), code }
+}
+
+fn io(what: String) -> impl FnOnce(std::io::Error) -> ServeError {
+    move |source| ServeError::Io { what, source }
+}

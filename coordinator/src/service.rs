@@ -1,0 +1,139 @@
+//! The network face: worker streams, status, stop.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fulcrum_common::protocol::{
+    Command, StatusReply, StatusRequest, StopReply, StopRequest, WorkerEvent, coordinator_server::Coordinator,
+};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    input::{Event, Input},
+    tick::MAX_WORKERS,
+    wire,
+};
+
+/// Commands that may wait for a worker to read them. A worker that falls further behind is lost.
+pub(crate) const COMMAND_QUEUE: usize = 64;
+
+/// A stream that has not said hello by then is closed.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the service asks of the driver.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// A stream has opened.
+    Open { session: u64, link: Link },
+    /// Something happened.
+    Hear(Input),
+    /// Somebody wants to know.
+    Status(oneshot::Sender<StatusReply>),
+}
+
+/// The driver's end of a worker's stream. Dropping it closes the stream, after what was sent before.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) commands: mpsc::Sender<Result<Command, Status>>,
+    _open: oneshot::Sender<()>,
+}
+
+/// The gRPC service over the driver.
+#[derive(Debug)]
+pub(crate) struct Service {
+    asks: mpsc::Sender<Ask>,
+    next_session: AtomicU64,
+    sessions: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(crate) fn new(asks: mpsc::Sender<Ask>) -> Self {
+        // A few more than workers, so that a worker that comes back need not wait for its old stream to end.
+        let sessions = Arc::new(Semaphore::new(2 * MAX_WORKERS));
+        Self { asks, next_session: AtomicU64::new(1), sessions }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<(), Status> {
+        self.asks.send(ask).await.map_err(|_| Status::unavailable("the coordinator is exiting"))
+    }
+}
+
+#[tonic::async_trait]
+impl Coordinator for Service {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<Command, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<WorkerEvent>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let permit = Arc::clone(&self.sessions)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("too many workers"))?;
+        let session = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let (commands, outgoing) = mpsc::channel(COMMAND_QUEUE);
+        let (open, closed) = oneshot::channel();
+        self.ask(Ask::Open { session, link: Link { commands, _open: open } }).await?;
+        tokio::spawn(pump(session, request.into_inner(), self.asks.clone(), closed, permit));
+        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Status(reply)).await?;
+        answer.await.map(Response::new).map_err(|_| Status::unavailable("the coordinator is exiting"))
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {
+        self.ask(Ask::Hear(Input::Stop)).await?;
+        Ok(Response::new(StopReply {}))
+    }
+}
+
+/// Brings a worker's messages to the driver until either end closes.
+async fn pump(
+    session: u64,
+    events: Streaming<WorkerEvent>,
+    asks: mpsc::Sender<Ask>,
+    closed: oneshot::Receiver<()>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let reason = tokio::select! {
+        reason = listen(session, events, &asks) => reason,
+        _ = closed => return,
+    };
+    // Where the driver is gone there is nobody left to tell.
+    let _ = asks.send(Ask::Hear(Input::Closed { session, reason })).await;
+}
+
+/// Returns why the worker's messages ended.
+async fn listen(session: u64, mut events: Streaming<WorkerEvent>, asks: &mpsc::Sender<Ask>) -> String {
+    let first = tokio::time::timeout(HELLO_DEADLINE, events.message()).await;
+    let Ok(mut next) = first else { return "it said no hello".to_owned() };
+    let mut greeted = false;
+    loop {
+        let event = match next {
+            Ok(Some(message)) => wire::event(message),
+            Ok(None) => return "it closed the stream".to_owned(),
+            Err(status) => return status.message().to_owned(),
+        };
+        let event = match event {
+            Ok(event) if greeted || matches!(event, Event::Hello(_)) => event,
+            Ok(_) => return "its first message was no hello".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        greeted = true;
+        if asks.send(Ask::Hear(Input::Worker { session, event })).await.is_err() {
+            return "the coordinator is exiting".to_owned();
+        }
+        next = events.message().await;
+    }
+}

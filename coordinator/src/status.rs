@@ -1,0 +1,92 @@
+//! What the command line is shown.
+
+use fulcrum_common::protocol::{StageStatus, StatusReply, WorkerStatus};
+
+use crate::state::{Entry, Shard, ShardState, StageState, State, Worker, WorkerState};
+
+/// The state as the command line is shown it.
+pub fn status(state: &State) -> StatusReply {
+    StatusReply {
+        run: state.run.clone(),
+        phase: state.phase.word().to_owned(),
+        reason: state.reason.clone(),
+        stages: state.stages.iter().map(|entry| stage(state, entry)).collect(),
+        workers: state.workers.values().map(|one| worker(state, one)).collect(),
+    }
+}
+
+fn stage(state: &State, entry: &Entry) -> StageStatus {
+    let view = view(state, entry);
+    StageStatus {
+        key: entry.stage.key.to_string(),
+        name: entry.stage.name.clone(),
+        kind: entry.stage.spec.work.kind().to_owned(),
+        state: view.word.to_owned(),
+        done: view.done,
+        total: view.total,
+        running_ms: if view.word == "running" { state.now.saturating_sub(entry.since) } else { 0 },
+        loss: view.loss,
+        attempts: entry.attempts,
+        message: entry.message.clone(),
+    }
+}
+
+/// What is seen of a stage's state.
+struct View {
+    word: &'static str,
+    done: u64,
+    total: u64,
+    loss: f64,
+}
+
+fn view(state: &State, entry: &Entry) -> View {
+    let total = entry.stage.estimate.examples;
+    let word = entry.state.word();
+    match &entry.state {
+        StageState::Waiting | StageState::Ready | StageState::Failed => {
+            View { word, done: 0, total, loss: 0.0 }
+        }
+        StageState::Committing(_) | StageState::Done | StageState::Cached => {
+            View { word, done: total, total, loss: 0.0 }
+        }
+        StageState::Gang(gang) => {
+            let first = gang.members.first().and_then(|seat| state.workers.get(seat));
+            let progress = first.map(|worker| worker.progress).unwrap_or_default();
+            View { word, done: progress.examples.min(total), total, loss: progress.loss }
+        }
+        StageState::Shards(shards) => {
+            let total = shards.last().map_or(0, |shard| shard.end);
+            let done = shards.iter().map(|shard| rows_done(state, shard)).sum();
+            let begun = shards.iter().any(|shard| shard.state != ShardState::Pending);
+            View { word: if begun { word } else { "ready" }, done, total, loss: 0.0 }
+        }
+    }
+}
+
+fn rows_done(state: &State, shard: &Shard) -> u64 {
+    let rows = shard.end - shard.start;
+    match &shard.state {
+        ShardState::Pending => 0,
+        ShardState::Leased { seat, .. } => {
+            state.workers.get(seat).map_or(0, |worker| worker.progress.examples).min(rows)
+        }
+        ShardState::Done(_) => rows,
+    }
+}
+
+fn worker(state: &State, worker: &Worker) -> WorkerStatus {
+    let draining = worker.draining && worker.state != WorkerState::Lost;
+    let epoch = match worker.state {
+        WorkerState::Working(epoch) | WorkerState::Aborting(epoch) => epoch,
+        WorkerState::Joining | WorkerState::Idle | WorkerState::Lost => 0,
+    };
+    WorkerStatus {
+        worker: worker.hello.seat.clone(),
+        incarnation: worker.hello.incarnation.clone(),
+        host: worker.hello.host.clone(),
+        pid: worker.hello.pid,
+        state: if draining { "draining" } else { worker.state.word() }.to_owned(),
+        epoch,
+        heard_ms: state.now.saturating_sub(worker.heard),
+    }
+}

@@ -1,0 +1,75 @@
+//! What a failure costs: another attempt, or the run.
+
+use fulcrum_common::exit;
+
+use super::{gangs, results, run, shards};
+use crate::{
+    action::Decisions,
+    input::Failure,
+    state::{Faults, StageState, State},
+};
+
+/// Failures of the work itself, without progress in between, that end the run.
+pub(crate) const MAX_WORK_FAULTS: u32 = 3;
+
+/// Losses of workers, without progress in between, that end the run. Many: work that kills its worker each
+/// time has to end too, but a flaky cluster is not the work's fault.
+pub(crate) const MAX_MEMBERSHIP_FAULTS: u32 = 20;
+
+impl Faults {
+    /// Counts one more; the exit code of the run if it is one too many.
+    pub(super) fn count(&mut self, failure: &Failure) -> Option<i32> {
+        if !failure.retry {
+            return Some(if failure.code == 0 { exit::MISMATCH } else { failure.code });
+        }
+        let (count, most) = if failure.membership {
+            (&mut self.membership, MAX_MEMBERSHIP_FAULTS)
+        } else {
+            (&mut self.work, MAX_WORK_FAULTS)
+        };
+        *count += 1;
+        (*count >= most).then_some(exit::NO_PROGRESS)
+    }
+}
+
+/// Counts a failure against a stage whose attempt is over already.
+pub(super) fn stage(state: &mut State, stage: usize, failure: &Failure, out: &mut Decisions) {
+    let entry = &mut state.stages[stage];
+    entry.message.clone_from(&failure.message);
+    match entry.faults.count(failure) {
+        Some(code) => fatal(state, stage, code, &failure.message, out),
+        None => {
+            out.because(format!("{:?} will be tried again: {}", entry.stage.name, failure.message));
+            results::record(state, stage, out);
+        }
+    }
+}
+
+/// A member of a gang that broke tells a cause after a peer has told its effect: the cause counts, not the effect.
+pub(super) fn late(state: &mut State, epoch: u64, failure: &Failure, out: &mut Decisions) {
+    if failure.membership {
+        return;
+    }
+    let Some(index) = state.stages.iter().position(|entry| entry.broken == Some(epoch)) else {
+        return out
+            .because(format!("ignored a failure of epoch {epoch}, which is over: {}", failure.message));
+    };
+    let entry = &mut state.stages[index];
+    entry.broken = None;
+    if matches!(entry.state, StageState::Waiting | StageState::Ready | StageState::Gang(_)) {
+        entry.faults.membership = entry.faults.membership.saturating_sub(1);
+        stage(state, index, failure, out);
+    }
+}
+
+/// The stage cannot be made, and so neither can the run's goal.
+pub(super) fn fatal(state: &mut State, stage: usize, code: i32, message: &str, out: &mut Decisions) {
+    let reason = format!("stage {:?} failed: {message}", state.stages[stage].stage.name);
+    gangs::abort(state, stage, &reason, out);
+    shards::abort(state, stage, &reason, out);
+    let entry = &mut state.stages[stage];
+    entry.state = StageState::Failed;
+    message.clone_into(&mut entry.message);
+    results::record(state, stage, out);
+    run::fail(state, if code == 0 { exit::MISMATCH } else { code }, &reason, out);
+}

@@ -1,0 +1,111 @@
+//! Gangs: workers in lockstep under one epoch. One lost member ends the epoch for all.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    plan::Stage,
+    protocol::{self, Abort, Assignment, command::Command},
+};
+
+use super::results;
+use crate::{
+    action::{Decisions, Record},
+    input::Progress,
+    state::{Gang, StageState, State, WorkerState},
+};
+
+/// Gives a stage to workers, rank by rank, under a new epoch.
+pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &mut Decisions) {
+    let epoch = state.take_epoch();
+    let entry = &mut state.stages[stage];
+    entry.attempts += 1;
+    entry.since = state.now;
+    out.because(format!("epoch {epoch}: {:?} goes to {}", entry.stage.name, members.join(", ")));
+    let key = entry.stage.key;
+    out.record(Record::EpochBegan { epoch, key, shard: None, members: members.clone() });
+    entry.state = StageState::Gang(Gang { epoch, members: members.clone() });
+    results::record(state, stage, out);
+    for (rank, seat) in members.iter().enumerate() {
+        let place = (rank as u32, members.len() as u32);
+        assign(state, seat, epoch, stage, place, None, out);
+    }
+}
+
+/// Tells one worker its part of an epoch that has begun.
+pub(super) fn assign(
+    state: &mut State,
+    seat: &str,
+    epoch: u64,
+    stage: usize,
+    (rank, world): (u32, u32),
+    shard: Option<protocol::Shard>,
+    out: &mut Decisions,
+) {
+    let stage = &state.stages[stage].stage;
+    let inputs = inputs(state, stage);
+    let stage = serde_json::to_string(stage).expect("a stage is plain data");
+    let Some(worker) = state.workers.get_mut(seat) else { return };
+    worker.state = WorkerState::Working(epoch);
+    worker.progress = Progress::default();
+    let assignment = Assignment { epoch, stage, rank, world, shard, inputs };
+    out.send(worker.session, Command::Assignment(assignment));
+}
+
+/// The manifests that the stage reads, by role.
+fn inputs(state: &State, stage: &Stage) -> std::collections::HashMap<String, String> {
+    let manifest = |(role, key): (&String, &fulcrum_common::Key)| {
+        let manifest = state.manifest(*key)?;
+        Some((role.clone(), serde_json::to_string(manifest).expect("a manifest is plain data")))
+    };
+    let found: BTreeMap<String, String> = stage.spec.inputs.iter().filter_map(manifest).collect();
+    found.into_iter().collect()
+}
+
+/// Rank 0 tells where the gang meets; the others hear it.
+pub(super) fn rendezvous(state: &State, seat: &str, epoch: u64, address: String, out: &mut Decisions) {
+    let live = state.stages.iter().find_map(|entry| match &entry.state {
+        StageState::Gang(gang) if gang.epoch == epoch => Some(gang),
+        _ => None,
+    });
+    match live.and_then(|gang| gang.members.split_first()) {
+        Some((first, others)) if first == seat => {
+            for other in others.iter().filter_map(|other| state.workers.get(other)) {
+                let meet = protocol::Rendezvous { epoch, address: address.clone() };
+                out.send(other.session, Command::Rendezvous(meet));
+            }
+        }
+        Some(_) => {
+            out.because(format!("ignored a meeting place of {seat}: it is not rank 0 of epoch {epoch}"))
+        }
+        None => out.because(format!("ignored a meeting place of {seat}: epoch {epoch} is over")),
+    }
+}
+
+/// Ends the epoch of a gang whose end is recorded already: the survivors hear of it, the stage is ready again.
+pub(super) fn dissolve(state: &mut State, stage: usize, reason: &str, out: &mut Decisions) {
+    let StageState::Gang(gang) = &state.stages[stage].state else { return };
+    let gang = gang.clone();
+    state.stages[stage].state = StageState::Ready;
+    for seat in &gang.members {
+        give_up(state, seat, gang.epoch, reason, out);
+    }
+}
+
+/// [`dissolve`] for an epoch that the coordinator ends by itself.
+pub(super) fn abort(state: &mut State, stage: usize, reason: &str, out: &mut Decisions) {
+    if let StageState::Gang(gang) = &state.stages[stage].state {
+        results::end(gang.epoch, "aborted", reason, out);
+        dissolve(state, stage, reason, out);
+        results::record(state, stage, out);
+    }
+}
+
+/// Tells a worker to give up an epoch, if it still works on it.
+pub(super) fn give_up(state: &mut State, seat: &str, epoch: u64, reason: &str, out: &mut Decisions) {
+    if let Some(worker) = state.workers.get_mut(seat)
+        && worker.state == WorkerState::Working(epoch)
+    {
+        worker.state = WorkerState::Aborting(epoch);
+        out.send(worker.session, Command::Abort(Abort { epoch, reason: reason.to_owned() }));
+    }
+}

@@ -1,0 +1,72 @@
+//! The deciding: what happened and what time it is go in, what to do and why come out.
+//!
+//! One file per concern, each over the whole [`State`]:
+//! [`membership`] who is here, [`leases`] who is still here, [`results`] what came of an assignment,
+//! [`faults`] what a failure costs, [`gangs`] and [`shards`] the two ways to run a stage,
+//! [`schedule`] what runs next, [`run`] when it is over.
+
+mod faults;
+mod gangs;
+mod leases;
+mod membership;
+mod results;
+mod run;
+mod schedule;
+mod shards;
+
+#[cfg(test)]
+mod builder;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod rules;
+
+pub(crate) use membership::MAX_WORKERS;
+
+use crate::{
+    action::Decisions,
+    input::{Event, Input},
+    state::State,
+};
+
+/// Decides. `now` is in milliseconds since the coordinator's start and never falls.
+///
+/// Every decision is in the returned value: the caller writes its records, then takes its other actions.
+pub fn tick(state: &mut State, now: u64, inputs: impl IntoIterator<Item = Input>) -> Decisions {
+    let mut out = Decisions::default();
+    leases::forgive_absence(state, now, &mut out);
+    for input in inputs {
+        apply(state, input, &mut out);
+    }
+    leases::expire(state, &mut out);
+    schedule::promote(state, &mut out);
+    schedule::assign(state, &mut out);
+    run::settle(state, &mut out);
+    out
+}
+
+fn apply(state: &mut State, input: Input, out: &mut Decisions) {
+    match input {
+        Input::Worker { session, event: Event::Hello(hello) } => membership::join(state, session, hello, out),
+        Input::Worker { session, event } => match state.seat_of(session) {
+            Some(seat) => hear(state, &seat, event, out),
+            None => out.because(format!("ignored a message of the closed stream {session}")),
+        },
+        Input::Closed { session, reason } => membership::closed(state, session, &reason, out),
+        Input::Committed(manifest) => results::committed(state, manifest, out),
+        Input::CommitFailed { key, message } => results::commit_failed(state, key, &message, out),
+        Input::Stop => run::stop(state, out),
+    }
+}
+
+fn hear(state: &mut State, seat: &str, event: Event, out: &mut Decisions) {
+    leases::renew(state, seat);
+    match event {
+        Event::Hello(_) => out.because(format!("ignored a second hello of {seat}")),
+        Event::Heartbeat(progress) => membership::heartbeat(state, seat, progress, out),
+        Event::Rendezvous { epoch, address } => gangs::rendezvous(state, seat, epoch, address, out),
+        Event::Done { epoch, files, facts } => results::done(state, seat, epoch, files, facts, out),
+        Event::Failed { epoch, failure } => results::failed(state, seat, epoch, failure, out),
+        Event::Leaving => membership::leave(state, seat, out),
+    }
+}

@@ -1,0 +1,151 @@
+//! What comes of assignments: done, failed, committed.
+//!
+//! A result counts only while its epoch is the one its stage or shard waits for. Everything else is late:
+//! it frees the worker and changes nothing more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_common::{
+    Key,
+    plan::Work,
+    store::{File, Manifest},
+};
+
+use super::{faults, gangs, shards};
+use crate::{
+    action::{Action, Decisions, Product, Record},
+    input::Failure,
+    state::{Owner, StageState, State, WorkerState},
+};
+
+/// A worker finished its part of an assignment.
+pub(super) fn done(
+    state: &mut State,
+    seat: &str,
+    epoch: u64,
+    files: Vec<File>,
+    facts: BTreeMap<String, u64>,
+    out: &mut Decisions,
+) {
+    free(state, seat, epoch);
+    let product = Product { epoch, files, facts };
+    match state.owner(epoch, seat) {
+        Some(Owner::Rank { stage, rank: 0 }) => {
+            end(epoch, "done", &format!("finished by {seat}"), out);
+            finish(state, stage, product, out);
+        }
+        Some(Owner::Rank { .. }) => {}
+        Some(Owner::Shard { stage, index }) => shards::done(state, stage, index, product, out),
+        None if product.files.is_empty() => {}
+        None => out.because(format!("ignored what {seat} made in epoch {epoch}: the epoch is over")),
+    }
+}
+
+/// A worker failed, or was lost, in its part of an assignment.
+pub(super) fn failed(state: &mut State, seat: &str, epoch: u64, failure: Failure, out: &mut Decisions) {
+    free(state, seat, epoch);
+    match state.owner(epoch, seat) {
+        Some(Owner::Rank { stage, .. }) => {
+            end(epoch, "failed", &failure.message, out);
+            gangs::dissolve(state, stage, &failure.message, out);
+            state.stages[stage].broken = failure.membership.then_some(epoch);
+            faults::stage(state, stage, &failure, out);
+        }
+        Some(Owner::Shard { stage, index }) => {
+            end(epoch, "failed", &failure.message, out);
+            shards::failed(state, stage, index, &failure, out);
+        }
+        None => faults::late(state, epoch, &failure, out),
+    }
+}
+
+/// The worker has answered for that epoch.
+fn free(state: &mut State, seat: &str, epoch: u64) {
+    if let Some(worker) = state.workers.get_mut(seat)
+        && matches!(worker.state, WorkerState::Working(e) | WorkerState::Aborting(e) if e == epoch)
+    {
+        worker.state = WorkerState::Idle;
+    }
+}
+
+pub(super) fn end(epoch: u64, outcome: &'static str, reason: &str, out: &mut Decisions) {
+    out.record(Record::EpochEnded { epoch, outcome, reason: reason.to_owned() });
+}
+
+/// A stage's files are all there: its manifest goes to the store.
+pub(super) fn finish(state: &mut State, stage: usize, product: Product, out: &mut Decisions) {
+    let entry = &mut state.stages[stage];
+    let mut names = BTreeSet::new();
+    if let Some(twice) = product.files.iter().find(|file| !names.insert(&file.name)) {
+        let message = format!("two of its files are called {:?}", twice.name);
+        return faults::fatal(state, stage, 0, &message, out);
+    }
+    let manifest = Manifest {
+        key: entry.stage.key,
+        name: entry.stage.name.clone(),
+        epoch: product.epoch,
+        files: product.files,
+        facts: product.facts,
+        spec: entry.stage.spec.clone(),
+    };
+    out.because(format!(
+        "{:?} is made in epoch {}, {} files",
+        manifest.name,
+        manifest.epoch,
+        manifest.files.len()
+    ));
+    entry.state = StageState::Committing(Box::new(manifest.clone()));
+    record(state, stage, out);
+    out.actions.push(Action::Commit(Box::new(manifest)));
+}
+
+/// A manifest stands in the store.
+pub(super) fn committed(state: &mut State, manifest: Manifest, out: &mut Decisions) {
+    let Some(stage) = committing(state, manifest.key) else {
+        return out.because(format!("ignored a commit of {}: nobody waits for it", manifest.key.short()));
+    };
+    let entry = &mut state.stages[stage];
+    entry.state = StageState::Done;
+    entry.message.clear();
+    entry.manifest = Some(manifest);
+    out.because(format!("{:?} is done", entry.stage.name));
+    if matches!(entry.stage.spec.work, Work::Infer(_)) {
+        out.record(Record::ShardsDropped { key: entry.stage.key });
+    }
+    record(state, stage, out);
+}
+
+/// The store refused a manifest: the files are not what was said. They are made again.
+pub(super) fn commit_failed(state: &mut State, key: Key, message: &str, out: &mut Decisions) {
+    let Some(stage) = committing(state, key) else { return };
+    let entry = &mut state.stages[stage];
+    entry.state = StageState::Waiting;
+    entry.kept.clear();
+    out.record(Record::ShardsDropped { key });
+    let failure =
+        Failure { message: format!("commit failed: {message}"), retry: true, membership: false, code: 0 };
+    faults::stage(state, stage, &failure, out);
+}
+
+fn committing(state: &State, key: Key) -> Option<usize> {
+    state
+        .stages
+        .iter()
+        .position(|entry| entry.stage.key == key && matches!(entry.state, StageState::Committing(_)))
+}
+
+/// Writes the stage's state to the journal.
+pub(super) fn record(state: &State, stage: usize, out: &mut Decisions) {
+    let entry = &state.stages[stage];
+    let pending = match &entry.state {
+        StageState::Committing(manifest) => Some(manifest.clone()),
+        _ => None,
+    };
+    out.record(Record::Stage {
+        key: entry.stage.key,
+        state: entry.state.word(),
+        attempts: entry.attempts,
+        message: entry.message.clone(),
+        pending,
+    });
+}

@@ -1,0 +1,236 @@
+//! The border between the network and the state machine: messages are hostile until checked here.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    protocol::{self, WorkerEvent, worker_event},
+    store::File,
+};
+
+use crate::input::{Event, Failure, Hello, Progress};
+
+/// Characters of a seat or an incarnation.
+const NAME_LIMIT: usize = 64;
+/// Characters of host names, file names, names of facts.
+const TEXT_LIMIT: usize = 1024;
+/// Characters of a failure that are kept.
+const MESSAGE_LIMIT: usize = 2000;
+/// Files in one assignment's result.
+const FILES_LIMIT: usize = 4096;
+/// Facts in one assignment's result.
+const FACTS_LIMIT: usize = 1024;
+/// Threads a worker may claim.
+const THREADS_LIMIT: u32 = 4096;
+
+/// A message that breaks the protocol: the stream it came on is closed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {found:?} is not acceptable: {rule}")]
+pub(crate) struct WireError {
+    what: &'static str,
+    found: String,
+    rule: String,
+}
+
+fn refuse<T>(what: &'static str, found: impl ToString, rule: impl Into<String>) -> Result<T, WireError> {
+    let found = found.to_string().chars().take(80).collect();
+    Err(WireError { what, found, rule: rule.into() })
+}
+
+/// Checks a worker's message.
+pub(crate) fn event(message: WorkerEvent) -> Result<Event, WireError> {
+    let Some(event) = message.event else { return refuse("event", "", "it is of no kind known here") };
+    Ok(match event {
+        worker_event::Event::Hello(it) => Event::Hello(hello(it)?),
+        worker_event::Event::Heartbeat(it) => Event::Heartbeat(Progress {
+            epoch: it.epoch,
+            step: it.step,
+            steps: it.steps,
+            examples: it.examples,
+            loss: it.loss,
+        }),
+        worker_event::Event::Rendezvous(it) => {
+            Event::Rendezvous { epoch: it.epoch, address: address(it.address)? }
+        }
+        worker_event::Event::Done(it) => {
+            Event::Done { epoch: it.epoch, files: files(it.files)?, facts: facts(it.facts)? }
+        }
+        worker_event::Event::Failed(it) => Event::Failed { epoch: it.epoch, failure: failure(it) },
+        worker_event::Event::Leaving(_) => Event::Leaving,
+    })
+}
+
+fn hello(it: protocol::Hello) -> Result<Hello, WireError> {
+    if !(1..=THREADS_LIMIT).contains(&it.threads) {
+        return refuse("thread count", it.threads, format!("1 to {THREADS_LIMIT}"));
+    }
+    Ok(Hello {
+        protocol: it.protocol,
+        code: it.code,
+        seat: name("seat", it.worker, "-_.")?,
+        incarnation: name("incarnation", it.incarnation, "-_.")?,
+        host: text("host", it.host)?,
+        pid: it.pid,
+        device: name("device", it.device, ":")?,
+        threads: it.threads,
+    })
+}
+
+/// Letters, digits and a few more, at least one.
+fn name(what: &'static str, found: String, more: &str) -> Result<String, WireError> {
+    let known = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+    if found.is_empty() || found.len() > NAME_LIMIT || !found.chars().all(known) {
+        return refuse(what, found, format!("1 to {NAME_LIMIT} letters, digits or {more:?}"));
+    }
+    Ok(found)
+}
+
+/// Anything that shows on one line.
+fn text(what: &'static str, found: String) -> Result<String, WireError> {
+    if found.is_empty() || found.len() > TEXT_LIMIT || found.chars().any(char::is_control) {
+        return refuse(what, found, format!("one line of 1 to {TEXT_LIMIT} bytes"));
+    }
+    Ok(found)
+}
+
+fn address(found: String) -> Result<String, WireError> {
+    let good = found.len() <= TEXT_LIMIT
+        && found.rsplit_once(':').is_some_and(|(host, port)| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+            !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+    if good { Ok(found) } else { refuse("address", found, "host:port") }
+}
+
+fn files(found: Vec<protocol::File>) -> Result<Vec<File>, WireError> {
+    if found.len() > FILES_LIMIT {
+        return refuse("number of files", found.len(), format!("at most {FILES_LIMIT}"));
+    }
+    let file = |it: protocol::File| {
+        let Ok(digest) = it.blake3.parse() else {
+            return refuse("digest", it.blake3, "a BLAKE3 in hexadecimal");
+        };
+        Ok(File {
+            name: text("file name", it.name)?,
+            path: text("file path", it.path)?,
+            bytes: it.bytes,
+            digest,
+        })
+    };
+    found.into_iter().map(file).collect()
+}
+
+fn facts(found: impl IntoIterator<Item = (String, u64)>) -> Result<BTreeMap<String, u64>, WireError> {
+    let facts = found
+        .into_iter()
+        .take(FACTS_LIMIT + 1)
+        .map(|(name, value)| Ok((text("fact", name)?, value)))
+        .collect::<Result<BTreeMap<_, _>, _>>()?;
+    if facts.len() > FACTS_LIMIT {
+        return refuse("number of facts", facts.len(), format!("at most {FACTS_LIMIT}"));
+    }
+    Ok(facts)
+}
+
+fn failure(it: protocol::Failed) -> Failure {
+    let line = |c: char| if c.is_control() { ' ' } else { c };
+    Failure {
+        message: it.message.chars().take(MESSAGE_LIMIT).map(line).collect(),
+        retry: it.retry,
+        membership: it.membership,
+        code: u8::try_from(it.code).unwrap_or_default().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fulcrum_common::protocol::worker_event::Event as Message;
+
+    use super::*;
+
+    fn parse(message: Message) -> Result<Event, WireError> {
+        event(WorkerEvent { event: Some(message) })
+    }
+
+    fn good() -> protocol::Hello {
+        protocol::Hello {
+            protocol: 1,
+            code: 1,
+            worker: "w0".into(),
+            incarnation: "a1".into(),
+            host: "node-1".into(),
+            pid: 7,
+            device: "cuda:0".into(),
+            threads: 4,
+        }
+    }
+
+    #[test]
+    fn a_hello_in_order_passes() {
+        let Ok(Event::Hello(hello)) = parse(Message::Hello(good())) else { panic!("refused") };
+        assert_eq!((hello.seat.as_str(), hello.class()), ("w0", ("cuda", 4)));
+    }
+
+    #[test]
+    fn a_hello_out_of_order_is_refused() {
+        let spoils: [fn(&mut protocol::Hello); 7] = [
+            |it| it.worker = "../w0".into(),
+            |it| it.worker = String::new(),
+            |it| it.worker = "w".repeat(65),
+            |it| it.incarnation = "a b".into(),
+            |it| it.host = "node\n1".into(),
+            |it| it.device = "cpu; rm".into(),
+            |it| it.threads = 0,
+        ];
+        for (index, spoil) in spoils.into_iter().enumerate() {
+            let mut hello = good();
+            spoil(&mut hello);
+            assert!(parse(Message::Hello(hello)).is_err(), "spoil {index}");
+        }
+    }
+
+    #[test]
+    fn only_host_and_port_are_a_meeting_place() {
+        for (found, good) in [
+            ("127.0.0.1:4000", true),
+            ("[::1]:4000", true),
+            ("node-1.cluster:1", true),
+            ("node-1", false),
+            (":1", false),
+            ("a:0", false),
+            ("a:70000", false),
+            ("a b:1", false),
+        ] {
+            let message = Message::Rendezvous(protocol::Rendezvous { epoch: 1, address: found.into() });
+            assert_eq!(parse(message).is_ok(), good, "{found}");
+        }
+    }
+
+    #[test]
+    fn results_with_bad_digests_or_too_many_files_are_refused() {
+        let file = |blake3: &str| protocol::File {
+            name: "a".into(),
+            path: "b".into(),
+            bytes: 1,
+            blake3: blake3.into(),
+        };
+        let digest = "0".repeat(64);
+        let done = |files| Message::Done(protocol::Done { epoch: 1, files, facts: Default::default() });
+        assert!(parse(done(vec![file(&digest)])).is_ok());
+        assert!(parse(done(vec![file("../../etc")])).is_err());
+        assert!(parse(done(vec![file(&digest); FILES_LIMIT + 1])).is_err());
+    }
+
+    #[test]
+    fn a_failure_becomes_one_line_of_bounded_length() {
+        let message = "a\nb".to_owned() + &"x".repeat(5000);
+        let failed = protocol::Failed { message, code: 4000, ..Default::default() };
+        let Ok(Event::Failed { failure, .. }) = parse(Message::Failed(failed)) else { panic!("refused") };
+        assert!(failure.message.starts_with("a b") && failure.message.len() == MESSAGE_LIMIT);
+        assert_eq!(failure.code, 0);
+    }
+
+    #[test]
+    fn a_message_of_no_kind_is_refused() {
+        assert!(event(WorkerEvent { event: None }).is_err());
+    }
+}
