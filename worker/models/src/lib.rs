@@ -1,1 +1,23 @@
 //! Transformers in the Hugging Face layout: decoder, encoder, heads.
+//!
+//! Reading order: [`model`](Model) (what others call), `description` (what a transformer is made of),
+//! `families` (how each family spells it), `layout` (its tensors), `weights` (those on disk), then the
+//! computation: `batch`, `modules`, `decoder`, `encoder`.
+//!
+//! Nothing here knows of parallelism or of training.
+
+mod batch;
+mod decoder;
+mod description;
+mod encoder;
+mod error;
+mod families;
+mod initialize;
+mod layout;
+mod model;
+mod modules;
+mod weights;
+
+pub use description::SpecialTokens;
+pub use error::ModelError;
+pub use model::{Model, ModelFiles};

@@ -1,0 +1,74 @@
+//! The encoder: tokens in, states out, each from the whole text.
+//!
+//! Shape suffixes: b rows, t tokens, d residual width.
+
+use tch::Tensor;
+
+use crate::{
+    batch::{Attend, Batch},
+    description::Description,
+    families::Module,
+    layout::Tensors,
+    modules::{Attention, FeedForward, Linear, Norm},
+};
+
+/// Embeddings with a norm, blocks with norms after each half, a pooler.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    tokens_vd: Tensor,
+    positions_td: Tensor,
+    segments_sd: Tensor,
+    norm: Norm,
+    blocks: Vec<Block>,
+    pooler: Linear,
+}
+
+#[derive(Debug)]
+struct Block {
+    attention: Attention,
+    attention_norm: Norm,
+    feed_forward: FeedForward,
+    feed_forward_norm: Norm,
+}
+
+impl Encoder {
+    pub(crate) fn new(description: &Description, tensors: &Tensors) -> Self {
+        Self {
+            tokens_vd: tensors.weight(Module::TokenEmbedding, 0),
+            positions_td: tensors.weight(Module::PositionEmbedding, 0),
+            segments_sd: tensors.weight(Module::SegmentEmbedding, 0),
+            norm: Norm::new(description, tensors, Module::EmbeddingNorm, 0),
+            blocks: (0..description.layers).map(|block| Block::new(description, tensors, block)).collect(),
+            pooler: Linear::new(tensors, Module::Pooler, 0),
+        }
+    }
+
+    /// States `[b, t, d]`; every token is of the first segment.
+    pub(crate) fn forward(&self, batch: &Batch) -> Tensor {
+        let tokens_btd = Tensor::embedding(&self.tokens_vd, &batch.ids_bt, -1, false, false);
+        let positions_btd = Tensor::embedding(&self.positions_td, &batch.positions_bt, -1, false, false);
+        let embedded_btd = self.norm.forward(&(tokens_btd + positions_btd + self.segments_sd.select(0, 0)));
+        self.blocks.iter().fold(embedded_btd, |x_btd, block| block.forward(&x_btd, &batch.attend))
+    }
+
+    /// The text as one vector, `[b, t, d]` to `[b, d]`, from its first token (Devlin et al. 2019, section 3.1).
+    pub(crate) fn pool(&self, x_btd: &Tensor, batch: &Batch) -> Tensor {
+        self.pooler.forward(&batch.first(x_btd)).tanh()
+    }
+}
+
+impl Block {
+    fn new(description: &Description, tensors: &Tensors, block: usize) -> Self {
+        Self {
+            attention: Attention::new(description, tensors, block),
+            attention_norm: Norm::new(description, tensors, Module::AttentionNorm, block),
+            feed_forward: FeedForward::new(description, tensors, block),
+            feed_forward_norm: Norm::new(description, tensors, Module::FeedForwardNorm, block),
+        }
+    }
+
+    fn forward(&self, x_btd: &Tensor, attend: &Attend) -> Tensor {
+        let x_btd = self.attention_norm.forward(&(x_btd + self.attention.forward(x_btd, attend)));
+        self.feed_forward_norm.forward(&(&x_btd + self.feed_forward.forward(&x_btd)))
+    }
+}

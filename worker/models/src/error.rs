@@ -1,0 +1,147 @@
+//! What can be wrong with a model directory, or with what a model is asked to do.
+
+use std::{io, path::PathBuf};
+
+use safetensors::SafeTensorError;
+
+/// Every error names the file, field or tensor at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file of the model cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the model cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file, or a part of it, is longer than any honest one.
+    #[error("{} has {bytes} bytes of {what}, more than the {limit} that are read", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// What is too long.
+        what: &'static str,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// `config.json` is not JSON, or a field has the wrong type.
+    #[error("{} is no model configuration: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        reason: serde_json::Error,
+    },
+    /// A field of `config.json`, or of an architecture from an experiment file, has a value that this
+    /// program cannot follow.
+    #[error("{field} = {value} of a model configuration is not supported: {reason}")]
+    Field {
+        /// The field, as Hugging Face names it.
+        field: &'static str,
+        /// Its value, as JSON.
+        value: String,
+        /// What is expected instead.
+        reason: String,
+    },
+    /// The weights are not a readable safetensors file.
+    #[error("{} is no whole safetensors file: {source}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: SafeTensorError,
+    },
+    /// A tensor is not there.
+    #[error("{} has no tensor {name:?}, which its config.json calls for", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor is there that has no place in the model.
+    #[error(
+        "{} has a tensor {name:?} that a model of its config.json does not have: are the two files of one model?",
+        path.display()
+    )]
+    Extra {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor is there under two names, and the two must not differ.
+    #[error("tensor {name:?} differs from {other:?}, which must be the same")]
+    Contradiction {
+        /// The one.
+        name: String,
+        /// The other.
+        other: String,
+    },
+    /// A tensor has another shape than the configuration gives it.
+    #[error("tensor {name:?} has shape {found:?}, but config.json makes it {expected:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// By the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor holds numbers of a kind that is not read.
+    #[error("tensor {name:?} holds {found} numbers: convert them to F32, F16 or BF16")]
+    Kind {
+        /// The tensor.
+        name: String,
+        /// In the file.
+        found: String,
+    },
+    /// A weight is NaN or infinite.
+    #[error(
+        "tensor {name:?} holds a number that is not finite: the model is broken, or its training diverged"
+    )]
+    NotFinite {
+        /// The tensor.
+        name: String,
+    },
+    /// The family has no such head.
+    #[error("a {family} model cannot end in {head}")]
+    Head {
+        /// The model type.
+        family: &'static str,
+        /// The head.
+        head: String,
+    },
+    /// A truncation keeps nothing, or more than there is.
+    #[error("cannot keep the first {keep} layers of a model with {layers}: give a number from 1 to {layers}")]
+    Layers {
+        /// Layers wanted.
+        keep: usize,
+        /// Layers there.
+        layers: usize,
+    },
+    /// The tensors of a batch do not fit the model or each other.
+    #[error("the model cannot read this batch: {0}")]
+    Batch(String),
+    /// libtorch failed.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+impl ModelError {
+    /// A [`ModelError::Field`].
+    pub(crate) fn field(field: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
+        Self::Field { field, value: value.to_string(), reason: reason.into() }
+    }
+}

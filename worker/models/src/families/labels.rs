@@ -1,0 +1,84 @@
+//! The part of a `config.json` that tells the head: `architectures` and the class names.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::plan::Head;
+use serde_json::Value;
+
+use crate::ModelError;
+
+/// Names of the classes by number, as in `id2label`.
+pub(super) type Labels = BTreeMap<usize, Value>;
+
+/// How many classes a checkpoint with a classifier has.
+///
+/// # Errors
+/// If the numbers have gaps or contradict `num_labels`.
+pub(super) fn classes(labels: Option<&Labels>, count: Option<usize>) -> Result<usize, ModelError> {
+    /// What transformers takes where a configuration is silent.
+    const DEFAULT: usize = 2;
+    let Some(labels) = labels else { return Ok(count.unwrap_or(DEFAULT)) };
+    if let Some((expected, found)) = labels.keys().enumerate().find(|(expected, found)| expected != *found) {
+        let reason = format!("class {expected} must come before it");
+        return Err(ModelError::field("id2label", format!("{{..., \"{found}\": ...}}"), reason));
+    }
+    match count {
+        Some(count) if count != labels.len() => {
+            Err(ModelError::field("num_labels", count, format!("id2label names {} classes", labels.len())))
+        }
+        _ => Ok(labels.len()),
+    }
+}
+
+/// The one architecture that a configuration names, if it names any.
+///
+/// # Errors
+/// If there is more than one.
+pub(super) fn architecture(architectures: Option<&[String]>) -> Result<Option<&str>, ModelError> {
+    match architectures.unwrap_or_default() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        more => Err(ModelError::field("architectures", format!("{more:?}"), "name one")),
+    }
+}
+
+/// `id2label` and `label2id` of a model that is saved, with the names that transformers gives unnamed classes.
+pub(super) fn named(head: Option<Head>) -> (Option<Labels>, Option<BTreeMap<String, usize>>) {
+    let Some(Head::Classifier { classes }) = head else { return (None, None) };
+    let name = |class| format!("LABEL_{class}");
+    let names = (0..classes).map(|class| (class, Value::String(name(class)))).collect();
+    (Some(names), Some((0..classes).map(|class| (name(class), class)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(numbers: &[usize]) -> Labels {
+        numbers.iter().map(|&number| (number, Value::Null)).collect()
+    }
+
+    #[test]
+    fn classes_are_counted_as_transformers_counts_them() {
+        assert_eq!(classes(None, None).unwrap(), 2);
+        assert_eq!(classes(None, Some(5)).unwrap(), 5);
+        assert_eq!(classes(Some(&labels(&[0, 1, 2])), None).unwrap(), 3);
+        assert_eq!(classes(Some(&labels(&[0, 1, 2])), Some(3)).unwrap(), 3);
+    }
+
+    #[test]
+    fn classes_with_gaps_or_another_count_are_refused() {
+        let error = classes(Some(&labels(&[0, 2])), None).unwrap_err();
+        assert!(error.to_string().contains("class 1 must come before"), "{error}");
+        let error = classes(Some(&labels(&[0, 1])), Some(3)).unwrap_err();
+        assert!(error.to_string().starts_with("num_labels = 3"), "{error}");
+    }
+
+    #[test]
+    fn what_is_saved_counts_the_same_classes() {
+        let (labels, ids) = named(Some(Head::Classifier { classes: 11 }));
+        assert_eq!(classes(labels.as_ref(), None).unwrap(), 11);
+        assert_eq!(ids.unwrap()["LABEL_10"], 10);
+        assert_eq!(named(Some(Head::LanguageModel)), (None, None));
+    }
+}

@@ -1,0 +1,239 @@
+//! The families of checkpoints: how each spells its configuration, and what it calls its weights.
+//!
+//! A family is data: a [`Family`] in a file of its own, entered in [`FAMILIES`]. The computation never asks
+//! which family it runs; it finds modules by [`Module`] and sizes in the description.
+
+mod bert;
+mod gpt2;
+mod labels;
+
+use std::path::Path;
+
+use fulcrum_common::plan::Head;
+use serde::Deserialize;
+
+pub(crate) use gpt2::GPT2;
+
+use crate::{ModelError, description::Description};
+
+/// Every family that is known.
+static FAMILIES: [&Family; 2] = [&GPT2, &bert::BERT];
+
+/// One `model_type` of Hugging Face.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// As in `config.json`.
+    pub(crate) model_type: &'static str,
+    /// Whether a token sees only those before it: a decoder, else an encoder.
+    pub(crate) causal: bool,
+    /// How the sizes are called in `config.json`, for messages.
+    pub(crate) fields: Fields,
+    /// `config.json` to description, and back to the text of a `config.json`.
+    pub(crate) read: fn(&str) -> Result<Description, ReadError>,
+    /// See `read`.
+    pub(crate) write: fn(&Description) -> serde_json::Result<String>,
+    /// What stands before the names of the base model where a head is on top of it.
+    pub(crate) prefix: &'static str,
+    /// Modules before the first block, in parameter order.
+    pub(crate) embeddings: &'static [Weight],
+    /// Modules of every block; `{}` in a name is the block's number.
+    pub(crate) block: &'static [Weight],
+    /// Modules after the last block.
+    pub(crate) output: &'static [Weight],
+    /// The classification head, which takes no prefix.
+    pub(crate) classifier: Weight,
+    /// Tensors that are in some checkpoints and carry nothing: endings of their names, without prefix.
+    pub(crate) ignored: &'static [&'static str],
+    /// A tensor that is a copy of the token embedding where it is present at all.
+    pub(crate) unembedding: Option<&'static str>,
+    /// Endings of names in old checkpoints, and what they are today.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+}
+
+/// Names of the sizes in `config.json`.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    pub(crate) positions: &'static str,
+    pub(crate) hidden: &'static str,
+    pub(crate) layers: &'static str,
+    pub(crate) heads: &'static str,
+    pub(crate) inner: &'static str,
+    pub(crate) norm_epsilon: &'static str,
+}
+
+/// One module of the network and its name in a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    pub(crate) module: Module,
+    /// Without the prefix, and without `.weight` or `.bias`.
+    pub(crate) name: &'static str,
+    pub(crate) bias: bool,
+    /// Whether the matrix lies as `[in, out]` on disk; in memory it is `[out, in]` always.
+    pub(crate) transposed: bool,
+}
+
+impl Weight {
+    /// An embedding: no bias.
+    const fn table(module: Module, name: &'static str) -> Self {
+        Self { module, name, bias: false, transposed: false }
+    }
+
+    /// A norm, or a matrix as `torch.nn.Linear` stores it, with bias.
+    const fn biased(module: Module, name: &'static str) -> Self {
+        Self { module, name, bias: true, transposed: false }
+    }
+
+    /// A matrix as gpt2's `Conv1D` stores it, with bias.
+    const fn transposed(module: Module, name: &'static str) -> Self {
+        Self { module, name, bias: true, transposed: true }
+    }
+}
+
+/// The places of a transformer that hold weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Module {
+    TokenEmbedding,
+    PositionEmbedding,
+    SegmentEmbedding,
+    EmbeddingNorm,
+    /// The norm of the attention half of a block: before it in a decoder, after it in an encoder.
+    AttentionNorm,
+    /// Queries, keys and values in one matrix, one after the other.
+    AttentionFused,
+    AttentionQuery,
+    AttentionKey,
+    AttentionValue,
+    AttentionOutput,
+    /// The norm of the feed-forward half of a block.
+    FeedForwardNorm,
+    FeedForwardUp,
+    FeedForwardDown,
+    FinalNorm,
+    Pooler,
+    Classifier,
+}
+
+impl Module {
+    /// Shape of the weight in memory: `[out, in]`, `[rows, hidden]` or, for a norm, `[hidden]`.
+    pub(crate) fn shape(self, description: &Description) -> Vec<usize> {
+        let Description { vocabulary, positions, segments, hidden, inner, head, .. } = *description;
+        match self {
+            Self::TokenEmbedding => vec![vocabulary, hidden],
+            Self::PositionEmbedding => vec![positions, hidden],
+            Self::SegmentEmbedding => vec![segments, hidden],
+            Self::EmbeddingNorm | Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm => {
+                vec![hidden]
+            }
+            Self::AttentionFused => vec![3 * hidden, hidden],
+            Self::AttentionQuery | Self::AttentionKey | Self::AttentionValue => vec![hidden, hidden],
+            Self::AttentionOutput | Self::Pooler => vec![hidden, hidden],
+            Self::FeedForwardUp => vec![inner, hidden],
+            Self::FeedForwardDown => vec![hidden, inner],
+            Self::Classifier => match head {
+                Some(Head::Classifier { classes }) => vec![classes, hidden],
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// Whether the module scales and shifts (begins as the identity) rather than mixes.
+    pub(crate) fn is_norm(self) -> bool {
+        matches!(self, Self::EmbeddingNorm | Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm)
+    }
+
+    /// Whether the module writes into the residual stream of a block.
+    pub(crate) fn writes_residual(self) -> bool {
+        matches!(self, Self::AttentionOutput | Self::FeedForwardDown)
+    }
+}
+
+/// Why a text is no description.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// Not JSON, or a type is wrong.
+    Json(serde_json::Error),
+    /// A value is wrong.
+    Model(ModelError),
+}
+
+impl From<serde_json::Error> for ReadError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl From<ModelError> for ReadError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
+    }
+}
+
+/// Reads the text of a `config.json`.
+///
+/// # Errors
+/// If the type is unknown, a field is broken or asks for what is not supported.
+pub(crate) fn read(path: &Path, text: &str) -> Result<Description, ModelError> {
+    parse(text).map_err(|error| match error {
+        ReadError::Json(reason) => ModelError::Config { path: path.to_owned(), reason },
+        ReadError::Model(error) => error,
+    })
+}
+
+fn parse(text: &str) -> Result<Description, ReadError> {
+    let common: Common = serde_json::from_str(text)?;
+    let known = || FAMILIES.map(|family| family.model_type).join(", ");
+    let Some(found) = common.model_type.as_deref() else {
+        return Err(ModelError::field("model_type", "none", format!("give one of {}", known())).into());
+    };
+    let Some(family) = FAMILIES.iter().find(|family| family.model_type == found) else {
+        return Err(
+            ModelError::field("model_type", format!("{found:?}"), format!("use one of {}", known())).into()
+        );
+    };
+    common.check()?;
+    Ok((family.read)(text)?.check()?)
+}
+
+/// The fields of every `config.json` that decide whether it can be read at all.
+#[derive(Deserialize)]
+struct Common {
+    model_type: Option<String>,
+    quantization_config: Option<serde_json::Value>,
+    #[serde(default)]
+    add_cross_attention: bool,
+    #[serde(default)]
+    is_encoder_decoder: bool,
+    #[serde(default)]
+    pruned_heads: serde_json::Map<String, serde_json::Value>,
+    problem_type: Option<String>,
+}
+
+impl Common {
+    fn check(&self) -> Result<(), ModelError> {
+        if let Some(quantization) = &self.quantization_config {
+            return Err(ModelError::field("quantization_config", quantization, "save the model without it"));
+        }
+        must_be("add_cross_attention", self.add_cross_attention, false)?;
+        must_be("is_encoder_decoder", self.is_encoder_decoder, false)?;
+        if !self.pruned_heads.is_empty() {
+            let heads = serde_json::Value::Object(self.pruned_heads.clone());
+            return Err(ModelError::field("pruned_heads", heads, "only whole layers are read"));
+        }
+        match self.problem_type.as_deref() {
+            None | Some("single_label_classification") => Ok(()),
+            Some(other) => Err(ModelError::field(
+                "problem_type",
+                format!("{other:?}"),
+                "use \"single_label_classification\"",
+            )),
+        }
+    }
+}
+
+/// Refuses a switch that is set the other way.
+fn must_be(field: &'static str, found: bool, expected: bool) -> Result<(), ModelError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ModelError::field(field, found, format!("only {expected} is")))
+}

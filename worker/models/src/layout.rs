@@ -1,0 +1,115 @@
+//! Which tensors a model consists of: the family's weight table, written out for one description.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::plan::Head;
+use tch::Tensor;
+
+use crate::{
+    description::Description,
+    families::{Module, Weight},
+};
+
+/// Which half of a module a tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Weight,
+    Bias,
+}
+
+/// Where a tensor is used; the block is 0 for modules outside the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) module: Module,
+    pub(crate) block: usize,
+    pub(crate) part: Part,
+}
+
+/// One tensor of a model: where it is used, and how it is called and shaped.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) place: Place,
+    /// Without the family's prefix.
+    pub(crate) name: String,
+    /// Whether the family's prefix stands before the name where there is a head.
+    pub(crate) prefixed: bool,
+    /// In memory.
+    pub(crate) shape: Vec<usize>,
+    /// Whether it lies transposed on disk.
+    pub(crate) transposed: bool,
+}
+
+impl Slot {
+    /// The shape on disk.
+    pub(crate) fn stored_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if self.transposed {
+            shape.reverse();
+        }
+        shape
+    }
+
+    /// The name that transformers gives the tensor in a model of this head.
+    pub(crate) fn full_name(&self, description: &Description) -> String {
+        let prefix = if self.prefixed && description.head.is_some() { description.family.prefix } else { "" };
+        format!("{prefix}{}", self.name)
+    }
+}
+
+/// Every tensor of the model, in the order in which parameters are handed out.
+pub(crate) fn slots(description: &Description) -> Vec<Slot> {
+    let family = description.family;
+    let mut slots = Vec::new();
+    slots.extend(family.embeddings.iter().flat_map(|weight| parts(description, weight, 0)));
+    for block in 0..description.layers {
+        slots.extend(family.block.iter().flat_map(|weight| parts(description, weight, block)));
+    }
+    slots.extend(family.output.iter().flat_map(|weight| parts(description, weight, 0)));
+    if matches!(description.head, Some(Head::Classifier { .. })) {
+        slots.extend(parts(description, &family.classifier, 0));
+    }
+    slots
+}
+
+/// The tensors of one module.
+fn parts(description: &Description, weight: &Weight, block: usize) -> impl Iterator<Item = Slot> + use<> {
+    let Weight { module, name, bias, transposed } = *weight;
+    let shape = module.shape(description);
+    let slot = move |part| {
+        let (ending, shape, transposed) = match part {
+            Part::Weight => ("weight", shape.clone(), transposed),
+            Part::Bias => ("bias", shape[..1].to_vec(), false),
+        };
+        let name = format!("{}.{ending}", name.replace("{}", &block.to_string()));
+        let prefixed = module != Module::Classifier;
+        Slot { place: Place { module, block, part }, name, prefixed, shape, transposed }
+    };
+    let parts: &[Part] = if bias { &[Part::Weight, Part::Bias] } else { &[Part::Weight] };
+    parts.iter().map(move |&part| slot(part))
+}
+
+/// The tensors of a model by place: what the network is built from.
+#[derive(Debug)]
+pub(crate) struct Tensors(BTreeMap<Place, Tensor>);
+
+impl Tensors {
+    /// Handles of the same tensors, by place.
+    pub(crate) fn new<'a>(tensors: impl IntoIterator<Item = (Place, &'a Tensor)>) -> Self {
+        Self(tensors.into_iter().map(|(place, tensor)| (place, tensor.shallow_clone())).collect())
+    }
+
+    /// A handle of that tensor, if the family has it.
+    pub(crate) fn find(&self, module: Module, block: usize, part: Part) -> Option<Tensor> {
+        self.0.get(&Place { module, block, part }).map(Tensor::shallow_clone)
+    }
+
+    /// A handle of a weight that the kind of network always has.
+    pub(crate) fn weight(&self, module: Module, block: usize) -> Tensor {
+        self.find(module, block, Part::Weight).expect("every family's table names the modules of its network")
+    }
+
+    /// A handle of a bias, if the module has one.
+    pub(crate) fn bias(&self, module: Module, block: usize) -> Option<Tensor> {
+        self.find(module, block, Part::Bias)
+    }
+}

@@ -1,0 +1,258 @@
+//! A model: description, parameters, network, head.
+//!
+//! Shape suffixes: b rows, t tokens, d residual width, v vocabulary, c classes.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use fulcrum_common::plan::{Architecture, Head};
+use tch::{Device, Tensor};
+
+use crate::{
+    ModelError,
+    batch::Batch,
+    decoder::Decoder,
+    description::{self, Description, SpecialTokens},
+    encoder::Encoder,
+    families::{self, Module},
+    initialize,
+    layout::{self, Place, Slot, Tensors},
+    modules::Linear,
+    weights,
+};
+
+/// Where the files of a checkpoint lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// `config.json`.
+    pub config: PathBuf,
+    /// `model.safetensors`.
+    pub weights: PathBuf,
+    /// `tokenizer.json`, for whoever makes tokens of texts: this crate does not read it.
+    pub tokenizer: Option<PathBuf>,
+}
+
+impl ModelFiles {
+    /// File name of the configuration.
+    pub const CONFIG: &'static str = "config.json";
+    /// File name of the weights.
+    pub const WEIGHTS: &'static str = "model.safetensors";
+    /// File name of the tokenizer.
+    pub const TOKENIZER: &'static str = "tokenizer.json";
+
+    /// The files of a checkpoint directory, the tokenizer if it is there.
+    pub fn in_folder(folder: &Path) -> Self {
+        let tokenizer = Some(folder.join(Self::TOKENIZER)).filter(|path| path.is_file());
+        Self { config: folder.join(Self::CONFIG), weights: folder.join(Self::WEIGHTS), tokenizer }
+    }
+}
+
+/// A transformer with its weights. Nothing in it is random: there is no dropout.
+#[derive(Debug)]
+pub struct Model {
+    description: Description,
+    slots: Vec<Slot>,
+    parameters: Vec<(String, Tensor)>,
+    network: Network,
+    classifier: Option<Linear>,
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Network {
+    Decoder(Decoder),
+    Encoder(Encoder),
+}
+
+impl Model {
+    /// Reads a checkpoint; weights become f32 on `device`.
+    ///
+    /// # Errors
+    /// If a file cannot be read, the configuration asks for what is not supported, or a tensor is missing,
+    /// extra, misshapen, of another kind, or not finite.
+    pub fn load(files: &ModelFiles, device: Device) -> Result<Self, ModelError> {
+        let description = families::read(&files.config, &read_config(&files.config)?)?;
+        let slots = layout::slots(&description);
+        let tensors = weights::read(&files.weights, &description, &slots)?;
+        Ok(Self::assemble(description, slots, tensors, device))
+    }
+
+    /// A decoder of the gpt2 family with a language model head and seeded random weights: the same seed gives
+    /// the same bytes on every machine.
+    ///
+    /// # Errors
+    /// If a size is zero or beyond reason, or the heads do not divide the width.
+    pub fn new(
+        architecture: &Architecture,
+        vocabulary: usize,
+        tokens: SpecialTokens,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let description = Description::from_scratch(architecture, vocabulary, tokens)?;
+        let slots = layout::slots(&description);
+        initialize::check_size(&slots)?;
+        let tensors = slots.iter().map(|slot| initialize::fresh(&description, slot, seed)).collect();
+        Ok(Self::assemble(description, slots, tensors, device))
+    }
+
+    /// The same model ending in `head`. A head of the same kind and size keeps its weights; a new classifier
+    /// is drawn from `seed`, and a language model head is the token embedding.
+    ///
+    /// # Errors
+    /// If models of this family cannot end so.
+    pub fn with_head(self, head: Head, seed: u64) -> Result<Self, ModelError> {
+        description::check_head(self.description.family, head)?;
+        if self.description.head == Some(head) {
+            return Ok(self);
+        }
+        let description = Description { head: Some(head), ..self.description.clone() };
+        Ok(self.rebuilt(description, seed))
+    }
+
+    /// The first `layers` blocks of the model under the same head.
+    ///
+    /// # Errors
+    /// If that is none, or more than there are.
+    pub fn truncate(self, layers: usize) -> Result<Self, ModelError> {
+        if !(1..=self.description.layers).contains(&layers) {
+            return Err(ModelError::Layers { keep: layers, layers: self.description.layers });
+        }
+        let description = Description { layers, ..self.description.clone() };
+        // No tensor of the shorter model is new, so the seed has no part in it.
+        Ok(self.rebuilt(description, 0))
+    }
+
+    /// A model of another description that keeps every tensor with the same place and shape.
+    fn rebuilt(self, description: Description, seed: u64) -> Self {
+        let places = self.slots.iter().map(|slot| slot.place);
+        let mut old: BTreeMap<Place, Tensor> =
+            places.zip(self.parameters).map(|(place, (_, tensor))| (place, tensor)).collect();
+        let slots = layout::slots(&description);
+        let tensors = slots
+            .iter()
+            .map(|slot| {
+                let fits = |tensor: &Tensor| {
+                    tensor.size().iter().map(|&n| n as usize).eq(slot.shape.iter().copied())
+                };
+                let kept = old.remove(&slot.place).filter(fits);
+                kept.unwrap_or_else(|| initialize::fresh(&description, slot, seed))
+            })
+            .collect();
+        Self::assemble(description, slots, tensors, self.device)
+    }
+
+    fn assemble(description: Description, slots: Vec<Slot>, tensors: Vec<Tensor>, device: Device) -> Self {
+        let leaf = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
+        let names = slots.iter().map(|slot| slot.full_name(&description));
+        let parameters: Vec<_> = names.zip(tensors.into_iter().map(leaf)).collect();
+        let places = slots.iter().map(|slot| slot.place);
+        let tensors = Tensors::new(places.zip(parameters.iter().map(|(_, tensor)| tensor)));
+        let network = if description.family.causal {
+            Network::Decoder(Decoder::new(&description, &tensors))
+        } else {
+            Network::Encoder(Encoder::new(&description, &tensors))
+        };
+        let classifier = matches!(description.head, Some(Head::Classifier { .. }))
+            .then(|| Linear::new(&tensors, Module::Classifier, 0));
+        Self { description, slots, parameters, network, classifier, device }
+    }
+
+    /// Logits f32 of a padded batch: `[b, t, v]` from a language model, `[b, c]` from a classifier (read at the
+    /// last token that is not padding from a decoder, at the first from an encoder), and the states
+    /// `[b, t, d]` of a bare encoder. What stands at padding is meaningless.
+    ///
+    /// `ids_bt` and `mask_bt` (1 for a token, 0 for padding on either side) are i64. Padding does not change
+    /// what the other tokens give, up to rounding. On a device other than the CPU, pass both on the CPU: they
+    /// are checked before they are moved.
+    ///
+    /// # Errors
+    /// If ids and mask do not fit each other or the model.
+    pub fn forward(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
+        let batch = Batch::new(&self.description, ids_bt, mask_bt, self.device)?;
+        Ok(match (&self.network, &self.classifier) {
+            (Network::Decoder(decoder), None) => decoder.unembed(&decoder.forward(&batch)),
+            (Network::Decoder(decoder), Some(head)) => head.forward(&batch.last(&decoder.forward(&batch))),
+            (Network::Encoder(encoder), None) => encoder.forward(&batch),
+            (Network::Encoder(encoder), Some(head)) => {
+                head.forward(&encoder.pool(&encoder.forward(&batch), &batch))
+            }
+        })
+    }
+
+    /// Every weight once, as leaf tensors that want gradients, by Hugging Face name and always in the same order.
+    /// [`Model::forward`] computes with these very tensors: `set_data` on one (or on a shallow clone of it)
+    /// moves it into other storage for the network too. Matrices are `[out, in]` whatever the order on disk.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        &self.parameters
+    }
+
+    /// Numbers in [`Model::parameters`]; a tied head counts once.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// What the model ends in; none for a bare encoder.
+    pub fn head(&self) -> Option<Head> {
+        self.description.head
+    }
+
+    /// Blocks.
+    pub fn layers(&self) -> usize {
+        self.description.layers
+    }
+
+    /// The longest sequence that the model takes.
+    pub fn max_tokens(&self) -> usize {
+        self.description.positions
+    }
+
+    /// Ids are below this.
+    pub fn vocab_size(&self) -> usize {
+        self.description.vocabulary
+    }
+
+    /// The ids that the configuration gives a meaning.
+    pub fn special_tokens(&self) -> SpecialTokens {
+        self.description.tokens
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Writes `config.json` and `model.safetensors` (f32) into `folder` so that transformers' `from_pretrained`
+    /// reads them. The same model gives the same bytes.
+    ///
+    /// # Errors
+    /// If a weight is not finite or a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        let config = folder.join(ModelFiles::CONFIG);
+        let unwritten = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
+        fs::create_dir_all(folder).map_err(|error| unwritten(folder, error.to_string()))?;
+        let text = (self.description.family.write)(&self.description)
+            .map_err(|error| unwritten(&config, error.to_string()))?;
+        fs::write(&config, text + "\n").map_err(|error| unwritten(&config, error.to_string()))?;
+        weights::write(&folder.join(ModelFiles::WEIGHTS), &self.slots, &self.parameters)
+    }
+}
+
+/// The text of a configuration of believable length.
+fn read_config(path: &Path) -> Result<String, ModelError> {
+    /// A configuration is a page of text; the longest name tens of thousands of classes.
+    const LIMIT: u64 = 1 << 22;
+    let unreadable = |source| ModelError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let mut file = File::open(path).map_err(unreadable)?.take(LIMIT + 1);
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    let bytes = text.len() as u64;
+    if bytes > LIMIT {
+        return Err(ModelError::TooLong { path: path.to_owned(), what: "text", bytes, limit: LIMIT });
+    }
+    Ok(text)
+}
