@@ -40,8 +40,7 @@ pub(crate) struct Installed {
 impl Installed {
     /// Looks for torch in the python3 that the user would start. Python finds it without importing it.
     pub(crate) fn find() -> Option<Installed> {
-        let program =
-            "import importlib.util as u, os; print(os.path.dirname(os.path.realpath(u.find_spec('torch').origin)))";
+        let program = "import importlib.util as u, os; print(os.path.dirname(os.path.realpath(u.find_spec('torch').origin)))";
         let package = PathBuf::from(tools::evaluate(program, &[]).ok()?.trim());
         let version = version_in(&fs::read_to_string(package.join("version.py")).ok()?)?;
         (release(&version) == TORCH).then_some(Installed { package, version })
@@ -55,7 +54,9 @@ impl Installed {
         let site = self.package.parent().context("torch lies in no folder")?;
         ensure!(self.package.join("include").is_dir(), "{} has no include", self.package.display());
         link(&self.package.join("include"), &folder.join("include"))?;
-        let of_torch = entries(&self.package.join("lib"))?.into_iter().filter(|(name, _)| library(name) == Some(Set::Cpu));
+        let of_torch = entries(&self.package.join("lib"))?
+            .into_iter()
+            .filter(|(name, _)| library(name) == Some(Set::Cpu));
         // Linux distributions' tools move renamed copies of system libraries here.
         let beside = entries(&site.join("torch.libs"))?;
         for (name, path) in of_torch.chain(beside) {
@@ -75,7 +76,11 @@ impl Installed {
         let Some((_, nccl)) = packages.iter().find(|(name, _)| name == "nccl") else {
             bail!("{} has no CUDA libraries beside it", self.package.display());
         };
-        ensure!(self.package.join("lib/libtorch_cuda.so").exists(), "torch {} is built without CUDA", self.version);
+        ensure!(
+            self.package.join("lib/libtorch_cuda.so").exists(),
+            "torch {} is built without CUDA",
+            self.version
+        );
         link(&self.package, &folder.join("torch"))?;
         for (name, path) in packages.iter().filter(|(name, _)| name != "nccl") {
             link(path, &folder.join("nvidia").join(name))?;
@@ -175,14 +180,17 @@ mod tests {
 
         let cpu = site.path().join("cpu");
         torch.link(Set::Cpu, &cpu).unwrap();
-        let mut names: Vec<_> = entries(&cpu.join("lib")).unwrap().into_iter().map(|(name, _)| name).collect();
+        let mut names: Vec<_> =
+            entries(&cpu.join("lib")).unwrap().into_iter().map(|(name, _)| name).collect();
         names.sort();
         assert_eq!(names, ["libc10.so", "libcudart.so.13"]);
         assert!(!cpu.join("cuda").exists());
 
         let cuda = site.path().join("cuda");
         torch.link(Set::Cuda, &cuda).unwrap();
-        for name in ["torch/lib/libtorch_cuda.so", "nvidia/cu13/lib/libcudart.so.13", "nvidia/nccl/lib/libnccl.so.2"] {
+        for name in
+            ["torch/lib/libtorch_cuda.so", "nvidia/cu13/lib/libcudart.so.13", "nvidia/nccl/lib/libnccl.so.2"]
+        {
             assert_eq!(fs::read_to_string(cuda.join("cuda").join(name)).unwrap(), name);
         }
     }

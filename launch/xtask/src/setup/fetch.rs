@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::pip::{self, Origin};
@@ -32,7 +32,8 @@ pub(crate) fn missing(wheels: &[&'static Wheel], machine: Machine, folder: &Path
     let length = |name: String| fs::metadata(folder.join(name)).map_or(0, |data| data.len());
     let lacks = |wheel: &&&Wheel| length(wheel.file(machine)) != wheel.pin(machine).bytes;
     let wheels: Vec<_> = wheels.iter().filter(lacks).copied().collect();
-    let rest = |wheel: &&Wheel| wheel.pin(machine).bytes.saturating_sub(length(part_of(&wheel.file(machine))));
+    let rest =
+        |wheel: &&Wheel| wheel.pin(machine).bytes.saturating_sub(length(part_of(&wheel.file(machine))));
     Missing { bytes: wheels.iter().map(rest).sum(), wheels }
 }
 
@@ -55,7 +56,12 @@ pub(crate) fn fetch(wheels: &[&'static Wheel], machine: Machine, folder: &Path) 
     Ok(())
 }
 
-fn fetch_one(wheel: &Wheel, machine: Machine, folder: &Path, origins: &BTreeMap<String, Origin>) -> Result<()> {
+fn fetch_one(
+    wheel: &Wheel,
+    machine: Machine,
+    folder: &Path,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<()> {
     let (file, pin) = (wheel.file(machine), wheel.pin(machine));
     let part = folder.join(part_of(&file));
     let direct = match origins.get(wheel.name) {
@@ -63,7 +69,7 @@ fn fetch_one(wheel: &Wheel, machine: Machine, folder: &Path, origins: &BTreeMap<
             origin.expect(pin.sha256).with_context(|| wheel.requirement())?;
             download(&origin.url, &part, pin.bytes, &wheel.requirement())
         }
-        None => bail!("pip found nothing for {}", wheel.requirement()),
+        None => Err(anyhow!("this pip does not tell where it would take it from")),
     };
     if let Err(error) = direct {
         eprintln!("{}: {error:#}; asking pip to fetch it", wheel.requirement());
@@ -91,7 +97,7 @@ fn download(url: &str, part: &Path, bytes: u64, label: &str) -> Result<()> {
         .with_context(|| format!("cannot start {PYTHON}"))?;
     let order = serde_json::json!({ "url": url, "bytes": bytes }).to_string();
     child.stdin.take().expect("standard input is piped").write_all(order.as_bytes())?;
-    let progress = Progress::new(label, bytes);
+    let progress = Progress::new(label, bytes, have());
     let status = loop {
         progress.at(have());
         match child.try_wait()? {
@@ -135,4 +141,127 @@ fn sha256(file: &Path) -> Result<String> {
 
 fn part_of(file: &str) -> String {
     format!("{file}.part")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What a server does with one request.
+    #[derive(Clone, Copy)]
+    enum Answer {
+        Ranges,
+        WholeFile,
+        CutAfter(usize),
+        NotFound,
+    }
+
+    /// Serves `content` once per answer, and returns its address and the start of each range that was asked for.
+    fn serve(
+        content: &'static [u8],
+        answers: &'static [Answer],
+    ) -> (String, std::thread::JoinHandle<Vec<usize>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/a.whl", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            answers.iter().map(|answer| respond(listener.accept().unwrap().0, content, *answer)).collect()
+        });
+        (url, server)
+    }
+
+    fn respond(mut stream: TcpStream, content: &[u8], answer: Answer) -> usize {
+        let lines =
+            BufReader::new(stream.try_clone().unwrap()).lines().map(|line| line.unwrap().to_lowercase());
+        let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        let range =
+            head.iter().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
+        let start = range.unwrap_or(0);
+        let (status, sent) = match answer {
+            Answer::NotFound => ("404 Not Found".to_owned(), &content[..0]),
+            Answer::WholeFile => ("200 OK".to_owned(), content),
+            _ if start == 0 => ("200 OK".to_owned(), content),
+            _ => {
+                let range = format!("bytes {start}-{}/{}", content.len() - 1, content.len());
+                (format!("206 Partial Content\r\nContent-Range: {range}"), &content[start..])
+            }
+        };
+        let body = if let Answer::CutAfter(bytes) = answer { &sent[..bytes] } else { sent };
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", sent.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        start
+    }
+
+    /// Downloads with `kept` bytes in the part file; returns the outcome, the file, and the ranges asked for.
+    fn check(kept: &[u8], answers: &'static [Answer]) -> (Result<()>, Vec<u8>, Vec<usize>) {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("a.part");
+        fs::write(&part, kept).unwrap();
+        let (url, server) = serve(CONTENT, answers);
+        let outcome = download(&url, &part, CONTENT.len() as u64, "a");
+        (outcome, fs::read(&part).unwrap(), server.join().unwrap())
+    }
+
+    const CONTENT: &[u8] = b"the whole of the file";
+
+    #[test]
+    fn a_download_goes_on_where_it_stopped() {
+        let cases: [(&[u8], &[Answer], &[usize]); 5] = [
+            (b"", &[Answer::Ranges], &[0]),
+            (b"the whole", &[Answer::Ranges], &[9]),
+            (b"", &[Answer::CutAfter(4), Answer::CutAfter(6), Answer::Ranges], &[0, 4, 10]),
+            (b"the whole", &[Answer::WholeFile], &[9]),
+            (b"much more than there is of the file", &[Answer::Ranges], &[0]),
+        ];
+        for (kept, answers, asked) in cases {
+            let (outcome, file, ranges) = check(kept, answers);
+            outcome.unwrap();
+            assert_eq!((file.as_slice(), ranges.as_slice()), (CONTENT, asked));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_at_once_and_keeps_what_is_there() {
+        let (outcome, file, _) = check(b"the", &[Answer::NotFound]);
+        assert_eq!(outcome.unwrap_err().to_string(), "HTTP Error 404: Not Found");
+        assert_eq!(file, b"the");
+    }
+
+    #[test]
+    fn a_wrong_hash_is_told_and_the_file_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.whl");
+        let pin =
+            Pin { bytes: 3, sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" };
+        fs::write(&file, "abc").unwrap();
+        verify(&file, &pin).unwrap();
+        fs::write(&file, "abd").unwrap();
+        let error = verify(&file, &pin).unwrap_err().to_string();
+        assert!(error.contains("hash mismatch") && error.contains(pin.sha256), "{error}");
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn kept_wheels_and_parts_are_not_missing() {
+        use super::super::wheels::{Set, wheels};
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::X86_64;
+        let all: Vec<_> = wheels(Set::Cpu).collect();
+        let [torch, runtime, _] = all[..] else { panic!("three wheels") };
+        let file = |name: String, bytes: u64| {
+            File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap()
+        };
+        file(runtime.file(machine), runtime.pin(machine).bytes);
+        file(part_of(&torch.file(machine)), 1_000);
+        let missing = missing(&all, machine, folder.path());
+        assert_eq!(
+            missing.wheels.iter().map(|wheel| wheel.name).collect::<Vec<_>>(),
+            ["torch", "nvidia-cuda-cupti"]
+        );
+        assert_eq!(missing.bytes, torch.pin(machine).bytes - 1_000 + missing.wheels[1].pin(machine).bytes);
+    }
 }

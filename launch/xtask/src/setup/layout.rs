@@ -126,16 +126,15 @@ pub(crate) fn replace(finished: &Path, place: &Path) -> Result<()> {
     if fs::symlink_metadata(place).is_err() {
         return fs::rename(finished, place).with_context(|| format!("cannot make {}", place.display()));
     }
-    let exchanged = renameat2(AT_FDCWD, finished, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE);
-    if exchanged.is_err() {
-        // Some network file systems cannot exchange.
-        let old = aside(place, "old");
-        fs::rename(place, &old).with_context(|| format!("cannot replace {}", place.display()))?;
-        fs::rename(&old, finished.with_extension("old")).ok();
-        fs::rename(finished, place).with_context(|| format!("cannot make {}", place.display()))?;
-        return remove(&finished.with_extension("old"));
+    if renameat2(AT_FDCWD, finished, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE).is_ok() {
+        return remove(finished);
     }
-    remove(finished)
+    // Some network file systems cannot exchange; then there is a moment between the two.
+    let old = aside(place, "old");
+    remove(&old)?;
+    fs::rename(place, &old).with_context(|| format!("cannot replace {}", place.display()))?;
+    fs::rename(finished, place).with_context(|| format!("cannot make {}", place.display()))?;
+    remove(&old)
 }
 
 /// A neighbour of the folder, on the same file system.
@@ -163,9 +162,106 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 /// If fewer bytes are free, with both numbers.
 pub(crate) fn room(folder: &Path, bytes: u64) -> Result<()> {
     let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let data = nix::sys::statvfs::statvfs(there).with_context(|| format!("cannot ask for room in {}", there.display()))?;
+    let data = nix::sys::statvfs::statvfs(there)
+        .with_context(|| format!("cannot ask for room in {}", there.display()))?;
     let free = data.blocks_available() * data.fragment_size();
     let (need_mb, free_mb) = (bytes.div_ceil(1_000_000), free / 1_000_000);
-    ensure!(free >= bytes, "too little room in {}: {need_mb} MB are needed, {free_mb} MB are free", there.display());
+    ensure!(
+        free >= bytes,
+        "too little room in {}: {need_mb} MB are needed, {free_mb} MB are free",
+        there.display()
+    );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn library(folder: &Path) {
+        fs::create_dir_all(folder.join("lib")).unwrap();
+        fs::write(folder.join("lib/libtorch_cpu.so"), "").unwrap();
+    }
+
+    #[test]
+    fn a_stamp_covers_its_set_and_smaller_ones() {
+        for (stamped, wanted, covered) in [
+            (Set::Cpu, Set::Cpu, true),
+            (Set::Cpu, Set::Cuda, false),
+            (Set::Cuda, Set::Cpu, true),
+            (Set::Cuda, Set::Cuda, true),
+        ] {
+            let text = stamp(stamped, "wheels", Some(Machine::X86_64)).to_string();
+            let found = read_stamp(text.as_bytes(), wanted);
+            assert_eq!(found.is_some(), covered, "{stamped:?} for {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_of_another_torch_or_layout_or_half_a_stamp_covers_nothing() {
+        let good = stamp(Set::Cuda, "wheels", None);
+        for (key, value) in [("torch", json!("2.10.0")), ("layout", json!(0)), ("set", json!("rocm"))] {
+            let mut other = good.clone();
+            other[key] = value;
+            assert_eq!(read_stamp(other.to_string().as_bytes(), Set::Cpu), None, "{key}");
+        }
+        assert_eq!(read_stamp(&good.to_string().as_bytes()[..20], Set::Cpu), None);
+    }
+
+    #[test]
+    fn a_stamped_folder_is_ready_until_its_libraries_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        library(folder.path());
+        write_stamp(folder.path(), &stamp(Set::Cpu, "here", None)).unwrap();
+        assert_eq!(present(folder.path(), Set::Cpu).unwrap(), Present::Ready { source: "here".into() });
+        assert_eq!(present(folder.path(), Set::Cuda).unwrap(), Present::Replaceable);
+        fs::remove_file(folder.path().join("lib/libtorch_cpu.so")).unwrap();
+        assert_eq!(present(folder.path(), Set::Cpu).unwrap(), Present::Replaceable);
+    }
+
+    #[test]
+    fn a_folder_that_somebody_else_filled_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(present(folder.path(), Set::Cpu).unwrap(), Present::Replaceable);
+        library(folder.path());
+        let error = format!("{:#}", present(folder.path(), Set::Cpu).unwrap_err());
+        assert!(error.contains("move it away"), "{error}");
+        fs::create_dir_all(folder.path().join("include/ATen")).unwrap();
+        fs::write(folder.path().join("include/ATen/ATen.h"), "").unwrap();
+        fs::write(folder.path().join("build-version"), "2.11.0+cpu").unwrap();
+        assert_eq!(
+            present(folder.path(), Set::Cpu).unwrap(),
+            Present::Foreign { version: "2.11.0+cpu".into() }
+        );
+    }
+
+    #[test]
+    fn a_finished_folder_takes_the_place_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("libtorch");
+        for round in ["first", "second"] {
+            let finished = aside(&place, "new");
+            fs::create_dir(&finished).unwrap();
+            fs::write(finished.join("round"), round).unwrap();
+            replace(&finished, &place).unwrap();
+            assert_eq!(fs::read_to_string(place.join("round")).unwrap(), round);
+            assert!(!finished.exists());
+        }
+    }
+
+    #[test]
+    fn removing_a_link_leaves_what_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        library(folder.path());
+        link(&folder.path().join("lib"), &folder.path().join("link")).unwrap();
+        remove(&folder.path().join("link")).unwrap();
+        assert!(folder.path().join("lib/libtorch_cpu.so").exists());
+    }
+
+    #[test]
+    fn too_little_room_tells_both_numbers() {
+        let error = room(Path::new("/"), u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("MB are needed") && error.contains("MB are free"), "{error}");
+        room(Path::new("/"), 1).unwrap();
+    }
 }

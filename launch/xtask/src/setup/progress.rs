@@ -6,7 +6,8 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 const MEGABYTE: u64 = 1_000_000;
-const TEMPLATE: &str = "{msg:28} [{bar:32}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+const TEMPLATE: &str =
+    "{msg:28} [{bar:32}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
 
 /// A count of bytes on its way to a known total.
 pub(crate) struct Progress {
@@ -22,12 +23,18 @@ enum Shown {
 }
 
 impl Progress {
-    pub(crate) fn new(label: &str, bytes: u64) -> Self {
+    /// Starts at what is done already, which does not count as speed.
+    pub(crate) fn new(label: &str, bytes: u64, done: u64) -> Self {
         let shown = if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template(TEMPLATE).expect("the template is a constant");
-            Shown::Bar(ProgressBar::new(bytes).with_style(style.progress_chars("=> ")).with_message(label.to_owned()))
+            let bar = ProgressBar::new(bytes)
+                .with_style(style.progress_chars("=> "))
+                .with_message(label.to_owned());
+            bar.set_position(done);
+            bar.reset_eta();
+            Shown::Bar(bar)
         } else {
-            Shown::Lines(Cell::new(0))
+            Shown::Lines(Cell::new(done * 10 / bytes.max(1)))
         };
         Progress { label: label.to_owned(), bytes, shown }
     }

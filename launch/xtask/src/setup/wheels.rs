@@ -27,6 +27,14 @@ impl Set {
             Set::Cuda => "cuda",
         }
     }
+
+    /// An upper bound of what the wanted files take once unpacked.
+    pub(crate) fn unpacked_bytes_max(self) -> u64 {
+        match self {
+            Set::Cpu => 700_000_000,
+            Set::Cuda => 4_800_000_000,
+        }
+    }
 }
 
 /// The machines that the pinned wheels are made for.
@@ -130,7 +138,9 @@ pub(crate) fn place(member: &str, set: Set) -> Option<PathBuf> {
             Set::Cpu => Some(["lib", file].iter().collect()),
             Set::Cuda => (set == Set::Cuda).then(|| ["cuda", "torch", "lib", file].iter().collect()),
         },
-        ["nvidia", "cu13", "lib", file @ ("libcudart.so.13" | "libcupti.so.13")] => Some(["lib", file].iter().collect()),
+        ["nvidia", "cu13", "lib", file @ ("libcudart.so.13" | "libcupti.so.13")] => {
+            Some(["lib", file].iter().collect())
+        }
         ["nvidia", package, "lib", file] if set == Set::Cuda && file.contains(".so") => {
             Some(["cuda", "nvidia", package, "lib", file].iter().collect())
         }
