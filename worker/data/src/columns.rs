@@ -3,7 +3,7 @@
 //! Two writes of the same columns give the same bytes: no time stamps, no name of the writer, no Arrow schema in the
 //! footer, and row groups that are cut by row count alone.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray},
@@ -53,15 +53,15 @@ pub(crate) fn write(
 }
 
 /// A Parquet file being read.
-pub(crate) struct Reader<'a> {
-    path: &'a Path,
+pub(crate) struct Reader {
+    path: Arc<Path>,
     schema: SchemaRef,
     batches: ParquetRecordBatchReader,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     /// Opens a file and reads its schema.
-    pub(crate) fn open(path: &'a Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(DataError::io(path))?;
         let unreadable = |e| DataError::file(path, format!("not readable as Parquet: {e}"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         }
         let schema = builder.schema().clone();
         let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
-        Ok(Self { path, schema, batches })
+        Ok(Self { path: path.into(), schema, batches })
     }
 
     pub(crate) fn has(&self, column: &str) -> bool {
@@ -82,20 +82,21 @@ impl<'a> Reader<'a> {
     }
 
     /// The next rows, or none at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<Batch<'a>>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Batch>> {
         let batch = self.batches.next().transpose();
-        let batch = batch.map_err(|e| DataError::file(self.path, format!("not readable as Parquet: {e}")))?;
-        Ok(batch.map(|batch| Batch { path: self.path, batch }))
+        let batch =
+            batch.map_err(|e| DataError::file(&self.path, format!("not readable as Parquet: {e}")))?;
+        Ok(batch.map(|batch| Batch { path: self.path.clone(), batch }))
     }
 }
 
 /// Some rows of a file, whose columns are checked when they are asked for.
-pub(crate) struct Batch<'a> {
-    path: &'a Path,
+pub(crate) struct Batch {
+    path: Arc<Path>,
     batch: RecordBatch,
 }
 
-impl Batch<'_> {
+impl Batch {
     pub(crate) fn record_batch(&self) -> &RecordBatch {
         &self.batch
     }
@@ -148,6 +149,6 @@ impl Batch<'_> {
     }
 
     fn fault(&self, what: String) -> DataError {
-        DataError::file(self.path, what)
+        DataError::file(&self.path, what)
     }
 }

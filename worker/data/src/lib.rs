@@ -5,9 +5,14 @@
 
 mod columns;
 pub mod error;
+pub mod format;
 pub mod predictions;
+pub mod source;
+pub mod split;
 pub mod table;
+pub mod template;
 
 pub use error::DataError;
+pub use format::Examples;
 pub use predictions::{LogProbabilities, Probabilities};
 pub use table::Table;
