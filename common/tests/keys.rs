@@ -1,0 +1,258 @@
+//! Content keys are a promise: what decides a result changes them, nothing else does, and a new version of the
+//! program changes them only on purpose.
+
+mod document;
+
+use std::{collections::BTreeSet, path::Path};
+
+use document::Document;
+use fulcrum_common::{
+    experiment,
+    plan::Plan,
+    recipe,
+    source::{Roots, Sources},
+};
+use proptest::prelude::*;
+
+/// The built-in task with models made here.
+const MADE_HERE: &str = include_str!("keys/made-here.toml");
+
+/// Files and pretrained models.
+const FROM_OUTSIDE: &str = include_str!("keys/from-outside.toml");
+
+/// A folder with what `FROM_OUTSIDE` reads.
+fn outside() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    for (model, layers) in [("one", 6), ("other", 6)] {
+        let config = format!(r#"{{"num_hidden_layers": {layers}, "max_position_embeddings": 512}}"#);
+        write(&format!("{model}/config.json"), &config);
+        write(&format!("{model}/model.safetensors"), model);
+        write(&format!("{model}/tokenizer.json"), "{}");
+    }
+    for name in ["a.csv", "b.csv"] {
+        write(&format!("rows/{name}"), name);
+        write(&format!("copied/{name}"), name);
+    }
+    dir
+}
+
+fn compile(text: &str, folder: &Path) -> Plan {
+    let experiment = experiment::parse("keys.toml", text, folder).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let roots = Roots { data: Some(folder.to_owned()), cache: folder.join("cache") };
+    let sources = Sources::resolve(&experiment, &roots).unwrap();
+    let plan = recipe::compile(&experiment, &sources).unwrap();
+    plan.check().unwrap();
+    plan
+}
+
+fn keys(plan: &Plan) -> BTreeSet<String> {
+    plan.stages.iter().map(|stage| stage.key.to_string()).collect()
+}
+
+#[test]
+fn keys_are_the_committed_ones() {
+    let dir = outside();
+    let mut found = String::new();
+    for (title, text) in [("made-here", MADE_HERE), ("from-outside", FROM_OUTSIDE)] {
+        for stage in compile(text, dir.path()).stages {
+            found.push_str(&format!("{title}: {} = {}\n", stage.name, stage.key));
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/golden.txt");
+    if std::env::var_os("FULCRUM_BLESS").is_some() {
+        std::fs::write(path, &found).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == found,
+        "the content keys have changed, so every finished artifact would be made again. If stages now produce other \
+         bytes, raise plan::CODE_VERSION; if only their description changed on purpose, that is enough. Then run \
+         `FULCRUM_BLESS=1 cargo test -p fulcrum-common --test keys`.\nfound:\n{found}"
+    );
+}
+
+/// Keys that change nothing, with another value than the files have.
+const NEUTRAL: &[(&str, &str, &str)] = &[
+    ("", "name", r#""renamed""#),
+    ("parallel", "workers", "2"),
+    ("parallel", "threads", "3"),
+    ("store", "path", r#""elsewhere""#),
+];
+
+/// Keys that have a single choice for now.
+const SINGLE: &[(&str, &str)] = &[
+    ("", "recipe"),
+    ("task", "kind"),
+    ("parallel", "strategy"),
+    ("parallel", "precision"),
+    ("parallel", "mode"),
+];
+
+/// Keys that decide a result, with another value than `MADE_HERE` has.
+const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
+    ("", "seeds", "[0, 2]"),
+    ("task.split", "ground_truth", "101"),
+    ("task.split", "weak_labels", "101"),
+    ("task.split", "validation", "11"),
+    ("task.split", "test", "51"),
+    ("task.split", "balance", "0.6"),
+    ("task.split", "seed", "9"),
+    ("task.arithmetic", "below", "21"),
+    ("task.arithmetic", "rows", "999"),
+    ("task.arithmetic", "seed", "9"),
+    ("model", "name", r#""tiny""#),
+    ("model", "layers", "3"),
+    ("model", "hidden", "24"),
+    ("model", "heads", "4"),
+    ("model", "context", "48"),
+    ("model", "learning_rate", "0.3"),
+    ("pretrain", "rows", "999"),
+    ("pretrain", "noise", "0.3"),
+    ("pretrain", "seed", "9"),
+    ("pretrain", "epochs", "9"),
+    ("pretrain", "batch", "96"),
+    ("pretrain", "micro_batch", "8"),
+    ("pretrain", "learning_rate", "0.3"),
+    ("pretrain", "schedule", r#""constant""#),
+    ("pretrain", "warmup", "0.3"),
+    ("pretrain", "weight_decay", "0.3"),
+    ("pretrain", "clip", "0.3"),
+    ("methods", "run", r#"["confidence"]"#),
+    ("methods", "pairs", r#"[["small", "large"]]"#),
+    ("methods.confidence", "weight", "0.75"),
+    ("methods.confidence", "warmup", "0.3"),
+    ("train", "epochs", "9"),
+    ("train", "batch", "96"),
+    ("train", "micro_batch", "4"),
+    ("train", "learning_rate", "0.3"),
+    ("train", "schedule", r#""cosine""#),
+    ("train", "warmup", "0.3"),
+    ("train", "weight_decay", "0.3"),
+    ("train", "clip", "0"),
+    ("train", "max_tokens", "9"),
+    ("infer", "batch", "32"),
+    ("infer", "shard", "1024"),
+    ("report", "draws", "9"),
+    ("report", "seed", "9"),
+];
+
+/// The same for what only `FROM_OUTSIDE` has.
+const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
+    ("task", "files", r#"["b.csv", "a.csv"]"#),
+    ("task", "text", r#""{{ other }}""#),
+    ("task", "label", r#""other""#),
+    ("task", "classes", r#"["1", "0"]"#),
+    ("task", "columns", r#"["sentence", "label", "third"]"#),
+    ("task", "group_by", r#""sentence""#),
+    ("model", "from", r#""other""#),
+    ("model", "layers", "1"),
+];
+
+/// `task.source` names a place; what decides is the bytes that are there.
+const PLACES: &[(&str, &str, &str)] = &[("task", "source", r#""copied""#)];
+
+#[test]
+fn what_decides_a_result_changes_the_goal() {
+    let dir = outside();
+    for (text, changes) in [(MADE_HERE, DECIDING_MADE_HERE), (FROM_OUTSIDE, DECIDING_FROM_OUTSIDE)] {
+        let before = compile(text, dir.path()).goal();
+        for (section, key, value) in changes {
+            let mut document = Document::parse(text);
+            document.set(section, key, value);
+            // A pair less leaves a model without one.
+            if *key == "pairs" {
+                document.remove_section("model", r#""medium""#);
+            }
+            assert_ne!(
+                compile(&document.to_string(), dir.path()).goal(),
+                before,
+                "{section}.{key} = {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_does_not_decide_a_result_changes_no_key() {
+    let dir = outside();
+    for (text, changes) in [(MADE_HERE, NEUTRAL), (FROM_OUTSIDE, NEUTRAL), (FROM_OUTSIDE, PLACES)] {
+        let before = keys(&compile(text, dir.path()));
+        for (section, key, value) in changes {
+            let mut document = Document::parse(text);
+            document.set(section, key, value);
+            assert_eq!(
+                keys(&compile(&document.to_string(), dir.path())),
+                before,
+                "{section}.{key} = {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
+    let triples = [NEUTRAL, DECIDING_MADE_HERE, DECIDING_FROM_OUTSIDE, PLACES].concat();
+    let covered = triples.iter().map(|(section, key, _)| (*section, *key)).chain(SINGLE.iter().copied());
+    let covered: BTreeSet<String> = covered.map(|(section, key)| format!("{section}.{key}")).collect();
+    let page = experiment::reference();
+    let mut section = "";
+    let mut known = BTreeSet::new();
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = if title.starts_with('`') { title.trim_matches(['`', '[', ']']) } else { "" };
+        } else if let Some(row) = line.strip_prefix("| `") {
+            known.insert(format!("{section}.{}", row.split('`').next().unwrap()));
+        }
+    }
+    assert_eq!(covered, known, "put a new key into one of the lists of this test");
+}
+
+#[test]
+fn a_default_written_out_is_the_same_as_left_out() {
+    let dir = outside();
+    let before = keys(&compile(MADE_HERE, dir.path()));
+    for (section, key, default) in [
+        ("task.split", "seed", "0"),
+        ("pretrain", "micro_batch", "32"),
+        ("train", "micro_batch", "8"),
+        ("train", "warmup", "0.1"),
+    ] {
+        let mut document = Document::parse(MADE_HERE);
+        document.set(section, key, default);
+        assert_eq!(keys(&compile(&document.to_string(), dir.path())), before, "{section}.{key}");
+    }
+}
+
+#[test]
+fn experiments_share_the_stages_they_have_in_common() {
+    let dir = outside();
+    let mut document = Document::parse(MADE_HERE);
+    document.set("methods", "run", r#"["naive"]"#);
+    document.remove_section("methods.confidence", "");
+    let (all, naive) = (compile(MADE_HERE, dir.path()), compile(&document.to_string(), dir.path()));
+    let goal = naive.goal().unwrap().to_string();
+    let mut shared = keys(&naive);
+    assert!(shared.remove(&goal));
+    assert!(shared.is_subset(&keys(&all)), "all but the measurement");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Order of sections and keys, comments, blank lines and spaces are the author's own.
+    #[test]
+    fn keys_do_not_depend_on_how_the_file_is_laid_out(seed in any::<[u8; 32]>()) {
+        let dir = outside();
+        for text in [MADE_HERE, FROM_OUTSIDE] {
+            let shuffled = Document::parse(text).shuffled(&seed);
+            let plans = (compile(text, dir.path()), compile(&shuffled, dir.path()));
+            prop_assert_eq!(plans.0.goal(), plans.1.goal(), "{}", shuffled);
+            prop_assert_eq!(keys(&plans.0), keys(&plans.1));
+        }
+    }
+}
