@@ -11,8 +11,10 @@ pub mod source;
 pub mod split;
 pub mod table;
 pub mod template;
+pub mod tokenizer;
 
 pub use error::DataError;
 pub use format::Examples;
 pub use predictions::{LogProbabilities, Probabilities};
 pub use table::Table;
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,250 @@
+//! From text to token ids, by the tokenizer file that lies beside a model.
+
+use std::{fs, path::Path};
+
+use serde_json::{Map, Value, json};
+use tokenizers::{
+    PostProcessor,
+    utils::truncation::{TruncationParams, truncate_encodings},
+};
+
+use crate::error::{DataError, Result};
+
+/// Bytes that a tokenizer file may have; the largest known vocabularies (256 thousand tokens) take about 35 MB.
+const MAX_FILE_BYTES: u64 = 128 << 20;
+
+/// Token names that padding goes by, most telling first; a decoder without any pads with its end of text.
+const PAD_NAMES: [&str; 6] = ["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>", "</s>"];
+
+/// A tokenizer in the Hugging Face format (`tokenizer.json`).
+///
+/// The file's own settings for truncation and padding are taken off: who calls decides how long a sequence may be,
+/// and padding is a matter of batches.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    added: usize,
+    pad_id: i64,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is too large, or is no tokenizer.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let bytes = fs::metadata(path).map_err(DataError::io(path))?.len();
+        if bytes > MAX_FILE_BYTES {
+            return Err(DataError::file(
+                path,
+                format!("{bytes} bytes, a tokenizer has at most {MAX_FILE_BYTES}"),
+            ));
+        }
+        let text = fs::read(path).map_err(DataError::io(path))?;
+        Self::from_bytes(&text).map_err(|what| DataError::file(path, what))
+    }
+
+    fn from_bytes(text: &[u8]) -> std::result::Result<Self, String> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|e| format!("no tokenizer: {e}"))?;
+        let padding = inner.get_padding().map(|padding| padding.pad_id);
+        inner.with_padding(None).with_truncation(None).map_err(|e| format!("no tokenizer: {e}"))?;
+        let last =
+            inner.get_vocab(true).into_values().max().ok_or("no tokenizer: its vocabulary is empty")?;
+        if let Some(id) = padding.filter(|&id| id > last) {
+            return Err(format!("pads with token {id}, but the last of its vocabulary is {last}"));
+        }
+        let named = || PAD_NAMES.iter().find_map(|name| inner.token_to_id(name));
+        Ok(Self {
+            added: inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false)),
+            pad_id: padding.or_else(named).unwrap_or(0).into(),
+            vocab_size: last as usize + 1,
+            inner,
+        })
+    }
+
+    /// The token ids of a text with the special tokens that the file asks for, at most `max_tokens`. A longer text
+    /// loses its end, and the closing special token stays.
+    ///
+    /// # Errors
+    /// When the special tokens alone fill `max_tokens`, when the text gives no token, or when the tokenizer does not
+    /// know what to do with it.
+    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Vec<i64>> {
+        let room = max_tokens.checked_sub(self.added).filter(|&room| room > 0).ok_or_else(|| {
+            let added = self.added;
+            DataError::value(format!(
+                "max_tokens = {max_tokens} leaves no room beside {added} special tokens"
+            ))
+        })?;
+        let failed = |e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text)));
+        let params = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let encoding = self.inner.encode_fast(text, false).map_err(failed)?;
+        let (encoding, _) = truncate_encodings(encoding, None, &params).map_err(failed)?;
+        let encoding = self.inner.post_process(encoding, None, true).map_err(failed)?;
+        if encoding.is_empty() {
+            return Err(DataError::value(format!("{:?} gives no tokens", start_of(text))));
+        }
+        Ok(encoding.get_ids().iter().map(|&id| id.into()).collect())
+    }
+
+    /// What fills the places beyond the end of a shorter sequence. Models mask them, so any known token would do.
+    pub fn pad_id(&self) -> i64 {
+        self.pad_id
+    }
+
+    /// One more than the largest token id: the rows that a model's embedding needs at least.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+}
+
+fn start_of(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+/// A tokenizer file that knows every character of an alphabet as one token, after `<pad>` (0), `<end>` (1) and
+/// `<unk>` (2). Characters get their ids in the order in which they first appear.
+pub fn character_tokenizer(alphabet: &str) -> String {
+    let special = ["<pad>", "<end>", "<unk>"];
+    let mut vocabulary = Map::new();
+    for token in special.into_iter().map(str::to_owned).chain(alphabet.chars().map(String::from)) {
+        let next = vocabulary.len();
+        vocabulary.entry(token).or_insert(next.into());
+    }
+    let added_token = |(id, content): (usize, &&str)| {
+        json!({
+            "id": id, "content": content, "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    };
+    // Byte-pair encoding without a single merge: what is left are the characters.
+    let model = json!({
+        "type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "<unk>", "fuse_unk": false,
+        "byte_fallback": false, "ignore_merges": false, "dropout": null,
+        "continuing_subword_prefix": null, "end_of_word_suffix": null,
+    });
+    let file = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": special.iter().enumerate().map(added_token).collect::<Vec<Value>>(),
+        "normalizer": null,
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": {"type": "Fuse"},
+        "model": model,
+    });
+    format!("{file:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small tokenizer of the kind that BERT models carry, which asks to be cut and padded to 4 tokens.
+    fn word_pieces() -> Value {
+        let special = |id: usize, content: &str| {
+            json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+                   "rstrip": false, "normalized": false})
+        };
+        let words =
+            ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "long", "##er", "lever", "lifts", "##s", ".", "!"];
+        let vocabulary: Map<_, _> =
+            words.iter().enumerate().map(|(i, w)| (w.to_string(), i.into())).collect();
+        let special_piece = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+        json!({
+            "version": "1.0",
+            "truncation": {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+            "padding": {"strategy": {"Fixed": 4}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+                        "pad_type_id": 0, "pad_token": "[PAD]"},
+            "added_tokens": [special(0, "[PAD]"), special(1, "[UNK]"), special(2, "[CLS]"), special(3, "[SEP]")],
+            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                           "strip_accents": null, "lowercase": true},
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [special_piece("[CLS]"), {"Sequence": {"id": "A", "type_id": 0}}, special_piece("[SEP]")],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
+                                   "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]}},
+            },
+            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                      "max_input_chars_per_word": 100, "vocab": vocabulary},
+        })
+    }
+
+    fn tokenizer(file: &Value) -> Tokenizer {
+        Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_file_neither_cuts_nor_pads_behind_our_back() {
+        let tokenizer = tokenizer(&word_pieces());
+        let long = "A longer Lever lifts levers.";
+        assert_eq!(tokenizer.encode(long, 128).unwrap(), [2, 4, 5, 6, 7, 8, 7, 9, 10, 3]);
+        assert_eq!(tokenizer.encode("!", 128).unwrap(), [2, 11, 3]);
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (0, 12));
+    }
+
+    #[test]
+    fn a_text_that_is_cut_keeps_the_closing_special_token() {
+        let tokenizer = tokenizer(&word_pieces());
+        for (most, expected) in
+            [(3, vec![2, 4, 3]), (5, vec![2, 4, 5, 6, 3]), (9, vec![2, 4, 5, 6, 7, 8, 7, 9, 3])]
+        {
+            assert_eq!(tokenizer.encode("A longer Lever lifts levers.", most).unwrap(), expected);
+        }
+        for most in [0, 1, 2] {
+            let message = tokenizer.encode("a", most).unwrap_err().to_string();
+            assert!(message.ends_with("leaves no room beside 2 special tokens"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_character_tokenizer_knows_each_character_as_one_token() {
+        let text = character_tokenizer("0123456789+=;TF0\né");
+        let tokenizer = Tokenizer::from_bytes(text.as_bytes()).unwrap();
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (0, 3 + 17));
+        assert_eq!(tokenizer.encode("37+45=82;T", 32).unwrap(), [6, 10, 13, 7, 8, 14, 11, 5, 15, 16]);
+        assert_eq!(tokenizer.encode("1 é\n??", 32).unwrap(), [4, 2, 19, 18, 2, 2]);
+        assert_eq!(tokenizer.encode("0123", 2).unwrap(), [3, 4]);
+        assert_eq!(tokenizer.encode("0<end>", 32).unwrap(), [3, 1]);
+        assert!(tokenizer.encode("", 32).unwrap_err().to_string().ends_with("gives no tokens"));
+        assert_eq!(character_tokenizer("abc"), character_tokenizer("abcabc"));
+    }
+
+    #[test]
+    fn padding_goes_by_the_file_then_by_name_then_by_the_first_token() {
+        let mut file = word_pieces();
+        file["padding"]["pad_id"] = 10.into();
+        assert_eq!(tokenizer(&file).pad_id(), 10);
+        file["padding"] = Value::Null;
+        assert_eq!(tokenizer(&file).pad_id(), 0);
+        let text = character_tokenizer("ab").replace("<pad>", "<first>").replace("<end>", "<|endoftext|>");
+        assert_eq!(Tokenizer::from_bytes(text.as_bytes()).unwrap().pad_id(), 1);
+        assert_eq!(Tokenizer::from_bytes(text.replace("<|endoftext|>", "x").as_bytes()).unwrap().pad_id(), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_no_tokenizer_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.json");
+        let mut far = word_pieces();
+        far["padding"]["pad_id"] = 99.into();
+        let cases = [
+            ("{\"model\": 1}".to_owned(), "no tokenizer: "),
+            (String::new(), "no tokenizer: "),
+            (character_tokenizer("").replace("BPE", "Pickle"), "no tokenizer: "),
+            (far.to_string(), "pads with token 99, but the last of its vocabulary is 11"),
+        ];
+        for (text, expected) in cases {
+            fs::write(&path, text).unwrap();
+            let message = Tokenizer::from_file(&path).unwrap_err().to_string();
+            assert!(message.contains("tokenizer.json: ") && message.contains(expected), "{message}");
+        }
+        fs::File::create(&path).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        let message = Tokenizer::from_file(&path).unwrap_err().to_string();
+        assert!(message.contains("a tokenizer has at most"), "{message}");
+    }
+}
