@@ -1,3 +1,21 @@
+//! Compiles the C++ file against libtorch's headers.
+
 fn main() {
+    let include = fulcrum_link::libtorch().join("include");
+    for changed in ["src/shim.cpp", "include"] {
+        println!("cargo:rerun-if-changed={changed}");
+    }
+    cc::Build::new()
+        .cpp(true)
+        .pic(true)
+        .warnings(false)
+        .flag("-std=c++17")
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .define("USE_C10D_GLOO", None)
+        .include("include")
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("src/shim.cpp")
+        .compile("fulcrum_torch_shim");
     fulcrum_link::rpath();
 }

@@ -1,0 +1,360 @@
+// The parts of libtorch that tch lacks, behind a plain C face.
+//
+// Every function that can fail returns null, or a message the caller frees with fulcrum_free_message;
+// no exception crosses the border. Tensors come as tch holds them: pointers to at::Tensor.
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <ATen/ops/_fused_adamw.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+namespace {
+
+using Millis = std::chrono::milliseconds;
+using WorkPtr = c10::intrusive_ptr<c10d::Work>;
+
+// Tags of point-to-point messages; collective operations have a numbering of their own.
+constexpr int kAbortTag = 1;    // nothing is ever sent with it
+constexpr int kGoodbyeTag = 2;  // the last message of a member that leaves in order
+
+constexpr auto kForever = std::chrono::hours(24 * 365);
+constexpr auto kGoodbyeTime = std::chrono::seconds(2);
+
+char* message(const char* text) {
+  const char* end = std::strchr(text, '\n');
+  return strndup(text, end == nullptr ? std::strlen(text) : static_cast<size_t>(end - text));
+}
+
+template <typename Body>
+char* guarded(Body&& body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::Error& error) {
+    return message(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return message(error.what());
+  } catch (...) {
+    return message("an exception of an unknown type");
+  }
+}
+
+c10d::ReduceOp reduction(int op) {
+  switch (op) {
+    case 0:
+      return c10d::ReduceOp::SUM;
+    case 1:
+      return c10d::ReduceOp::AVG;
+    case 2:
+      return c10d::ReduceOp::MAX;
+    default:
+      throw std::invalid_argument("unknown reduction " + std::to_string(op));
+  }
+}
+
+}  // namespace
+
+struct FulcrumStore {
+  c10::intrusive_ptr<c10d::TCPStore> tcp;
+};
+
+struct FulcrumWork {
+  WorkPtr work;
+};
+
+// A member's end of a Gloo group, with two things that c10d's has not: it can be aborted, and it notices
+// at once when a peer is gone, even one that the operation under way does not talk to.
+class FulcrumGroup {
+ public:
+  explicit FulcrumGroup(c10::intrusive_ptr<c10d::ProcessGroupGloo> connected) : gloo(std::move(connected)) {
+    for_each_peer([&](int peer) {
+      goodbyes_.push_back(receive(peer, kGoodbyeTag));
+      watchers_.emplace_back(&FulcrumGroup::watch, this, goodbyes_.back());
+    });
+  }
+
+  // Operations in flight are aborted, or this would wait for them. Leaving in order says goodbye, so that
+  // the peers' watchers do not take the closed connection for a death.
+  ~FulcrumGroup() {
+    if (idle() && !broken_) {
+      say_goodbye();
+    } else {
+      abort();
+    }
+    for (const auto& goodbye : goodbyes_) {
+      goodbye->abort();
+    }
+    for (auto& watcher : watchers_) {
+      watcher.join();
+    }
+  }
+
+  // Starts an operation. The process group numbers them without a lock of its own.
+  template <typename Start>
+  FulcrumWork* start(Start&& body) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    while (!in_flight_.empty() && in_flight_.front()->isCompleted()) {
+      in_flight_.pop_front();
+    }
+    in_flight_.push_back(body());
+    return new FulcrumWork{in_flight_.back()};
+  }
+
+  // Gloo closes every connection of a group when one receive times out. So a receive of something that is
+  // never sent, given no time, fails all operations in flight here and, through the closed connections,
+  // those of the peers. A connection that is broken already throws at once: ask each.
+  void abort() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    broken_ = true;
+    for_each_peer([&](int peer) {
+      try {
+        receive(peer, kAbortTag)->wait(Millis(1));
+      } catch (const std::exception&) {
+        // The purpose.
+      }
+    });
+  }
+
+  bool broken() const {
+    return broken_;
+  }
+
+  const c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+
+ private:
+  template <typename Body>
+  void for_each_peer(Body&& body) {
+    for (int peer = 0; peer < gloo->getSize(); ++peer) {
+      if (peer != gloo->getRank()) {
+        body(peer);
+      }
+    }
+  }
+
+  WorkPtr receive(int peer, int tag) {
+    std::vector<at::Tensor> byte{at::zeros({1}, at::kByte)};
+    return gloo->recv(byte, peer, tag);
+  }
+
+  void watch(const WorkPtr& goodbye) {
+    try {
+      goodbye->wait(kForever);
+    } catch (const std::exception&) {
+      abort();
+    }
+  }
+
+  bool idle() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& work : in_flight_) {
+      if (!work->isCompleted()) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void say_goodbye() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<WorkPtr> sent;
+    for_each_peer([&](int peer) {
+      try {
+        std::vector<at::Tensor> byte{at::zeros({1}, at::kByte)};
+        sent.push_back(gloo->send(byte, peer, kGoodbyeTag));
+      } catch (const std::exception&) {
+        // It left before us.
+      }
+    });
+    for (const auto& work : sent) {
+      try {
+        work->wait(kGoodbyeTime);
+      } catch (const std::exception&) {
+        // It leaves at the same time.
+      }
+    }
+  }
+
+  std::mutex mutex_;
+  std::atomic<bool> broken_{false};
+  std::deque<WorkPtr> in_flight_;
+  std::vector<WorkPtr> goodbyes_;
+  std::vector<std::thread> watchers_;
+};
+
+namespace {
+
+struct ClosureHook final : torch::autograd::PostAccumulateGradHook {
+  ClosureHook(void* closure, int (*call)(void*), void (*drop)(void*)) : closure(closure), call(call), drop(drop) {}
+  ~ClosureHook() override {
+    drop(closure);
+  }
+  void operator()(const at::Tensor&) override {
+    if (call(closure) != 0) {
+      throw std::runtime_error("a gradient hook panicked");
+    }
+  }
+
+  void* closure;
+  int (*call)(void*);
+  void (*drop)(void*);
+};
+
+std::vector<at::Tensor> copied(at::Tensor* const* tensors, size_t count) {
+  std::vector<at::Tensor> out;
+  out.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    out.push_back(*tensors[i]);
+  }
+  return out;
+}
+
+}  // namespace
+
+extern "C" {
+
+void fulcrum_free_message(char* text) {
+  free(text);
+}
+
+// Takes over the listening socket `fd`, bound to `port`, and connects to it as a client at `host`.
+char* fulcrum_store_server(const char* host, uint16_t port, int fd, int64_t timeout_ms, FulcrumStore** out) {
+  return guarded([&] {
+    c10d::TCPStoreOptions options;
+    options.port = port;
+    options.isServer = true;
+    options.waitWorkers = false;
+    options.timeout = Millis(timeout_ms);
+    options.masterListenFd = fd;
+    *out = new FulcrumStore{c10::make_intrusive<c10d::TCPStore>(host, options)};
+  });
+}
+
+char* fulcrum_store_client(const char* host, uint16_t port, int64_t timeout_ms, FulcrumStore** out) {
+  return guarded([&] {
+    c10d::TCPStoreOptions options;
+    options.port = port;
+    options.waitWorkers = false;
+    options.timeout = Millis(timeout_ms);
+    *out = new FulcrumStore{c10::make_intrusive<c10d::TCPStore>(host, options)};
+  });
+}
+
+void fulcrum_store_free(FulcrumStore* store) {
+  delete store;
+}
+
+// Blocks until all `world` members have met under `prefix`, or the time is over.
+char* fulcrum_gloo_new(FulcrumStore* store, const char* prefix, const char* address, bool is_interface, int rank,
+                       int world, int64_t timeout_ms, FulcrumGroup** out) {
+  return guarded([&] {
+    auto options = c10d::ProcessGroupGloo::Options::create(Millis(timeout_ms));
+    options->devices.push_back(is_interface ? c10d::ProcessGroupGloo::createDeviceForInterface(address)
+                                            : c10d::ProcessGroupGloo::createDeviceForHostname(address));
+    auto prefixed = c10::make_intrusive<c10d::PrefixStore>(prefix, store->tcp);
+    *out = new FulcrumGroup(c10::make_intrusive<c10d::ProcessGroupGloo>(prefixed, rank, world, options));
+  });
+}
+
+// Does not wait for operations in flight: it aborts them.
+void fulcrum_gloo_free(FulcrumGroup* group) {
+  delete group;
+}
+
+// Whether the group was aborted, or a peer is gone.
+bool fulcrum_gloo_broken(FulcrumGroup* group) {
+  return group->broken();
+}
+
+char* fulcrum_gloo_abort(FulcrumGroup* group) {
+  return guarded([&] { group->abort(); });
+}
+
+char* fulcrum_gloo_all_reduce(FulcrumGroup* group, at::Tensor* tensor, int op, FulcrumWork** out) {
+  return guarded([&] {
+    std::vector<at::Tensor> tensors{*tensor};
+    c10d::AllreduceOptions options;
+    options.reduceOp = reduction(op);
+    *out = group->start([&] { return group->gloo->allreduce(tensors, options); });
+  });
+}
+
+char* fulcrum_gloo_reduce_scatter(FulcrumGroup* group, at::Tensor* output, at::Tensor* input, int op,
+                                  FulcrumWork** out) {
+  return guarded([&] {
+    c10d::ReduceScatterOptions options;
+    options.reduceOp = reduction(op);
+    *out = group->start([&] { return group->gloo->_reduce_scatter_base(*output, *input, options); });
+  });
+}
+
+char* fulcrum_gloo_all_gather(FulcrumGroup* group, at::Tensor* output, at::Tensor* input, FulcrumWork** out) {
+  return guarded(
+      [&] { *out = group->start([&] { return group->gloo->_allgather_base(*output, *input); }); });
+}
+
+char* fulcrum_gloo_broadcast(FulcrumGroup* group, at::Tensor* tensor, int root, FulcrumWork** out) {
+  return guarded([&] {
+    std::vector<at::Tensor> tensors{*tensor};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    *out = group->start([&] { return group->gloo->broadcast(tensors, options); });
+  });
+}
+
+char* fulcrum_gloo_barrier(FulcrumGroup* group, FulcrumWork** out) {
+  return guarded([&] { *out = group->start([&] { return group->gloo->barrier(); }); });
+}
+
+// A negative time waits for as long as the group's own timeout lets the operation run.
+char* fulcrum_work_wait(FulcrumWork* work, int64_t timeout_ms) {
+  return guarded([&] { work->work->wait(timeout_ms < 0 ? kNoTimeout : Millis(timeout_ms)); });
+}
+
+bool fulcrum_work_done(FulcrumWork* work) {
+  return work->work->isCompleted();
+}
+
+void fulcrum_work_free(FulcrumWork* work) {
+  delete work;
+}
+
+// Owns `closure` from here on, also when it fails. A null `call` removes the hook.
+char* fulcrum_set_gradient_hook(at::Tensor* leaf, void* closure, int (*call)(void*), void (*drop)(void*)) {
+  return guarded([&] {
+    std::unique_ptr<torch::autograd::PostAccumulateGradHook> hook;
+    if (call != nullptr) {
+      hook = std::make_unique<ClosureHook>(closure, call, drop);
+    }
+    torch::autograd::impl::set_post_acc_grad_hooks(*leaf, std::move(hook));
+  });
+}
+
+char* fulcrum_set_gradient(at::Tensor* leaf, at::Tensor* gradient) {
+  return guarded([&] { leaf->mutable_grad() = *gradient; });
+}
+
+char* fulcrum_fused_adamw(at::Tensor* const* parameters, at::Tensor* const* gradients, at::Tensor* const* means,
+                          at::Tensor* const* squares, size_t count, at::Tensor* step, double learning_rate,
+                          double beta1, double beta2, double weight_decay, double epsilon) {
+  return guarded([&] {
+    std::vector<at::Tensor> steps(count, *step);
+    at::_fused_adamw_(copied(parameters, count), copied(gradients, count), copied(means, count),
+                      copied(squares, count), {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon,
+                      /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+}  // extern "C"

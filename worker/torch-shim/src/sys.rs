@@ -1,0 +1,148 @@
+//! The C face of `shim.cpp`, one to one.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    ptr::NonNull,
+    time::Duration,
+};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::Error;
+
+/// A `c10d::TCPStore`.
+#[repr(C)]
+pub(crate) struct Store {
+    _opaque: [u8; 0],
+}
+
+/// A `c10d::ProcessGroupGloo`.
+#[repr(C)]
+pub(crate) struct Group {
+    _opaque: [u8; 0],
+}
+
+/// A `c10d::Work`.
+#[repr(C)]
+pub(crate) struct Work {
+    _opaque: [u8; 0],
+}
+
+pub(crate) type Call = extern "C" fn(*mut c_void) -> c_int;
+pub(crate) type Drop = extern "C" fn(*mut c_void);
+
+unsafe extern "C" {
+    pub(crate) fn fulcrum_free_message(text: *mut c_char);
+    pub(crate) fn fulcrum_store_server(
+        host: *const c_char,
+        port: u16,
+        fd: c_int,
+        timeout_ms: i64,
+        out: *mut *mut Store,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_store_client(
+        host: *const c_char,
+        port: u16,
+        timeout_ms: i64,
+        out: *mut *mut Store,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_store_free(store: *mut Store);
+    pub(crate) fn fulcrum_gloo_new(
+        store: *mut Store,
+        prefix: *const c_char,
+        address: *const c_char,
+        is_interface: bool,
+        rank: c_int,
+        world: c_int,
+        timeout_ms: i64,
+        out: *mut *mut Group,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_gloo_free(group: *mut Group);
+    pub(crate) fn fulcrum_gloo_broken(group: *mut Group) -> bool;
+    pub(crate) fn fulcrum_gloo_abort(group: *mut Group) -> *mut c_char;
+    pub(crate) fn fulcrum_gloo_all_reduce(
+        group: *mut Group,
+        tensor: *const C_tensor,
+        op: c_int,
+        out: *mut *mut Work,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_gloo_reduce_scatter(
+        group: *mut Group,
+        output: *const C_tensor,
+        input: *const C_tensor,
+        op: c_int,
+        out: *mut *mut Work,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_gloo_all_gather(
+        group: *mut Group,
+        output: *const C_tensor,
+        input: *const C_tensor,
+        out: *mut *mut Work,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_gloo_broadcast(
+        group: *mut Group,
+        tensor: *const C_tensor,
+        root: c_int,
+        out: *mut *mut Work,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_gloo_barrier(group: *mut Group, out: *mut *mut Work) -> *mut c_char;
+    pub(crate) fn fulcrum_work_wait(work: *mut Work, timeout_ms: i64) -> *mut c_char;
+    pub(crate) fn fulcrum_work_done(work: *mut Work) -> bool;
+    pub(crate) fn fulcrum_work_free(work: *mut Work);
+    pub(crate) fn fulcrum_set_gradient_hook(
+        leaf: *const C_tensor,
+        closure: *mut c_void,
+        call: Option<Call>,
+        drop: Option<Drop>,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_set_gradient(leaf: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
+    pub(crate) fn fulcrum_fused_adamw(
+        parameters: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        means: *const *const C_tensor,
+        squares: *const *const C_tensor,
+        count: usize,
+        step: *const C_tensor,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+    ) -> *mut c_char;
+}
+
+/// Turns what the C face returned into a result, and frees the message.
+pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: every function of the C face returns null or a string of its own allocation that ends in a
+    // zero; it is copied here before it is freed, once.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        fulcrum_free_message(message);
+        text
+    };
+    Err(Error::new(text))
+}
+
+/// The tensors' pointers, valid for as long as `tensors` is borrowed.
+pub(crate) fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
+    tensors.iter().map(Tensor::as_ptr).collect()
+}
+
+/// The text as C reads it.
+pub(crate) fn c_string(text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| Error::new(format!("{text:?} holds a zero byte")))
+}
+
+/// At least one: c10d reads zero as no limit.
+pub(crate) fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2).clamp(1, 30 * 86_400_000)
+}
+
+/// A pointer that the C face has set.
+pub(crate) fn made<T>(raw: *mut T) -> NonNull<T> {
+    NonNull::new(raw).expect("the C face sets its out pointer whenever it returns no message")
+}
