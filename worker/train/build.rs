@@ -1,3 +1,5 @@
+//! Makes tests find libtorch at run time.
+
 fn main() {
     fulcrum_link::rpath();
 }

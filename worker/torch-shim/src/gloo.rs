@@ -1,7 +1,7 @@
 //! Gloo process groups: members that met in a store, and their operations.
 //!
-//! Operations are asynchronous and in place. Gloo checks sizes and types across its inputs with a fatal
-//! check, which would end the process, so they are checked here first.
+//! Operations are asynchronous and in place. libtorch ends the process over some tensors that do not fit,
+//! so all are checked here first.
 
 use std::{
     ffi::{c_char, c_int},
@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::{
-    Error, Store,
+    Error, Store, check,
     sys::{self, c_string, made, millis},
 };
 
@@ -119,7 +119,8 @@ impl Group {
     /// # Errors
     /// If the tensor is not a contiguous one of a supported type on the CPU.
     pub fn all_reduce(&self, tensor: &Tensor, op: Reduction) -> Result<Work, Error> {
-        supported(tensor, Some(op))?;
+        check::carried(tensor, Some(op))?;
+        on_cpu(tensor)?;
         // SAFETY: group and tensor are alive; the C++ side takes its own reference to the tensor.
         Work::start(|out| unsafe {
             sys::fulcrum_gloo_all_reduce(self.raw.as_ptr(), tensor.as_ptr(), op.code(), out)
@@ -131,8 +132,9 @@ impl Group {
     /// # Errors
     /// As [`Group::all_reduce`], or if `input` is not `world` times as long as `output`.
     pub fn reduce_scatter(&self, output: &Tensor, input: &Tensor, op: Reduction) -> Result<Work, Error> {
-        supported(output, Some(op))?;
-        self.check_pair(output, input)?;
+        check::carried(output, Some(op))?;
+        check::share(output, input, self.world)?;
+        on_cpu(output).and(on_cpu(input))?;
         // SAFETY: as for all_reduce.
         Work::start(|out| unsafe {
             sys::fulcrum_gloo_reduce_scatter(
@@ -150,8 +152,8 @@ impl Group {
     /// # Errors
     /// As [`Group::all_reduce`], or if `output` is not `world` times as long as `input`.
     pub fn all_gather(&self, output: &Tensor, input: &Tensor) -> Result<Work, Error> {
-        supported(output, None)?;
-        self.check_pair(input, output)?;
+        check::share(input, output, self.world)?;
+        on_cpu(output).and(on_cpu(input))?;
         // SAFETY: as for all_reduce.
         Work::start(|out| unsafe {
             sys::fulcrum_gloo_all_gather(self.raw.as_ptr(), output.as_ptr(), input.as_ptr(), out)
@@ -163,10 +165,9 @@ impl Group {
     /// # Errors
     /// As [`Group::all_reduce`], or if there is no such rank.
     pub fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<Work, Error> {
-        supported(tensor, None)?;
-        if root >= self.world {
-            return Err(Error::new(format!("rank {root} cannot broadcast in a world of {}", self.world)));
-        }
+        check::carried(tensor, None)?;
+        on_cpu(tensor)?;
+        check::root(root, self.world)?;
         // SAFETY: as for all_reduce; a root below the world size fits an int.
         Work::start(|out| unsafe {
             sys::fulcrum_gloo_broadcast(self.raw.as_ptr(), tensor.as_ptr(), root as c_int, out)
@@ -196,22 +197,6 @@ impl Group {
     pub fn is_broken(&self) -> bool {
         // SAFETY: the group is alive.
         unsafe { sys::fulcrum_gloo_broken(self.raw.as_ptr()) }
-    }
-
-    /// The `whole` must be of the same type as the `part`, and `world` times as long.
-    fn check_pair(&self, part: &Tensor, whole: &Tensor) -> Result<(), Error> {
-        supported(whole, None)?;
-        if part.kind() != whole.kind() {
-            return Err(Error::new(format!("types differ: {:?} and {:?}", part.kind(), whole.kind())));
-        }
-        let (part, whole) = (part.numel(), whole.numel());
-        if part.checked_mul(self.world) != Some(whole) {
-            let world = self.world;
-            return Err(Error::new(format!(
-                "{part} values per rank and {whole} over a world of {world} differ"
-            )));
-        }
-        Ok(())
     }
 }
 
@@ -264,21 +249,9 @@ impl Drop for Work {
     }
 }
 
-/// What Gloo computes with, checked because it ends the process over some of the rest.
-fn supported(tensor: &Tensor, op: Option<Reduction>) -> Result<(), Error> {
-    let kind = tensor.kind();
-    let float = matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
-    if !float && !matches!(kind, Kind::Uint8 | Kind::Int8 | Kind::Int | Kind::Int64) {
-        return Err(Error::new(format!("gloo does not carry tensors of type {kind:?}")));
+fn on_cpu(tensor: &Tensor) -> Result<(), Error> {
+    match tensor.device() {
+        Device::Cpu => Ok(()),
+        other => Err(Error::new(format!("gloo works on the cpu, not on {other:?}"))),
     }
-    if op == Some(Reduction::Mean) && !float {
-        return Err(Error::new(format!("the mean of {kind:?} is not a whole number: use the sum")));
-    }
-    if tensor.device() != Device::Cpu {
-        return Err(Error::new(format!("gloo works on the cpu, not on {:?}", tensor.device())));
-    }
-    if !tensor.is_contiguous() {
-        return Err(Error::new(format!("a tensor of shape {:?} is not contiguous", tensor.size())));
-    }
-    Ok(())
 }

@@ -3,6 +3,8 @@
 //! One C++ file (`shim.cpp`) gives them a plain C face; the modules here check everything that C++ would
 //! answer with undefined behaviour before they call it, and turn its messages into [`Error`].
 
+pub mod check;
+
 mod adamw;
 mod gloo;
 mod gradient;
