@@ -1,1 +1,124 @@
+//! What is written is found again, also by a process that did not live to close the file.
 
+use std::path::PathBuf;
+
+use fulcrum_common::{Key, store::File};
+
+use super::*;
+use crate::{
+    Hello, Past, Product, State,
+    tick::builder::{Sketch, manifest},
+};
+
+fn fresh() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    (folder, path)
+}
+
+fn state(past: Past) -> State {
+    State::new("run", &Sketch::chain(), 2, &Default::default(), past)
+}
+
+fn open(path: &Path) -> Journal {
+    let mut journal = Journal::open(path).unwrap();
+    let past = recover(&journal).unwrap();
+    journal.begin(&state(past)).unwrap();
+    journal
+}
+
+fn began(epoch: u64, key: Key, shard: Option<u64>) -> Record {
+    Record::EpochBegan { epoch, key, shard, members: vec!["w0".into()] }
+}
+
+fn product(epoch: u64) -> Product {
+    let file = File { name: "part".into(), path: "somewhere".into(), bytes: 3, digest: Key::of(b"x") };
+    Product { epoch, files: vec![file], facts: [("rows".to_owned(), 4)].into() }
+}
+
+#[test]
+fn a_restart_finds_epochs_shards_and_pending_commits() {
+    let (_folder, path) = fresh();
+    let mut journal = open(&path);
+    let first = recover(&journal).unwrap().next_epoch;
+    let plan = Sketch::chain();
+    let labels = plan.stages[2].key;
+    let pending = manifest(&plan.stages[1]);
+    let stage = Record::Stage {
+        key: pending.key,
+        state: "running",
+        attempts: 1,
+        message: String::new(),
+        pending: Some(Box::new(pending.clone())),
+    };
+    let shard = Record::Shard { key: labels, index: 1, product: product(first) };
+    journal.write(&[began(first, labels, Some(1)), shard, stage], &["because".to_owned()]).unwrap();
+    // Not closed: as after a kill, whatever counts is in the write-ahead log.
+    std::mem::forget(journal);
+
+    let past = recover(&Journal::open(&path).unwrap()).unwrap();
+    assert_eq!(past.next_epoch, first + 1);
+    assert_eq!(past.shards[&labels][&1], product(first));
+    assert_eq!(past.pending[&pending.key], pending);
+}
+
+#[test]
+fn dropped_shards_and_settled_commits_are_not_found_again() {
+    let (_folder, path) = fresh();
+    let mut journal = open(&path);
+    let plan = Sketch::chain();
+    let (model, labels) = (plan.stages[1].key, plan.stages[2].key);
+    let stage =
+        |pending| Record::Stage { key: model, state: "done", attempts: 1, message: String::new(), pending };
+    let made = Some(Box::new(manifest(&plan.stages[1])));
+    let shard = Record::Shard { key: labels, index: 0, product: product(1) };
+    journal.write(&[shard, stage(made), Record::ShardsDropped { key: labels }, stage(None)], &[]).unwrap();
+    let past = recover(&journal).unwrap();
+    assert!(past.shards.is_empty() && past.pending.is_empty());
+}
+
+#[test]
+fn two_journals_give_out_epochs_far_apart() {
+    let (one, two) = (fresh(), fresh());
+    let first = |path: &Path| recover(&open(path)).unwrap().next_epoch;
+    assert_ne!(first(&one.1), first(&two.1));
+    assert_eq!(first(&one.1), first(&one.1), "the same journal goes on where it was");
+}
+
+#[test]
+fn what_was_open_when_the_coordinator_ended_is_closed_by_the_next() {
+    let (_folder, path) = fresh();
+    let mut journal = open(&path);
+    let hello = Hello { seat: "w0".into(), incarnation: "a".into(), ..Hello::default() };
+    let key = Sketch::chain().stages[0].key;
+    journal.write(&[Record::Joined(hello), began(7, key, None)], &[]).unwrap();
+    drop(journal);
+    let journal = open(&path);
+    let query = "SELECT outcome || ' ' || (SELECT reason FROM workers) FROM epochs WHERE epoch = 7";
+    let found: String = journal.database.query_row(query, [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "lost the coordinator ended");
+}
+
+#[test]
+fn a_write_that_fails_leaves_nothing_behind() {
+    let (_folder, path) = fresh();
+    let mut journal = open(&path);
+    let stranger = began(8, Key::of(b"no stage of this run"), None);
+    let known = began(7, Sketch::chain().stages[0].key, None);
+    assert!(journal.write(&[known, stranger], &[]).is_err());
+    let epochs: i64 =
+        journal.database.query_row("SELECT count(*) FROM epochs", [], |row| row.get(0)).unwrap();
+    assert_eq!(epochs, 0);
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_refused_with_the_way_out() {
+    let (_folder, path) = fresh();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(other);
+    let message = Journal::open(&path).unwrap_err().to_string();
+    assert!(message.contains("remove it to begin anew"), "{message}");
+    std::fs::write(&path, "no database at all, but long enough to be looked at").unwrap();
+    assert!(matches!(Journal::open(&path), Err(JournalError::Open { .. })));
+}

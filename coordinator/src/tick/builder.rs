@@ -1,1 +1,377 @@
+//! Test scenes: a plan, a state, workers that can be told what to do. Every step checks the invariants.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_common::{
+    Key,
+    plan::{
+        Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
+        Prepare, Schedule, Source, Spec, Stage, Train, Work,
+    },
+    protocol::{Assignment, PROTOCOL_VERSION, command::Command},
+    store::{File, Manifest},
+};
+
+use crate::{
+    Action, Event, Failure, Hello, Input, Past, Phase, Progress, Record, ShardState, StageState, State,
+    WorkerState, tick,
+};
+
+/// Rows that every prepared stage of a scene has.
+pub(crate) const ROWS: u64 = 10;
+
+/// Rows per shard.
+pub(crate) const SHARD: usize = 4;
+
+/// A growing plan.
+#[derive(Default)]
+pub(crate) struct Sketch(pub(crate) Plan);
+
+impl Sketch {
+    fn add(&mut self, name: &str, work: Work, inputs: &[(&str, Key)]) -> Key {
+        let inputs = inputs.iter().map(|(role, key)| ((*role).to_owned(), *key)).collect();
+        self.0.add(name, Spec { work, inputs }, Estimate { examples: ROWS, tokens: 0 })
+    }
+
+    pub(crate) fn prepare(&mut self, name: &str, seed: u64) -> Key {
+        let source = Source::Arithmetic(Arithmetic { rows: ROWS as usize, seed, below: 10, noise: 0.0 });
+        self.add(name, Work::Prepare(Prepare::Corpus { source }), &[])
+    }
+
+    pub(crate) fn train(&mut self, name: &str, seed: u64, data: Key) -> Key {
+        let optimizer = Optimizer {
+            passes: 1,
+            batch: 4,
+            micro_batch: 2,
+            learning_rate: 0.1,
+            schedule: Schedule::Constant,
+            warmup: 0.0,
+            weight_decay: 0.0,
+            clip: None,
+        };
+        let train = Train {
+            part: Part::Corpus,
+            head: Head::LanguageModel,
+            objective: Objective::LanguageModel,
+            optimizer,
+            max_tokens: 8,
+            seed,
+        };
+        self.add(name, Work::Train(train), &[("data", data)])
+    }
+
+    pub(crate) fn infer(&mut self, name: &str, model: Key, data: Key) -> Key {
+        let infer = Infer {
+            part: Part::Corpus,
+            output: Output::LogProbability,
+            batch: 2,
+            shard: SHARD,
+            max_tokens: 8,
+        };
+        self.add(name, Work::Infer(infer), &[("model", model), ("data", data)])
+    }
+
+    pub(crate) fn measure(&mut self, name: &str, inputs: &[(&str, Key)]) -> Key {
+        self.add(name, Work::Measure(Measure::Accuracy { part: Part::Corpus }), inputs)
+    }
+
+    /// data -> model -> labels -> goal: one stage of each way to run.
+    pub(crate) fn chain() -> Plan {
+        let mut sketch = Self::default();
+        let data = sketch.prepare("data", 0);
+        let model = sketch.train("model", 0, data);
+        let labels = sketch.infer("labels", model, data);
+        sketch.measure("goal", &[("data", data), ("labels", labels)]);
+        sketch.0
+    }
+}
+
+/// The manifest that a finished stage of a scene has.
+pub(crate) fn manifest(stage: &Stage) -> Manifest {
+    let facts = BTreeMap::from([(Part::Corpus.fact(), ROWS)]);
+    Manifest {
+        key: stage.key,
+        name: stage.name.clone(),
+        epoch: 1,
+        files: vec![],
+        facts,
+        spec: stage.spec.clone(),
+    }
+}
+
+/// A state, its clock, and what it decided.
+pub(crate) struct Scene {
+    pub(crate) plan: Plan,
+    pub(crate) state: State,
+    pub(crate) now: u64,
+    /// Streams by seat, the closed ones too.
+    pub(crate) streams: BTreeMap<String, u64>,
+    /// Assignments by seat that the worker has not answered.
+    pub(crate) work: BTreeMap<String, Assignment>,
+    /// Everything sent, by seat, in order.
+    pub(crate) sent: Vec<(String, Command)>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) reasons: Vec<String>,
+    /// Commits under way.
+    pub(crate) commits: Vec<Manifest>,
+    pub(crate) store: BTreeMap<Key, Manifest>,
+    next_session: u64,
+    over: BTreeSet<u64>,
+    last_epoch: u64,
+}
+
+impl Scene {
+    pub(crate) fn new(plan: Plan, gang: usize) -> Self {
+        let state = State::new("run", &plan, gang, &BTreeMap::new(), Past::default());
+        Self {
+            plan,
+            state,
+            now: 0,
+            streams: BTreeMap::new(),
+            work: BTreeMap::new(),
+            sent: vec![],
+            records: vec![],
+            reasons: vec![],
+            commits: vec![],
+            store: BTreeMap::new(),
+            next_session: 1,
+            over: BTreeSet::new(),
+            last_epoch: 0,
+        }
+    }
+
+    /// A scene with these workers, ready for work.
+    pub(crate) fn with(plan: Plan, gang: usize, seats: &[&str]) -> Self {
+        let mut scene = Self::new(plan, gang);
+        for seat in seats {
+            scene.join(seat);
+        }
+        for seat in seats {
+            scene.beat(seat);
+        }
+        scene
+    }
+
+    pub(crate) fn hello(seat: &str, incarnation: u64) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            code: CODE_VERSION,
+            seat: seat.into(),
+            incarnation: format!("{seat}-{incarnation}"),
+            host: "host".into(),
+            pid: 1,
+            device: "cpu".into(),
+            threads: 1,
+        }
+    }
+
+    /// A new process takes the seat.
+    pub(crate) fn join(&mut self, seat: &str) {
+        let hello = Self::hello(seat, self.next_session);
+        self.greet(hello);
+    }
+
+    pub(crate) fn greet(&mut self, hello: Hello) {
+        let session = self.next_session;
+        self.next_session += 1;
+        self.streams.insert(hello.seat.clone(), session);
+        self.work.remove(&hello.seat);
+        self.step([Input::Worker { session, event: Event::Hello(hello) }]);
+    }
+
+    pub(crate) fn say(&mut self, seat: &str, event: Event) {
+        let session = self.streams[seat];
+        self.step([Input::Worker { session, event }]);
+    }
+
+    /// A heartbeat that tells the truth about the worker's work.
+    pub(crate) fn beat(&mut self, seat: &str) {
+        let epoch = self.work.get(seat).map_or(0, |work| work.epoch);
+        self.say(seat, Event::Heartbeat(Progress { epoch, examples: 1, ..Progress::default() }));
+    }
+
+    /// The worker finishes what it was told.
+    pub(crate) fn done(&mut self, seat: &str) {
+        let Some(work) = self.work.remove(seat) else { panic!("{seat} has no work") };
+        let event = Self::product(&work);
+        self.say(seat, event);
+    }
+
+    /// What a worker says that finished this assignment.
+    pub(crate) fn product(work: &Assignment) -> Event {
+        let stage: Stage = serde_json::from_str(&work.stage).unwrap();
+        let name = work.shard.map_or("file".to_owned(), |shard| format!("part-{}", shard.index));
+        let path = format!("artifacts/{}/{}/{name}", stage.key, work.epoch);
+        let file = File { name, path, bytes: 1, digest: Key::of(&work.epoch.to_le_bytes()) };
+        let rows = work.shard.map_or(ROWS, |shard| shard.end - shard.start);
+        let speaks = work.rank == 0;
+        Event::Done {
+            epoch: work.epoch,
+            files: if speaks { vec![file] } else { vec![] },
+            facts: if speaks { BTreeMap::from([(Part::Corpus.fact(), rows)]) } else { BTreeMap::new() },
+        }
+    }
+
+    /// The worker fails.
+    pub(crate) fn fail(&mut self, seat: &str, failure: Failure) {
+        let epoch = self.work.remove(seat).expect("it has work").epoch;
+        self.say(seat, Event::Failed { epoch, failure });
+    }
+
+    /// The worker's stream ends.
+    pub(crate) fn close(&mut self, seat: &str) {
+        let session = self.streams[seat];
+        self.work.remove(seat);
+        self.step([Input::Closed { session, reason: "reset".into() }]);
+    }
+
+    /// The store commits what is under way.
+    pub(crate) fn commit(&mut self) {
+        for manifest in std::mem::take(&mut self.commits) {
+            let standing = self.store.entry(manifest.key).or_insert(manifest).clone();
+            self.step([Input::Committed(standing)]);
+        }
+    }
+
+    /// Time passes, nothing happens.
+    pub(crate) fn wait(&mut self, ms: u64) {
+        for _ in 0..ms / 100 {
+            self.now += 100;
+            self.step([]);
+        }
+    }
+
+    /// The coordinator is killed and started again: what it knew is what it recorded.
+    pub(crate) fn restart(&mut self) {
+        let mut past = Past { next_epoch: self.last_epoch + 1, ..Past::default() };
+        for record in &self.records {
+            match record {
+                Record::Shard { key, index, product } => {
+                    past.shards.entry(*key).or_default().insert(*index, product.clone());
+                }
+                Record::ShardsDropped { key } => {
+                    past.shards.remove(key);
+                }
+                Record::Stage { key, pending: Some(pending), .. } => {
+                    past.pending.insert(*key, (**pending).clone());
+                }
+                Record::Stage { key, pending: None, .. } => {
+                    past.pending.remove(key);
+                }
+                _ => {}
+            }
+        }
+        self.commits = past.pending.values().cloned().collect();
+        self.state = State::new("run", &self.plan, self.state.gang, &self.store, past);
+        self.streams.clear();
+        self.work.clear();
+        self.now = 0;
+    }
+
+    pub(crate) fn word(&self, name: &str) -> &'static str {
+        let entry = self.state.stages.iter().find(|entry| entry.stage.name == name);
+        entry.expect("a stage of that name").state.word()
+    }
+
+    pub(crate) fn works_on(&self, seat: &str) -> Option<String> {
+        let stage: Stage = serde_json::from_str(&self.work.get(seat)?.stage).unwrap();
+        Some(stage.name)
+    }
+
+    /// Whether something was decided for this reason.
+    pub(crate) fn said(&self, part: &str) -> bool {
+        self.reasons.iter().any(|reason| reason.contains(part))
+    }
+
+    pub(crate) fn step(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        let decisions = tick(&mut self.state, self.now, inputs);
+        self.reasons.extend(decisions.reasons);
+        for action in decisions.actions {
+            self.see(action);
+        }
+        self.check();
+    }
+
+    fn see(&mut self, action: Action) {
+        match action {
+            Action::Record(record) => {
+                match &record {
+                    Record::EpochBegan { epoch, .. } => {
+                        assert!(*epoch > self.last_epoch, "epochs grow");
+                        self.last_epoch = *epoch;
+                    }
+                    Record::EpochEnded { epoch, outcome, .. } if *outcome != "done" => {
+                        self.over.insert(*epoch);
+                    }
+                    _ => {}
+                }
+                self.records.push(record);
+            }
+            Action::Send { session, command } => self.hear(session, command),
+            Action::Close { .. } => {}
+            Action::Commit(manifest) => {
+                for file in &manifest.files {
+                    let epoch: u64 = file.path.split('/').nth(2).unwrap().parse().unwrap();
+                    assert!(
+                        !self.over.contains(&epoch),
+                        "nothing of epoch {epoch} counts: it was taken back"
+                    );
+                }
+                self.commits.push(*manifest);
+            }
+        }
+    }
+
+    fn hear(&mut self, session: u64, command: Command) {
+        let Some((seat, _)) = self.streams.iter().find(|(_, stream)| **stream == session) else { return };
+        let seat = seat.clone();
+        if let Command::Assignment(assignment) = &command {
+            let stage: Stage = serde_json::from_str(&assignment.stage).unwrap();
+            assert!(
+                self.records.iter().any(
+                    |record| matches!(record, Record::EpochBegan { epoch, .. } if *epoch == assignment.epoch)
+                ),
+                "an assignment is recorded before it is sent"
+            );
+            for (role, key) in &stage.spec.inputs {
+                assert!(self.store.contains_key(key), "{role} of {} stands in the store", stage.name);
+                assert!(assignment.inputs.contains_key(role), "{role} travels along");
+            }
+            let before = self.work.insert(seat.clone(), assignment.clone());
+            assert!(before.is_none(), "{seat} has one assignment at a time");
+        }
+        self.sent.push((seat, command));
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let mut holders = BTreeSet::new();
+        for entry in &self.state.stages {
+            match &entry.state {
+                StageState::Gang(gang) => {
+                    for seat in &gang.members {
+                        if self.state.workers[seat].state == WorkerState::Working(gang.epoch) {
+                            assert!(holders.insert(seat), "{seat} works on one thing");
+                        }
+                    }
+                }
+                StageState::Shards(shards) => {
+                    for shard in shards {
+                        if let ShardState::Leased { epoch, seat } = &shard.state {
+                            assert_eq!(self.state.workers[seat].state, WorkerState::Working(*epoch));
+                            assert!(holders.insert(seat), "{seat} works on one thing");
+                        }
+                    }
+                }
+                StageState::Done | StageState::Cached => assert!(entry.manifest.is_some()),
+                _ => {}
+            }
+        }
+        assert!(self.state.phase != Phase::Running || self.state.ended.is_none());
+    }
+}
+
+/// A failure of the work itself.
+pub(crate) fn fault(retry: bool) -> Failure {
+    Failure { message: "out of memory".into(), retry, membership: false, code: 0 }
+}

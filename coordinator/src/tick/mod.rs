@@ -15,7 +15,7 @@ mod schedule;
 mod shards;
 
 #[cfg(test)]
-mod builder;
+pub(crate) mod builder;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
