@@ -5,6 +5,7 @@
 pub mod exit;
 pub mod experiment;
 pub mod key;
+pub mod metrics;
 pub mod order;
 pub mod plan;
 pub mod protocol;

@@ -1,0 +1,165 @@
+//! Verification and cleaning.
+//!
+//! Cleaning is safe because it happens alone: everyone who has the store open holds its lock shared,
+//! cleaning takes it exclusively and refuses to wait. So whatever no manifest names is rubbish of an
+//! attempt that is over. A manifest goes before its files: killed at any point, cleaning leaves whole
+//! artifacts and rubbish, never an artifact with holes.
+
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+
+use super::{File, Inner, Lock, Manifest, Result, Store, StoreError};
+use crate::Key;
+
+/// What verification saw.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// Artifacts looked at.
+    pub artifacts: u64,
+    /// Files compared.
+    pub files: u64,
+    /// Bytes compared.
+    pub bytes: u64,
+    /// What is wrong, by key.
+    pub faults: Vec<Fault>,
+}
+
+/// Something wrong with an artifact. [`Store::gc`] without its key in the keep set removes it, and the
+/// next run makes it anew.
+#[derive(Debug)]
+pub struct Fault {
+    /// The artifact.
+    pub key: Key,
+    /// Its name, where the manifest can be read.
+    pub name: Option<String>,
+    /// What is wrong.
+    pub error: StoreError,
+}
+
+/// What cleaning took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Artifacts that nobody wanted to keep.
+    pub artifacts: u64,
+    /// Folders of attempts that were never committed, or lost.
+    pub attempts: u64,
+    /// Bytes freed.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Compares every byte of every artifact with its digest.
+    ///
+    /// # Errors
+    /// If the store cannot be read at all; what is wrong with single artifacts is in the result.
+    pub async fn verify(&self) -> Result<Verification> {
+        let mut seen = Verification::default();
+        for key in self.keys().await? {
+            seen.artifacts += 1;
+            let manifest = match self.manifest(key).await {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) => continue,
+                Err(error) => {
+                    seen.faults.push(Fault { key, name: None, error });
+                    continue;
+                }
+            };
+            for file in &manifest.files {
+                seen.files += 1;
+                seen.bytes += file.bytes;
+                let path = self.inner.root.join(&file.path);
+                let whole = match self.length(file).await {
+                    Ok(()) => self.compare(file, &path).await,
+                    wrong => wrong,
+                };
+                if let Err(error) = whole {
+                    seen.faults.push(Fault { key, name: Some(manifest.name.clone()), error });
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Removes every artifact that is not in `keep`, and everything that attempts left behind.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while anyone else, in this process or another, has the store open;
+    /// or if something cannot be removed.
+    pub async fn gc(self, keep: &BTreeSet<Key>) -> Result<Swept> {
+        let alone = self.alone()?;
+        let mut swept = Swept::default();
+        for folder in entries(&alone.inner.root.join("artifacts"))? {
+            let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Ok(key) = name.parse::<Key>() else { continue };
+            match if keep.contains(&key) { alone.manifest(key).await } else { Ok(None) } {
+                Ok(Some(manifest)) => sweep_attempts(&folder, &manifest, &mut swept)?,
+                Ok(None) => sweep_artifact(&folder, &mut swept)?,
+                // Wanted and damaged: for people to look at, not for cleaning to judge.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(swept)
+    }
+
+    /// The same store, locked against everyone else.
+    fn alone(self) -> Result<Self> {
+        let inner = Arc::try_unwrap(self.inner).map_err(|inner| StoreError::InUse(inner.root.clone()))?;
+        let Inner { root, backend, verified, lock: shared } = inner;
+        // One handle cannot hold both kinds of lock, so the shared one goes first.
+        drop(shared);
+        let (file, _) = Lock::file(&root)?;
+        file.try_lock().map_err(|_| StoreError::InUse(root.clone()))?;
+        let lock = Lock { _held: Some(file) };
+        Ok(Self { inner: Arc::new(Inner { root, backend, verified, lock }) })
+    }
+}
+
+/// Removes what the manifest does not name: folders of other attempts, and halves of files.
+fn sweep_attempts(folder: &Path, manifest: &Manifest, swept: &mut Swept) -> Result<()> {
+    let named: BTreeSet<_> = manifest.files.iter().filter_map(File::epoch).map(|e| e.to_string()).collect();
+    for entry in entries(folder)? {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name != "manifest.json" && !named.contains(name) {
+            swept.attempts += u64::from(entry.is_dir());
+            swept.bytes += remove(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an artifact or, where there is no manifest, the attempts to make it.
+fn sweep_artifact(folder: &Path, swept: &mut Swept) -> Result<()> {
+    let manifest = folder.join("manifest.json");
+    if manifest.exists() {
+        swept.artifacts += 1;
+        swept.bytes += remove(&manifest)?;
+        // The removal must be on disk before the files go.
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))?;
+    } else {
+        swept.attempts += entries(folder)?.iter().filter(|entry| entry.is_dir()).count() as u64;
+    }
+    swept.bytes += remove(folder)?;
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut paths: Vec<_> = read.map_err(StoreError::io(folder))?;
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Removes a file, or a folder with all in it (links are removed, not followed); returns the bytes freed.
+fn remove(path: &Path) -> Result<u64> {
+    let meta = fs::symlink_metadata(path).map_err(StoreError::io(path))?;
+    if !meta.is_dir() {
+        fs::remove_file(path).map_err(StoreError::io(path))?;
+        return Ok(meta.len());
+    }
+    let mut bytes = 0;
+    for entry in entries(path)? {
+        bytes += remove(&entry)?;
+    }
+    fs::remove_dir(path).map_err(StoreError::io(path))?;
+    Ok(bytes)
+}

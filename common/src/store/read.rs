@@ -1,0 +1,133 @@
+//! Finding artifacts and reading their files, never without comparing the bytes with their digest.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::{File, Manifest, Result, Store, StoreError, location, manifest, write::manifest_path};
+use crate::Key;
+
+impl Store {
+    /// The manifest under a key; none where the artifact does not exist.
+    ///
+    /// # Errors
+    /// If what lies there is no manifest of that key.
+    pub async fn manifest(&self, key: Key) -> Result<Option<Manifest>> {
+        let found = match self.inner.backend.get(&location(&manifest_path(key))?).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if found.meta.size > manifest::LIMIT {
+            let reason = format!("it has {} bytes, more than {}", found.meta.size, manifest::LIMIT);
+            return Err(StoreError::Manifest { key, reason });
+        }
+        Manifest::from_json(key, &found.bytes().await?).map(Some)
+    }
+
+    /// The keys of all artifacts, sorted.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub async fn keys(&self) -> Result<Vec<Key>> {
+        let folders = self.inner.backend.list_with_delimiter(Some(&location("artifacts")?)).await?;
+        let mut keys = Vec::new();
+        for folder in folders.common_prefixes {
+            let Some(Ok(key)) = folder.filename().map(str::parse::<Key>) else { continue };
+            match self.inner.backend.head(&location(&manifest_path(key))?).await {
+                Ok(_) => keys.push(key),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// The manifests of all artifacts, by key.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub async fn list(&self) -> Result<Vec<Manifest>> {
+        let mut manifests = Vec::new();
+        for key in self.keys().await? {
+            manifests.extend(self.manifest(key).await?);
+        }
+        Ok(manifests)
+    }
+
+    /// The path of a file's bytes on this machine. They are compared with the digest the first time this process asks.
+    ///
+    /// # Errors
+    /// If the artifact has no such file, or the bytes are not those that were put.
+    pub async fn local(&self, manifest: &Manifest, name: &str) -> Result<PathBuf> {
+        let file = manifest.file(name)?.clone();
+        let path = self.inner.backend.path_to_filesystem(&location(&file.path)?)?;
+        if !self.verified().contains(&file) {
+            self.length(&file).await?;
+            self.compare(&file, &path).await?;
+            self.verified().insert(file);
+        }
+        Ok(path)
+    }
+
+    /// The bytes of a file, compared with the digest.
+    ///
+    /// # Errors
+    /// If the artifact has no such file, or the bytes are not those that were put.
+    pub async fn read(&self, manifest: &Manifest, name: &str) -> Result<Bytes> {
+        let file = manifest.file(name)?;
+        self.length(file).await?;
+        let bytes = self.inner.backend.get(&location(&file.path)?).await?.bytes().await?;
+        file.expect(Key::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// Copies the files of an artifact into a new or empty folder; returns its manifest.
+    ///
+    /// # Errors
+    /// If there is no such artifact, the folder holds something, or the bytes are not those that were put.
+    pub async fn export(&self, key: Key, folder: &Path) -> Result<Manifest> {
+        let manifest = self.manifest(key).await?.ok_or(StoreError::Absent(key))?;
+        fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+        if fs::read_dir(folder).map_err(StoreError::io(folder))?.next().is_some() {
+            return Err(StoreError::NotEmpty(folder.to_owned()));
+        }
+        for file in &manifest.files {
+            let source = self.local(&manifest, &file.name).await?;
+            let target = folder.join(&file.name);
+            tokio::fs::copy(source, &target).await.map_err(StoreError::io(&target))?;
+        }
+        Ok(manifest)
+    }
+
+    /// Hashes the file at `path`, a megabyte at a time and off the asynchronous threads.
+    pub(super) async fn compare(&self, file: &File, path: &Path) -> Result<()> {
+        let owned = path.to_owned();
+        let hashed = tokio::task::spawn_blocking(move || {
+            let mut hasher = blake3::Hasher::new();
+            io::copy(&mut io::BufReader::with_capacity(1 << 20, fs::File::open(owned)?), &mut hasher)?;
+            Ok(hasher.finalize().into())
+        });
+        let digest = hashed.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        file.expect(digest.map_err(StoreError::io(path))?)
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<File>> {
+        self.inner.verified.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl File {
+    fn expect(&self, digest: Key) -> Result<()> {
+        if digest == self.digest {
+            return Ok(());
+        }
+        let (found, expected) = (format!("digest {}", digest.short()), self.digest.short());
+        Err(StoreError::Damaged { path: self.path.clone(), found, expected })
+    }
+}
