@@ -34,6 +34,7 @@ const BATCH: usize = 1024;
 const LINGER: Duration = Duration::from_secs(3);
 
 /// Runs the state machine until the run is over.
+#[derive(Debug)]
 pub(crate) struct Driver {
     state: State,
     journal: Journal,

@@ -19,7 +19,7 @@ mod wire;
 pub use action::{Action, Decisions, Product, Record};
 pub use input::{Event, Failure, Hello, Input, Progress};
 pub use journal::{Journal, JournalError, recover};
-pub use serve::{CONTACT_FILE, Config, Contact, Outcome, ServeError, serve};
+pub use serve::{Bound, Config, Outcome, ServeError, bind, serve};
 pub use state::{Entry, Gang, Past, Phase, Shard, ShardState, StageState, State, Worker, WorkerState};
 pub use status::status;
 pub use tick::tick;

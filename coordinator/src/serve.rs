@@ -13,10 +13,9 @@ use std::{
 use fulcrum_common::{
     Key, exit,
     plan::{Plan, PlanError},
-    protocol::{MESSAGE_LIMIT, coordinator_server::CoordinatorServer},
+    protocol::{CONTACT_FILE, Contact, MESSAGE_LIMIT, coordinator_server::CoordinatorServer},
     store::{Manifest, Store, StoreError},
 };
-use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -71,15 +70,6 @@ pub struct Outcome {
     pub code: i32,
 }
 
-/// What `coordinator.json` says while the coordinator runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contact {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its process.
-    pub pid: u32,
-}
-
 /// The coordinator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -119,62 +109,89 @@ pub enum ServeError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The network server.
-    #[error("the coordinator's server ended: {0}")]
-    Server(#[from] tonic::transport::Error),
     /// A bug.
     #[error("the coordinator's driver ended without a result")]
     Driver,
 }
-
-/// The name of the file that tells workers and the command line where the coordinator listens.
-pub const CONTACT_FILE: &str = "coordinator.json";
 
 /// Serves one run until its goal is in the store, it failed, or it was asked to stop.
 ///
 /// # Errors
 /// If the configuration cannot be served, another coordinator serves the run, or the journal cannot be written.
 pub async fn serve(config: Config) -> Result<Outcome, ServeError> {
+    bind(config).await?.serve().await
+}
+
+/// Takes the run's folder and opens the coordinator's socket; nothing is answered before [`Bound::serve`].
+///
+/// # Errors
+/// If the configuration cannot be served, or another coordinator serves the run.
+pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let gang = check(&config)?;
     std::fs::create_dir_all(&config.folder).map_err(io(format!("folder {:?}", config.folder)))?;
-    let _lock = lock(&config.folder)?;
+    let lock = lock(&config.folder)?;
     let store = Store::open(&config.store)?;
     let mut journal = Journal::open(&config.folder.join("journal.sqlite"))?;
     let past = recover(&journal)?;
     let made = made(&store, &config.plan).await?;
     let state = State::new(&config.run, &config.plan, gang, &made, past);
     journal.begin(&state)?;
-
     let listener =
         TcpListener::bind(config.listen).await.map_err(io(format!("listening on {}", config.listen)))?;
     let address = listener.local_addr().map_err(io("listening".to_owned()))?;
-    let (asks, asked) = mpsc::channel(ASK_QUEUE);
-    let driver = Driver::new(state, journal, store, asked, asks.clone());
-    let signals = tokio::spawn(heed_signals(asks.clone())?);
-    let (over, until) = oneshot::channel::<()>();
-    let service = CoordinatorServer::new(Service::new(asks)).max_decoding_message_size(MESSAGE_LIMIT);
-    let server = Server::builder().tcp_nodelay(true).add_service(service);
-    let incoming = TcpListenerStream::new(listener);
-    let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async {
-        let _ = until.await;
-    }));
     let contact = publish(&config.folder, Contact { address, pid: std::process::id() })?;
     tracing::info!("run {:?} listens on {address}", config.run);
+    let (asks, asked) = mpsc::channel(ASK_QUEUE);
+    let driver = Driver::new(state, journal, store, asked, asks.clone());
+    Ok(Bound { driver, asks, listener, address, contact, _lock: lock })
+}
 
-    // The journal syncs to disk: the driver has a thread of its own, so that no other task waits for that.
-    let runtime = tokio::runtime::Handle::current();
-    let state = tokio::task::spawn_blocking(move || runtime.block_on(driver.run()))
-        .await
-        .map_err(|_| ServeError::Driver)??;
-    let _ = over.send(());
-    let stop = server.abort_handle();
-    if tokio::time::timeout(GOODBYE, server).await.is_err() {
-        stop.abort();
+/// A coordinator that holds its run's folder and its socket.
+#[derive(Debug)]
+pub struct Bound {
+    driver: Driver,
+    asks: mpsc::Sender<Ask>,
+    listener: TcpListener,
+    address: SocketAddr,
+    contact: PathBuf,
+    _lock: File,
+}
+
+impl Bound {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
-    signals.abort();
-    // Whoever reads it later would find nobody there.
-    let _ = std::fs::remove_file(contact);
-    Ok(outcome(&state))
+
+    /// Serves until the run is over.
+    ///
+    /// # Errors
+    /// If the journal cannot be written: then nothing more is decided.
+    pub async fn serve(self) -> Result<Outcome, ServeError> {
+        let signals = tokio::spawn(heed_signals(self.asks.clone())?);
+        let (over, until) = oneshot::channel::<()>();
+        let service =
+            CoordinatorServer::new(Service::new(self.asks)).max_decoding_message_size(MESSAGE_LIMIT);
+        let server = Server::builder().tcp_nodelay(true).add_service(service);
+        let incoming = TcpListenerStream::new(self.listener);
+        let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async {
+            let _ = until.await;
+        }));
+        // The journal syncs to disk: the driver has a thread of its own, so that no other task waits for that.
+        let (runtime, driver) = (tokio::runtime::Handle::current(), self.driver);
+        let state = tokio::task::spawn_blocking(move || runtime.block_on(driver.run()))
+            .await
+            .map_err(|_| ServeError::Driver)?;
+        // Whoever reads it later would find nobody there.
+        let _ = std::fs::remove_file(self.contact);
+        let _ = over.send(());
+        let stop = server.abort_handle();
+        if tokio::time::timeout(GOODBYE, server).await.is_err() {
+            stop.abort();
+        }
+        signals.abort();
+        Ok(outcome(&state?))
+    }
 }
 
 /// Checks what was asked for; returns the size of gangs.

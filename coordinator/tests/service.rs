@@ -1,0 +1,351 @@
+//! A coordinator on a real socket, with workers that speak the protocol and do no real work.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+
+use fulcrum_common::{
+    exit,
+    plan::{
+        Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
+        Prepare, Schedule, Source, Spec, Stage, Train, Work,
+    },
+    protocol::{
+        Assignment, Command, Contact, Done, Failed, File, HEARTBEAT_MS, Heartbeat, Hello, Leaving,
+        PROTOCOL_VERSION, StatusRequest, StopRequest, WorkerEvent, command,
+        coordinator_client::CoordinatorClient, worker_event::Event,
+    },
+    store::Store,
+};
+use fulcrum_coordinator::{Bound, Config, Outcome, ServeError, bind};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+/// No test waits longer for anything.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn stage(
+    plan: &mut Plan,
+    name: &str,
+    work: Work,
+    inputs: &[(&str, fulcrum_common::Key)],
+) -> fulcrum_common::Key {
+    let inputs = inputs.iter().map(|(role, key)| ((*role).to_owned(), *key)).collect();
+    plan.add(name, Spec { work, inputs }, Estimate::default())
+}
+
+/// One stage of each way to run: alone, in a gang, in shards, alone.
+fn plan() -> Plan {
+    let mut plan = Plan::default();
+    let source = Source::Arithmetic(Arithmetic { rows: 10, seed: 0, below: 10, noise: 0.0 });
+    let data = stage(&mut plan, "data", Work::Prepare(Prepare::Corpus { source }), &[]);
+    let optimizer = Optimizer {
+        passes: 1,
+        batch: 4,
+        micro_batch: 2,
+        learning_rate: 0.1,
+        schedule: Schedule::Constant,
+        warmup: 0.0,
+        weight_decay: 0.0,
+        clip: None,
+    };
+    let train = Train {
+        part: Part::Corpus,
+        head: Head::LanguageModel,
+        objective: Objective::LanguageModel,
+        optimizer,
+        max_tokens: 8,
+        seed: 0,
+    };
+    let model = stage(&mut plan, "model", Work::Train(train), &[("data", data)]);
+    let infer =
+        Infer { part: Part::Corpus, output: Output::LogProbability, batch: 2, shard: 4, max_tokens: 8 };
+    let labels = stage(&mut plan, "labels", Work::Infer(infer), &[("model", model), ("data", data)]);
+    let measure = Work::Measure(Measure::Accuracy { part: Part::Corpus });
+    stage(&mut plan, "goal", measure, &[("data", data), ("labels", labels)]);
+    plan
+}
+
+fn config(folder: &Path) -> Config {
+    Config {
+        run: "run".into(),
+        folder: folder.join("run"),
+        store: folder.join("store"),
+        plan: plan(),
+        workers: NonZeroUsize::new(2).unwrap(),
+        gang: None,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        insecure_listen: false,
+    }
+}
+
+async fn start(folder: &Path) -> (SocketAddr, JoinHandle<Result<Outcome, ServeError>>) {
+    let bound: Bound = bind(config(folder)).await.unwrap();
+    (bound.address(), tokio::spawn(bound.serve()))
+}
+
+async fn client(address: SocketAddr) -> CoordinatorClient<Channel> {
+    CoordinatorClient::connect(format!("http://{address}")).await.unwrap()
+}
+
+async fn end(serving: JoinHandle<Result<Outcome, ServeError>>) -> Outcome {
+    timeout(DEADLINE, serving).await.expect("the coordinator ends in time").unwrap().unwrap()
+}
+
+/// Heartbeats for as long as the worker is there.
+async fn live(events: mpsc::WeakSender<WorkerEvent>) {
+    let mut pulse = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS.into()));
+    loop {
+        pulse.tick().await;
+        let Some(events) = events.upgrade() else { return };
+        let event = Some(Event::Heartbeat(Heartbeat::default()));
+        if events.send(WorkerEvent { event }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A worker's end of a stream.
+struct Worker {
+    events: mpsc::Sender<WorkerEvent>,
+    commands: Streaming<Command>,
+    store: Store,
+}
+
+impl Worker {
+    async fn join(address: SocketAddr, folder: &Path, seat: &str) -> Self {
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            code: CODE_VERSION,
+            worker: seat.into(),
+            incarnation: "first".into(),
+            host: "here".into(),
+            pid: 1,
+            device: "cpu".into(),
+            threads: 1,
+        };
+        let mut worker = Self::open(address, folder, Event::Hello(hello)).await;
+        assert!(matches!(worker.next().await, Some(command::Command::Welcome(_))));
+        tokio::spawn(live(worker.events.downgrade()));
+        worker
+    }
+
+    async fn open(address: SocketAddr, folder: &Path, first: Event) -> Self {
+        let (events, outgoing) = mpsc::channel(16);
+        events.send(WorkerEvent { event: Some(first) }).await.unwrap();
+        let commands =
+            client(address).await.session(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+        Self { events, commands, store: Store::open(&folder.join("store")).unwrap() }
+    }
+
+    async fn say(&self, event: Event) {
+        self.events.send(WorkerEvent { event: Some(event) }).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Option<command::Command> {
+        let next = timeout(DEADLINE, self.commands.message()).await.expect("a command comes in time");
+        next.ok().flatten().and_then(|command| command.command)
+    }
+
+    /// Passes over other commands.
+    async fn assignment(&mut self) -> Assignment {
+        loop {
+            match self.next().await.expect("the stream stays open") {
+                command::Command::Assignment(assignment) => return assignment,
+                _ => continue,
+            }
+        }
+    }
+
+    async fn finish(&self, assignment: &Assignment) {
+        let stage: Stage = serde_json::from_str(&assignment.stage).unwrap();
+        let (mut files, mut facts) = (vec![], std::collections::HashMap::new());
+        if assignment.rank == 0 {
+            let name = assignment.shard.map_or("file".to_owned(), |shard| format!("part-{}", shard.index));
+            let bytes = name.clone().into_bytes().into();
+            let put = self.store.put(stage.key, assignment.epoch, &name, bytes).await.unwrap();
+            let blake3 = put.digest.to_string();
+            files.push(File { name: put.name, path: put.path, bytes: put.bytes, blake3 });
+            facts.insert("rows/corpus".to_owned(), 10);
+        }
+        self.say(Event::Done(Done { epoch: assignment.epoch, files, facts })).await;
+    }
+
+    /// Does what it is told until it is sent home; returns the names of what it worked on.
+    async fn work(mut self) -> Vec<String> {
+        let mut worked = vec![];
+        loop {
+            match self.next().await {
+                Some(command::Command::Assignment(assignment)) => {
+                    let stage: Stage = serde_json::from_str(&assignment.stage).unwrap();
+                    worked.push(stage.name);
+                    self.finish(&assignment).await;
+                }
+                Some(command::Command::Abort(abort)) => {
+                    let failed =
+                        Failed { epoch: abort.epoch, retry: true, membership: true, ..Failed::default() };
+                    self.say(Event::Failed(failed)).await;
+                }
+                Some(command::Command::Drain(_)) => {
+                    self.say(Event::Leaving(Leaving {})).await;
+                }
+                Some(_) => {}
+                None => return worked,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_workers_bring_a_plan_to_its_goal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    assert_eq!(Contact::read(&folder.path().join("run")).unwrap().address, address);
+    let workers = [
+        tokio::spawn(Worker::join(address, folder.path(), "w0").await.work()),
+        tokio::spawn(Worker::join(address, folder.path(), "w1").await.work()),
+    ];
+    for worker in workers {
+        assert!(timeout(DEADLINE, worker).await.unwrap().unwrap().contains(&"model".to_owned()));
+    }
+    let mut client = client(address).await;
+    let status = client.status(StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.phase.as_str(), status.run.as_str()), ("done", "run"));
+    assert!(status.stages.iter().all(|stage| stage.state == "done"), "{:?}", status.stages);
+    client.stop(StopRequest {}).await.unwrap();
+    let outcome = end(serving).await;
+    assert_eq!((outcome.phase, outcome.code), ("done", exit::DONE));
+    assert!(Contact::read(&folder.path().join("run")).is_err(), "nobody is there any more");
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let labels = store.manifest(plan().stages[2].key).await.unwrap().unwrap();
+    let parts: Vec<_> = labels.files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(parts, ["part-0", "part-1", "part-2"]);
+}
+
+#[tokio::test]
+async fn a_finished_run_does_nothing_but_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    let worker = tokio::spawn(Worker::join(address, folder.path(), "w0").await.work());
+    let other = tokio::spawn(Worker::join(address, folder.path(), "w1").await.work());
+    assert_eq!(end(serving).await.phase, "done");
+    worker.await.unwrap();
+    other.await.unwrap();
+    let (_, again) = start(folder.path()).await;
+    assert_eq!(end(again).await.phase, "done", "it exits by itself");
+}
+
+#[tokio::test]
+async fn a_gang_that_loses_a_member_forms_again_at_a_higher_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    let mut first = Worker::join(address, folder.path(), "w0").await;
+    let data = first.assignment().await;
+    let mut second = Worker::join(address, folder.path(), "w1").await;
+    first.finish(&data).await;
+    let gang = second.assignment().await;
+    assert_eq!((gang.rank, gang.world), (1, 2));
+    drop(second);
+    let mine = first.assignment().await;
+    assert_eq!((mine.rank, mine.epoch), (0, gang.epoch));
+    let Some(command::Command::Abort(abort)) = first.next().await else { panic!("no abort") };
+    assert_eq!(abort.epoch, gang.epoch);
+    first.finish(&mine).await;
+    let mut third = Worker::join(address, folder.path(), "w1").await;
+    let again = third.assignment().await;
+    assert!(again.epoch > gang.epoch);
+    third.finish(&again).await;
+    let workers = [tokio::spawn(first.work()), tokio::spawn(third.work())];
+    assert_eq!(end(serving).await.phase, "done");
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let model = store.manifest(plan().stages[1].key).await.unwrap().unwrap();
+    assert_eq!(model.epoch, again.epoch, "what the broken epoch made was not committed");
+}
+
+#[tokio::test]
+async fn a_run_that_was_stopped_goes_on_with_the_shards_that_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    let (mut w0, mut w1) =
+        (Worker::join(address, folder.path(), "w0").await, Worker::join(address, folder.path(), "w1").await);
+    let data = w0.assignment().await;
+    w0.finish(&data).await;
+    let (rank0, rank1) = (w0.assignment().await, w1.assignment().await);
+    w0.finish(&rank0).await;
+    w1.finish(&rank1).await;
+    let (shard0, shard1) = (w0.assignment().await, w1.assignment().await);
+    assert_eq!((shard0.shard.unwrap().index, shard1.shard.unwrap().index), (0, 1));
+    w1.finish(&shard1).await;
+    let last = w1.assignment().await;
+    client(address).await.stop(StopRequest {}).await.unwrap();
+    w1.finish(&last).await;
+    let (w0, w1) = (tokio::spawn(w0.work()), tokio::spawn(w1.work()));
+    timeout(DEADLINE, w1).await.unwrap().unwrap();
+    // The first worker has a shard that it does not finish: asked again, the coordinator calls it off.
+    client(address).await.stop(StopRequest {}).await.unwrap();
+    timeout(DEADLINE, w0).await.unwrap().unwrap();
+    let outcome = end(serving).await;
+    assert_eq!((outcome.phase, outcome.code), ("stopping", exit::PREEMPTED));
+
+    let (address, serving) = start(folder.path()).await;
+    let worked = Worker::join(address, folder.path(), "w0").await.work().await;
+    assert_eq!(worked, ["labels", "goal"], "one shard was left");
+    assert_eq!(end(serving).await.phase, "done");
+}
+
+#[tokio::test]
+async fn two_coordinators_never_serve_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = bind(config(folder.path())).await.unwrap();
+    let second = bind(config(folder.path())).await;
+    assert!(matches!(second, Err(ServeError::Busy(_))), "{second:?}");
+    drop(first);
+    assert!(bind(config(folder.path())).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_refused_before_anything_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = || config(folder.path());
+    for (bad, part) in [
+        (Config { listen: "0.0.0.0:0".parse().unwrap(), ..good() }, "--insecure-listen"),
+        (Config { plan: Plan::default(), ..good() }, "no stages"),
+        (Config { gang: NonZeroUsize::new(3), ..good() }, "at least 3 workers"),
+    ] {
+        let message = bind(bad).await.unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!folder.path().join("run").exists());
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_the_protocol_is_closed_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    let mut rude = Worker::open(address, folder.path(), Event::Leaving(Leaving {})).await;
+    assert!(rude.next().await.is_none());
+    let hello = Hello { worker: "../w0".into(), threads: 1, ..Hello::default() };
+    let mut hostile = Worker::open(address, folder.path(), Event::Hello(hello)).await;
+    assert!(hostile.next().await.is_none());
+    let mut newer = Worker::open(
+        address,
+        folder.path(),
+        Event::Hello(Hello {
+            protocol: PROTOCOL_VERSION + 1,
+            worker: "w0".into(),
+            incarnation: "a".into(),
+            host: "here".into(),
+            device: "cpu".into(),
+            threads: 1,
+            ..Hello::default()
+        }),
+    )
+    .await;
+    let Some(command::Command::Refused(refused)) = newer.next().await else { panic!("not refused") };
+    assert!(refused.reason.contains("protocol"), "{}", refused.reason);
+    assert!(newer.next().await.is_none());
+    client(address).await.stop(StopRequest {}).await.unwrap();
+    assert_eq!(end(serving).await.phase, "stopping");
+}
