@@ -105,7 +105,7 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_line() {
         (
             "batch = 16",
             "schedule = \"cosin\"",
-            "exp.toml:20: train.schedule must be \"constant\" or \"linear\" or \"cosine\", not \"cosin\"",
+            "exp.toml:20: train.schedule must be \"constant\", \"linear\" or \"cosine\", not \"cosin\"",
         ),
         (
             "seeds = [0, 1]",
@@ -292,10 +292,15 @@ fn train_keys_alone_are_checked_the_same_way() {
 fn every_committed_experiment_is_sound() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+    let files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
     assert!(!files.is_empty());
     for path in files {
         let experiment = experiment::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(Some(experiment.name()), path.file_stem().and_then(|stem| stem.to_str()), "name is the file's");
+        assert_eq!(
+            Some(experiment.name()),
+            path.file_stem().and_then(|stem| stem.to_str()),
+            "name is the file's"
+        );
     }
 }

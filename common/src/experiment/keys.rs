@@ -133,8 +133,8 @@ sections! {
         /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (of which
         /// local copies lie under the data root, see `--data-root`), or a folder (relative to the experiment file).
         source: TaskSource;
-        /// The files to read, in this order, below the data root or the folder. The ending tells the
-        /// format: `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, each also with `.zst`. Not for `builtin:` sources.
+        /// The files to read, in this order, below the data root or the folder. The ending of a name tells the
+        /// format (see `data.md`), e.g. `.jsonl`, `.csv`, `.tsv.zst`. Not for `builtin:` sources.
         files: Vec<RelativePath> = Vec::new(), else "needed for files";
         /// Names of the columns, for files without a header line.
         columns: Vec<String> = Vec::new();
@@ -149,7 +149,8 @@ sections! {
         group_by: Option<String> = None, else "every row is its own group";
     }
 
-    /// How many rows go where. The rows are assigned by hash, so a larger part contains the smaller one's rows.
+    /// How many rows go where. Rows are assigned in a seeded order: a part that is made larger keeps the rows it had,
+    /// and the test rows do not change with the other parts.
     "task.split" Split {
         /// Rows on which weak supervisors are trained.
         ground_truth: Count;

@@ -49,6 +49,11 @@ impl Experiment {
         &self.name
     }
 
+    /// The recipe's name.
+    pub fn recipe(&self) -> &'static str {
+        "weak-to-strong"
+    }
+
     /// How the work is spread.
     pub fn parallel(&self) -> Parallel {
         self.parallel

@@ -1,6 +1,7 @@
 //! Recipes: what an experiment, or a single command, is compiled to.
 
 mod one_off;
+mod outside;
 mod weak_to_strong;
 
 pub use one_off::{Finetuning, infer, train};
@@ -60,4 +61,209 @@ pub fn compile(experiment: &Experiment, sources: &Sources) -> Result<Plan, Recip
 fn estimate(examples: usize, max_tokens: usize) -> Estimate {
     let examples = examples as u64;
     Estimate { examples, tokens: examples.saturating_mul(max_tokens as u64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{
+        Key,
+        experiment::{self, Batches, Training},
+        plan::{FileDigest, Format, Head, Objective, Output, Prepare, Train, Work},
+        source::{ModelFolder, Purpose, SourceFile},
+    };
+
+    const THREE: &str = r#"
+        name = "three"
+        recipe = "weak-to-strong"
+        seeds = [0, 1]
+        [task]
+        source = "builtin:arithmetic"
+        split = { ground_truth = 100, weak_labels = 80, test = 50 }
+        [[model]]
+        name = "s"
+        layers = 1
+        hidden = 16
+        heads = 2
+        context = 32
+        [[model]]
+        name = "m"
+        layers = 2
+        hidden = 16
+        heads = 2
+        context = 32
+        learning_rate = 0.5
+        [[model]]
+        name = "l"
+        layers = 2
+        hidden = 32
+        heads = 2
+        context = 16
+        [pretrain]
+        rows = 1000
+        epochs = 3
+        [methods]
+        run = ["naive", "confidence"]
+        [train]
+        epochs = 2
+        max_tokens = 20
+    "#;
+
+    fn three() -> Plan {
+        let experiment = experiment::parse("three.toml", THREE, "".as_ref()).unwrap();
+        let plan = compile(&experiment, &Sources::default()).unwrap();
+        plan.check().unwrap();
+        plan
+    }
+
+    fn train(plan: &Plan, name: &str) -> (Train, Estimate) {
+        let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap_or_else(|| panic!("{name}"));
+        let Work::Train(train) = &stage.spec.work else { panic!("{name} is no training") };
+        (train.clone(), stage.estimate)
+    }
+
+    #[test]
+    fn every_stage_has_one_name_and_seeds_come_one_after_the_other() {
+        let plan = three();
+        let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let expected = [
+            "dataset",
+            "model s",
+            "corpus",
+            "pretrain s",
+            "model m",
+            "pretrain m",
+            "model l",
+            "pretrain l",
+            "weak s seed 0",
+            "test of weak s seed 0",
+            "weak labels s seed 0",
+            "weak m seed 0",
+            "test of weak m seed 0",
+            "weak labels m seed 0",
+            "ceiling m seed 0",
+            "test of ceiling m seed 0",
+            "ceiling l seed 0",
+            "test of ceiling l seed 0",
+            "student naive s>m seed 0",
+            "test of student naive s>m seed 0",
+            "student confidence s>m seed 0",
+            "test of student confidence s>m seed 0",
+            "student naive s>l seed 0",
+            "test of student naive s>l seed 0",
+            "student confidence s>l seed 0",
+            "test of student confidence s>l seed 0",
+            "student naive m>l seed 0",
+            "test of student naive m>l seed 0",
+            "student confidence m>l seed 0",
+            "test of student confidence m>l seed 0",
+        ];
+        let (shared, per_seed) = expected.split_at(8);
+        let again: Vec<String> = per_seed.iter().map(|name| name.replace("seed 0", "seed 1")).collect();
+        let again = again.iter().map(String::as_str);
+        let expected: Vec<&str> =
+            shared.iter().chain(per_seed).copied().chain(again).chain(["measure"]).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn each_teacher_has_its_rows_labels_and_loss() {
+        let plan = three();
+        for (name, part, objective, has_labels) in [
+            ("weak s seed 0", "ground_truth", Objective::CrossEntropy, false),
+            ("ceiling l seed 0", "weak_labels", Objective::CrossEntropy, false),
+            ("student naive s>l seed 0", "weak_labels", Objective::CrossEntropy, true),
+            (
+                "student confidence s>l seed 1",
+                "weak_labels",
+                Objective::Confidence { weight: 0.5, warmup: 0.2 },
+                true,
+            ),
+        ] {
+            let (train, _) = train(&plan, name);
+            let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap();
+            assert_eq!((train.part.word(), train.objective), (part, objective), "{name}");
+            assert_eq!(train.head, Head::Classifier { classes: 2 }, "{name}");
+            assert_eq!(stage.spec.inputs.contains_key("labels"), has_labels, "{name}");
+        }
+    }
+
+    #[test]
+    fn rates_limits_and_costs_are_those_of_model_and_section() {
+        let plan = three();
+        for (name, rate, max_tokens, examples) in [
+            ("pretrain s", 1e-3, 32, 3000),
+            ("weak s seed 0", 1e-4, 20, 200),
+            ("weak m seed 0", 0.5, 20, 200),
+            ("ceiling l seed 0", 1e-4, 16, 160),
+        ] {
+            let (train, cost) = train(&plan, name);
+            assert_eq!((train.optimizer.learning_rate, train.max_tokens), (rate, max_tokens), "{name}");
+            assert_eq!(cost, Estimate { examples, tokens: examples * max_tokens as u64 }, "{name}");
+        }
+    }
+
+    fn folder(purpose: Purpose) -> ModelFolder {
+        ModelFolder {
+            path: PathBuf::from("/models/m"),
+            digest: Key::of(b"m"),
+            layers: 6,
+            positions: 64,
+            purpose,
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_cannot_give_more_layers_than_it_has() {
+        let import = |layers| outside::import("m", &folder(Purpose::Base), layers);
+        assert_eq!(import(Some(7)), Err(RecipeError::Layers { model: "m".into(), asked: 7, layers: 6 }));
+        for (asked, kept) in [(None, None), (Some(2), Some(2)), (Some(6), None)] {
+            assert_eq!(import(asked), Ok(Prepare::Model { digest: Key::of(b"m"), layers: kept }));
+        }
+    }
+
+    fn rows() -> Vec<SourceFile> {
+        let digest = FileDigest { name: "rows.csv".into(), digest: Key::of(b"rows") };
+        vec![SourceFile { path: PathBuf::from("/data/rows.csv"), digest }]
+    }
+
+    #[test]
+    fn a_pass_over_a_file_writes_what_the_model_was_saved_for() {
+        let output = |purpose| {
+            let plan = infer(&folder(purpose), &rows(), "{{ text }}", Batches::default(), 128)?;
+            plan.check().unwrap();
+            assert_eq!(plan.stages[1].locations["file/0"], "/data/rows.csv");
+            match &plan.stages.last().unwrap().spec.work {
+                Work::Infer(infer) => Ok((infer.output, infer.max_tokens)),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(output(Purpose::Classifier), Ok((Output::Probabilities, 64)));
+        assert_eq!(output(Purpose::LanguageModel), Ok((Output::LogProbability, 64)));
+        assert_eq!(output(Purpose::Base), Err(RecipeError::NoHead { model: "/models/m".into() }));
+    }
+
+    #[test]
+    fn a_single_finetuning_learns_labels_or_language() {
+        let head = |purpose, format| {
+            let training = Training::parse("flags", "").unwrap();
+            let plan =
+                super::train(&folder(purpose), &Finetuning { files: rows(), format, training, seed: 0 })?;
+            plan.check().unwrap();
+            match &plan.stages.last().unwrap().spec.work {
+                Work::Train(train) => Ok((train.head, train.objective)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (labelled, plain) = (Format::arithmetic(), Format::unlabelled("{{ text }}"));
+        let classifier = Ok((Head::Classifier { classes: 2 }, Objective::CrossEntropy));
+        assert_eq!(head(Purpose::Base, labelled), classifier);
+        assert_eq!(
+            head(Purpose::LanguageModel, plain.clone()),
+            Ok((Head::LanguageModel, Objective::LanguageModel))
+        );
+        assert_eq!(head(Purpose::Base, plain), Err(RecipeError::NoLabel { model: "/models/m".into() }));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     RecipeError, estimate,
-    weak_to_strong::{files, locations, model_location},
+    outside::{files, locations, model_location},
 };
 use crate::{
     Key,

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RecipeError, estimate};
+use super::{
+    RecipeError, estimate,
+    outside::{files, import, locations, model_location},
+};
 use crate::{
     Key,
     experiment::{Body, Experiment, Method, Model, Pair, Pretrain, Task},
@@ -12,7 +15,7 @@ use crate::{
         Arithmetic, Estimate, Format, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
         Prediction, Prepare, Role, Source, Spec, Train, Work,
     },
-    source::{ModelFolder, SourceFile, Sources},
+    source::Sources,
 };
 
 /// Compiles the experiment: preparations first, then seed after seed, then the one measurement over all.
@@ -231,19 +234,6 @@ enum Teacher {
     Weak { labels: Key, method: Method },
 }
 
-fn import(name: &str, folder: &ModelFolder, layers: Option<usize>) -> Result<Prepare, RecipeError> {
-    match layers {
-        Some(asked) if asked > folder.layers => {
-            Err(RecipeError::Layers { model: name.to_owned(), asked, layers: folder.layers })
-        }
-        // To keep all layers is to keep the model as it is, so it has the same key.
-        _ => Ok(Prepare::Model {
-            digest: folder.digest,
-            layers: layers.filter(|asked| *asked < folder.layers),
-        }),
-    }
-}
-
 /// The places of the ladder that one end of the pairs is at, each once, from the bottom.
 fn places(pairs: &[Pair], end: impl Fn(&Pair) -> usize) -> BTreeSet<usize> {
     pairs.iter().map(end).collect()
@@ -251,20 +241,4 @@ fn places(pairs: &[Pair], end: impl Fn(&Pair) -> usize) -> BTreeSet<usize> {
 
 fn roles(inputs: impl IntoIterator<Item = (&'static str, Key)>) -> BTreeMap<String, Key> {
     inputs.into_iter().map(|(role, key)| (role.to_owned(), key)).collect()
-}
-
-/// Files as a plan's source.
-pub(super) fn files(files: &[SourceFile]) -> Source {
-    Source::Files { files: files.iter().map(|file| file.digest.clone()).collect() }
-}
-
-/// Where those files lie on this machine, by role.
-pub(super) fn locations(files: &[SourceFile]) -> BTreeMap<String, String> {
-    let location = |(i, file): (usize, &SourceFile)| (format!("file/{i}"), file.path.display().to_string());
-    files.iter().enumerate().map(location).collect()
-}
-
-/// Where a model folder lies on this machine, by role.
-pub(super) fn model_location(folder: &ModelFolder) -> BTreeMap<String, String> {
-    BTreeMap::from([("model".to_owned(), folder.path.display().to_string())])
 }

@@ -1,0 +1,116 @@
+//! `[[model]]` and who supervises whom.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    experiment::{
+        Body, Model, Origin, Pair,
+        keys::{self, Field, Raw},
+        problem::Log,
+        value::{Count, ModelSource, Pairs},
+    },
+    plan::Architecture,
+};
+
+pub(super) fn ladder(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Vec<Model>> {
+    if raw.models.len() < 2 {
+        let line = raw.models.first().and_then(|model| model.line);
+        log.add(line, "the ladder needs at least two models: write a [[model]] for each, weakest first");
+    }
+    let mut names = BTreeSet::new();
+    for model in &raw.models {
+        if !names.insert(&model.name.value.0) {
+            let name = &model.name.value.0;
+            log.add(model.name.line, format!("model.name = {name:?} is taken by an earlier model"));
+        }
+    }
+    let models: Vec<_> = raw.models.iter().map(|model| rung(model, folder, log)).collect();
+    models.into_iter().collect()
+}
+
+fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
+    let name = &raw.name.value.0;
+    let body = match &raw.from.value {
+        Some(source) => {
+            for (key, field) in [("hidden", &raw.hidden), ("heads", &raw.heads), ("context", &raw.context)] {
+                if field.line.is_some() {
+                    log.add(
+                        field.line,
+                        format!("model.{key} is not read: {name:?} has its shape `from` elsewhere"),
+                    );
+                }
+            }
+            let origin = match source {
+                ModelSource::Pypi(package) => Origin::Pypi(package.clone()),
+                ModelSource::Hub(id) => Origin::Hub(id.clone()),
+                ModelSource::Folder(path) => Origin::Folder(folder.join(path)),
+            };
+            Body::Pretrained { origin, layers: raw.layers.value.map(|count| count.0) }
+        }
+        None => Body::New(architecture(raw, log)?),
+    };
+    Some(Model { name: name.clone(), body, learning_rate: raw.learning_rate.value.map(|rate| rate.0) })
+}
+
+fn architecture(raw: &keys::Model, log: &Log<'_>) -> Option<Architecture> {
+    let name = &raw.name.value.0;
+    let needed = |key: &str, field: &Field<Option<Count>>| {
+        if field.value.is_none() {
+            let way_out = "a model made here has layers, hidden, heads and context, any other has from";
+            log.add(raw.line, format!("model.{key} is missing for {name:?}: {way_out}"));
+        }
+        field.value.map(|count| count.0)
+    };
+    let (layers, hidden) = (needed("layers", &raw.layers), needed("hidden", &raw.hidden));
+    let (heads, context) = (needed("heads", &raw.heads), needed("context", &raw.context));
+    let (hidden, heads) = (hidden?, heads?);
+    if !hidden.is_multiple_of(heads) {
+        log.add(raw.heads.line, format!("model.heads = {heads} does not divide model.hidden = {hidden}"));
+    }
+    Some(Architecture { layers: layers?, hidden, heads, context: context? })
+}
+
+pub(super) fn pairs(raw: &Raw, log: &Log<'_>) -> Vec<Pair> {
+    let names: Vec<&str> = raw.models.iter().map(|model| model.name.value.0.as_str()).collect();
+    let listed = match &raw.methods.pairs.value {
+        Pairs::List(listed) => listed,
+        Pairs::WeakerToStronger => {
+            let above = |weak| (weak + 1..names.len()).map(move |strong| Pair { weak, strong });
+            return (0..names.len()).flat_map(above).collect();
+        }
+    };
+    let line = raw.methods.pairs.line;
+    let place = |name: &String| {
+        let place = names.iter().position(|known| known == name);
+        if place.is_none() {
+            log.add(
+                line,
+                format!("methods.pairs names {name:?}, which is no model; known: {}", names.join(", ")),
+            );
+        }
+        place
+    };
+    let mut pairs = Vec::new();
+    for (weak_name, strong_name) in listed {
+        let (Some(weak), Some(strong)) = (place(weak_name), place(strong_name)) else { continue };
+        let pair = Pair { weak, strong };
+        if weak >= strong {
+            let way_out = "a pair is [weak, strong], and the ladder is listed weakest first";
+            log.add(line, format!("methods.pairs has [{weak_name:?}, {strong_name:?}]: {way_out}"));
+        } else if pairs.contains(&pair) {
+            log.add(line, format!("methods.pairs has [{weak_name:?}, {strong_name:?}] twice"));
+        } else {
+            pairs.push(pair);
+        }
+    }
+    for (place, model) in raw.models.iter().enumerate() {
+        if !pairs.iter().any(|pair| pair.weak == place || pair.strong == place) {
+            let name = &model.name.value.0;
+            log.add(
+                model.line,
+                format!("model {name:?} is in none of methods.pairs: add a pair or drop the model"),
+            );
+        }
+    }
+    pairs
+}

@@ -1,0 +1,117 @@
+//! Raw sections to a checked experiment: what no single key can tell.
+//!
+//! Every check goes through the log and on, so that one run names all problems.
+
+mod ladder;
+mod task;
+mod training;
+
+use std::path::Path;
+
+use super::{
+    Batches, Bootstrap, Experiment, Method, Parallel,
+    keys::{self, Raw},
+    problem::Log,
+    value::MethodName,
+};
+use crate::plan::SplitRule;
+
+pub(super) use training::training;
+
+/// Makes an experiment of what the file says. What is wrong goes to the log; the experiment is only good if
+/// the log stayed empty.
+pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experiment> {
+    let split = split(&raw.split);
+    let task = task::task(raw, &split, folder, log);
+    let ladder = ladder::ladder(raw, folder, log);
+    let made_here = raw.models.iter().any(|model| model.from.value.is_none());
+    if !made_here && let Some(line) = raw.pretrain.line {
+        log.add(Some(line), "pretrain is not read: every model has `from`, so none is trained from scratch");
+    }
+    let pretrain = if made_here { training::pretrain(raw, log) } else { None };
+    let pairs = ladder::pairs(raw, log);
+    let methods = methods(raw, log);
+    let train = training::train(raw, log);
+    let infer = infer(raw, log);
+    Some(Experiment {
+        name: raw.top.name.value.0.clone(),
+        folder: folder.to_owned(),
+        seeds: raw.top.seeds.value.0.clone(),
+        task: task?,
+        split,
+        ladder: ladder?,
+        pretrain,
+        methods,
+        pairs,
+        train: train?,
+        infer,
+        bootstrap: Bootstrap { draws: raw.report.draws.value.0, seed: raw.report.seed.value },
+        parallel: Parallel {
+            workers: raw.parallel.workers.value.map(|count| count.0),
+            threads: raw.parallel.threads.value.map(|count| count.0),
+        },
+        store: raw.store.path.value.clone().into(),
+    })
+}
+
+fn split(raw: &keys::Split) -> SplitRule {
+    SplitRule {
+        ground_truth: raw.ground_truth.value.0,
+        weak_labels: raw.weak_labels.value.0,
+        validation: raw.validation.value,
+        test: raw.test.value.0,
+        balance: raw.balance.value.0,
+        seed: raw.seed.value,
+    }
+}
+
+fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
+    let run = &raw.methods.run;
+    let distinct = run.value.iter().enumerate().all(|(i, name)| !run.value[..i].contains(name));
+    if run.value.is_empty() || !distinct {
+        log.add(run.line, "methods.run must name at least one method, none twice");
+    }
+    let tables = [
+        (MethodName::Naive, raw.naive.line, "naive"),
+        (MethodName::Confidence, raw.confidence.line, "confidence"),
+    ];
+    for (name, line, word) in tables {
+        if line.is_some() && !run.value.contains(&name) {
+            log.add(line, format!("methods.{word} is not read: {word:?} is not in methods.run"));
+        }
+    }
+    if run.value.contains(&MethodName::Confidence) {
+        check_confidence(raw, log);
+    }
+    let method = |name: &MethodName| match name {
+        MethodName::Naive => Method::Naive,
+        MethodName::Confidence => Method::Confidence {
+            weight: raw.confidence.weight.value.0,
+            warmup: raw.confidence.warmup.value.0,
+        },
+    };
+    run.value.iter().map(method).collect()
+}
+
+/// The loss hardens predictions at the median of a batch, into one of two classes.
+fn check_confidence(raw: &Raw, log: &Log<'_>) {
+    if raw.train.batch.value.0 < 2 {
+        let line = raw.train.batch.line;
+        log.add(line, "train.batch = 1 has no median: the confidence loss needs a batch of at least 2");
+    }
+    if raw.task.classes.value.len() > 2 {
+        log.add(
+            raw.task.classes.line,
+            "task.classes must be two: the confidence loss is defined for two classes",
+        );
+    }
+}
+
+fn infer(raw: &Raw, log: &Log<'_>) -> Batches {
+    let (batch, shard) = (raw.infer.batch.value.0, raw.infer.shard.value.0);
+    if !shard.is_multiple_of(batch) {
+        let line = raw.infer.shard.line.or(raw.infer.batch.line);
+        log.add(line, format!("infer.shard = {shard} is no multiple of infer.batch = {batch}"));
+    }
+    Batches { batch, shard }
+}

@@ -1,0 +1,91 @@
+//! `[task]`: rows that are generated, or rows of files.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    experiment::{
+        DataFile, Task,
+        keys::{self, Field, Raw},
+        problem::Log,
+        value::TaskSource,
+    },
+    plan::{Arithmetic, Format, SplitRule},
+};
+
+pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -> Option<Task> {
+    let task = &raw.task;
+    let root = match &task.source.value {
+        TaskSource::Arithmetic => {
+            refuse_file_keys(task, log);
+            return Some(Task::Arithmetic(arithmetic(raw, split, log)));
+        }
+        TaskSource::Hub(_) => None,
+        TaskSource::Folder(path) => Some(folder.join(path)),
+    };
+    if let Some(line) = raw.arithmetic.line {
+        log.add(Some(line), "task.arithmetic is not read: task.source is not \"builtin:arithmetic\"");
+    }
+    let locate = |file: &str| match &root {
+        Some(root) => DataFile::At(root.join(file)),
+        None => DataFile::BelowDataRoot(file.to_owned()),
+    };
+    let files: Vec<_> = task.files.value.iter().map(|file| locate(&file.0)).collect();
+    if files.is_empty() {
+        log.add(task.files.line.or(task.line), "task.files is missing: name the files to read");
+    }
+    let format = format(task, log)?;
+    Some(Task::Files { files, format })
+}
+
+/// The keys that say how files are read mean nothing to generated rows.
+fn refuse_file_keys(task: &keys::Task, log: &Log<'_>) {
+    let keys = [
+        ("files", task.files.line),
+        ("columns", task.columns.line),
+        ("text", task.text.line),
+        ("label", task.label.line),
+        ("classes", task.classes.line),
+        ("group_by", task.group_by.line),
+    ];
+    for (key, line) in keys.into_iter().filter(|(_, line)| line.is_some()) {
+        log.add(line, format!("task.{key} is not read: the rows of a built-in source are generated"));
+    }
+}
+
+fn arithmetic(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Arithmetic {
+    let keys = &raw.arithmetic;
+    let needed = split.rows();
+    // Balancing drops rows, so there must be some to spare.
+    let rows = keys.rows.value.map_or(needed.saturating_add(needed.div_ceil(4)), |count| count.0);
+    if rows < needed {
+        log.add(
+            keys.rows.line,
+            format!("task.arithmetic.rows = {rows} is less than the {needed} rows of task.split"),
+        );
+    }
+    Arithmetic { rows, seed: keys.seed.value, below: keys.below.value.0, noise: 0.0 }
+}
+
+fn format(task: &keys::Task, log: &Log<'_>) -> Option<Format> {
+    let needed = |key: &str, field: &Field<Option<String>>, example: &str| {
+        if field.value.is_none() {
+            log.add(task.line, format!("task.{key} is missing: write {example}"));
+        }
+        field.value.clone()
+    };
+    let text = needed("text", &task.text, "a template such as text = \"{{ sentence }}\"");
+    let label = needed("label", &task.label, "the name of the label column");
+    let classes = &task.classes;
+    let distinct = classes.value.iter().collect::<BTreeSet<_>>().len();
+    if distinct < 2 || distinct < classes.value.len() {
+        let line = classes.line.or(task.line);
+        log.add(line, "task.classes must name at least two values of the label column, none twice");
+    }
+    Some(Format {
+        text: text?,
+        label: Some(label?),
+        classes: classes.value.clone(),
+        columns: task.columns.value.clone(),
+        group_by: task.group_by.value.clone(),
+    })
+}

@@ -1,0 +1,123 @@
+//! `[pretrain]` and `[train]`: the optimizer's keys, and how they fit the gang.
+
+use crate::{
+    experiment::{
+        Pretrain, Training,
+        keys::{self, Field, Raw},
+        problem::Log,
+        value::{Count, NonNegative, Positive, Share, TaskSource},
+    },
+    plan::{Arithmetic, Optimizer, Schedule},
+};
+
+pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
+    let keys = &raw.pretrain;
+    if raw.task.source.value != TaskSource::Arithmetic {
+        let model = raw.models.iter().find(|model| model.from.value.is_none());
+        let line = model.and_then(|model| model.line);
+        log.add(
+            line,
+            "model.from is missing: only with task.source = \"builtin:arithmetic\" are models made here",
+        );
+    }
+    let optimizer = optimizer(
+        "pretrain",
+        log,
+        32,
+        OptimizerKeys {
+            epochs: &keys.epochs,
+            batch: &keys.batch,
+            micro_batch: &keys.micro_batch,
+            learning_rate: &keys.learning_rate,
+            schedule: &keys.schedule,
+            warmup: &keys.warmup,
+            weight_decay: &keys.weight_decay,
+            clip: &keys.clip,
+        },
+    )?;
+    Some(Pretrain {
+        corpus: Arithmetic {
+            rows: keys.rows.value.0,
+            seed: keys.seed.value,
+            below: raw.arithmetic.below.value.0,
+            noise: keys.noise.value.0,
+        },
+        seed: keys.seed.value,
+        optimizer,
+    })
+}
+
+pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
+    let training = training(&raw.train, log)?;
+    let slots = training.optimizer.batch / training.optimizer.micro_batch;
+    let workers = &raw.parallel.workers;
+    if let Some(Count(count)) = workers.value
+        && count > slots
+    {
+        let way_out = "take fewer workers or a smaller train.micro_batch";
+        let problem = format!("parallel.workers = {count} is more than the {slots} micro-batches of a batch");
+        log.add(workers.line, format!("{problem}: {way_out}"));
+    }
+    Some(training)
+}
+
+/// The keys of `[train]` by themselves.
+pub(in crate::experiment) fn training(keys: &keys::Train, log: &Log<'_>) -> Option<Training> {
+    let optimizer = optimizer(
+        "train",
+        log,
+        8,
+        OptimizerKeys {
+            epochs: &keys.epochs,
+            batch: &keys.batch,
+            micro_batch: &keys.micro_batch,
+            learning_rate: &keys.learning_rate,
+            schedule: &keys.schedule,
+            warmup: &keys.warmup,
+            weight_decay: &keys.weight_decay,
+            clip: &keys.clip,
+        },
+    )?;
+    Some(Training { optimizer, max_tokens: keys.max_tokens.value.0 })
+}
+
+/// The keys that `[pretrain]` and `[train]` have in common.
+struct OptimizerKeys<'a> {
+    epochs: &'a Field<Count>,
+    batch: &'a Field<Count>,
+    micro_batch: &'a Field<Option<Count>>,
+    learning_rate: &'a Field<Positive>,
+    schedule: &'a Field<Schedule>,
+    warmup: &'a Field<Share>,
+    weight_decay: &'a Field<NonNegative>,
+    clip: &'a Field<NonNegative>,
+}
+
+fn optimizer(
+    section: &str,
+    log: &Log<'_>,
+    largest_slot: usize,
+    keys: OptimizerKeys<'_>,
+) -> Option<Optimizer> {
+    let batch = keys.batch.value.0;
+    let divisor = || (1..=largest_slot.min(batch)).rev().find(|slot| batch.is_multiple_of(*slot));
+    let micro_batch = keys.micro_batch.value.map(|count| count.0).or_else(divisor)?;
+    if !batch.is_multiple_of(micro_batch) {
+        let line = keys.micro_batch.line;
+        log.add(
+            line,
+            format!("{section}.micro_batch = {micro_batch} does not divide {section}.batch = {batch}"),
+        );
+        return None;
+    }
+    Some(Optimizer {
+        passes: keys.epochs.value.0,
+        batch,
+        micro_batch,
+        learning_rate: keys.learning_rate.value.0,
+        schedule: keys.schedule.value,
+        warmup: keys.warmup.value.0,
+        weight_decay: keys.weight_decay.value.0,
+        clip: Some(keys.clip.value.0).filter(|clip| *clip > 0.0),
+    })
+}

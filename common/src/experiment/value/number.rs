@@ -1,0 +1,77 @@
+//! Numbers and their ranges.
+
+use toml::de::DeValue;
+
+use super::{Value, Wrong};
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    let number = match value.as_float() {
+        Some(float) => float.as_str().parse().ok()?,
+        None => integer(value)? as f64,
+    };
+    number.is_finite().then_some(number)
+}
+
+macro_rules! whole {
+    ($($type:ty),+) => {$(
+        impl Value for $type {
+            fn kind() -> String {
+                "a whole number from 0".into()
+            }
+
+            fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+                integer(value).and_then(|number| number.try_into().ok()).ok_or(Wrong::Kind)
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+
+whole!(u64, usize);
+
+macro_rules! within {
+    ($($(#[$doc:meta])* $name:ident($type:ty): $kind:literal, $from:ident, $accept:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub(in crate::experiment) struct $name(pub $type);
+
+        impl Value for $name {
+            fn kind() -> String {
+                $kind.into()
+            }
+
+            fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+                let accept: fn(&$type) -> bool = $accept;
+                let number = $from(value).and_then(|number| <$type>::try_from(number).ok());
+                number.filter(accept).map(Self).ok_or(Wrong::Kind)
+            }
+
+            fn show(&self) -> String {
+                format!("{:?}", self.0)
+            }
+        }
+    )+};
+}
+
+within! {
+    /// Something there is at least one of.
+    Count(usize): "a whole number from 1", integer, |n| *n >= 1;
+    /// A bound of the operands of `builtin:arithmetic`.
+    Below(u32): "a whole number from 2 to 1000000", integer, |n| (2..=1_000_000).contains(n);
+    /// A part of a whole.
+    Share(f64): "a number from 0 to 1", number, |x| (0.0..=1.0).contains(x);
+    /// The largest share that the larger of two classes may have.
+    Balance(f64): "a number above 0.5, up to 1", number, |x| *x > 0.5 && *x <= 1.0;
+    /// A rate.
+    Positive(f64): "a number above 0", number, |x| *x > 0.0;
+    /// A strength that may be nothing.
+    NonNegative(f64): "a number from 0", number, |x| *x >= 0.0;
+}
