@@ -52,11 +52,13 @@ impl Examples {
     pub fn with_targets(mut self, values: Vec<f32>, classes: usize) -> Result<Self, Error> {
         let expected = self.len() * classes;
         if values.len() != expected || classes == 0 {
-            let message = format!("{} label values for {} rows of {classes} classes", values.len(), self.len());
+            let message =
+                format!("{} label values for {} rows of {classes} classes", values.len(), self.len());
             return Err(Error::Examples(message));
         }
         if let Some(at) = values.iter().position(|value| !(0.0..=1.0).contains(value)) {
-            let message = format!("row {} has a label of {}: it must be from 0 to 1", at / classes, values[at]);
+            let message =
+                format!("row {} has a label of {}: it must be from 0 to 1", at / classes, values[at]);
             return Err(Error::Examples(message));
         }
         self.targets = Some(Targets { classes, values });

@@ -43,6 +43,12 @@ pub enum Error {
     /// An objective lacks what it reads.
     #[error("{0}")]
     Objective(String),
+    /// There are no batches to train on.
+    #[error(transparent)]
+    Order(#[from] fulcrum_common::order::OrderError),
+    /// The model refused a batch.
+    #[error(transparent)]
+    Model(#[from] fulcrum_models::ModelError),
     /// The gang lost a member, or a collective operation failed.
     #[error(transparent)]
     Collective(#[from] fulcrum_collective::Error),
@@ -60,4 +66,11 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Whether every rank of the gang comes to this error at the same step by itself.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Cancelled { .. } | Self::Loss { .. } | Self::Gradient { .. })
+    }
 }
