@@ -1,6 +1,8 @@
 //! Content keys are a promise: what decides a result changes them, nothing else does, and a new version of the
 //! program changes them only on purpose.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure message, in its helpers too")]
+
 mod document;
 
 use std::{collections::BTreeSet, path::Path};
