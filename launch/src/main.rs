@@ -1,9 +1,51 @@
 //! The command line: plan, run, watch, report.
+//!
+//! Reading order: `commands` (one file per command: what the user said, checked, done), `job` (a plan brought
+//! to its goal), `supervise` (the processes of a run), `progress`, `report`.
 
+mod client;
+mod commands;
+mod experiment;
 mod failure;
+mod fetch;
+mod job;
+mod outputs;
 mod progress;
 mod report;
 mod run_folder;
+mod splice;
 mod supervise;
 
-fn main() {}
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use clap::Parser;
+use fulcrum_common::exit;
+
+use failure::Failure;
+
+fn main() {
+    let command = commands::Cli::parse();
+    // A panic is a bug in Fulcrum, and the contract has a code for that.
+    let code = catch_unwind(AssertUnwindSafe(|| run(command))).unwrap_or(exit::INTERNAL);
+    // Leaves at once: a coordinator whose parent is gone must not wait for its own tasks.
+    std::process::exit(code)
+}
+
+fn run(command: commands::Cli) -> i32 {
+    let done = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(exit::INTERNAL, format!("cannot start the runtime: {error}")).into())
+        .and_then(|runtime| {
+            let done = runtime.block_on(command.run());
+            runtime.shutdown_background();
+            done
+        });
+    match done {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            for line in failure::lines(&error) {
+                eprintln!("error: {line}");
+            }
+            Failure::code_of(&error)
+        }
+    }
+}

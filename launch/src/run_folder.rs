@@ -35,6 +35,8 @@ pub(crate) struct RunFacts {
     pub(crate) name: String,
     /// The recipe that compiled it.
     pub(crate) recipe: String,
+    /// Path of the experiment file, as it was given.
+    pub(crate) experiment_file: PathBuf,
     /// The stage whose artifact is the outcome.
     pub(crate) goal: Key,
     /// The artifact store.
@@ -119,6 +121,11 @@ impl RunFolder {
     /// The outcome in numbers.
     pub(crate) fn results(&self) -> PathBuf {
         self.0.join("results.json")
+    }
+
+    /// The report for people.
+    pub(crate) fn report(&self) -> PathBuf {
+        self.0.join("report.html")
     }
 
     /// The log of a child process.

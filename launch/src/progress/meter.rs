@@ -34,9 +34,9 @@ impl Meter {
         (elapsed >= LEAST && to > from).then(|| (to - from) as f64 / elapsed.as_secs_f64())
     }
 
-    /// Time until the counter is at `total`.
+    /// Time until the counter is at `total`; none where that is not ahead.
     pub(crate) fn left(&self, total: u64) -> Option<Duration> {
-        let open = total.saturating_sub(self.seen.back()?.1);
+        let open = total.checked_sub(self.seen.back()?.1)?;
         Duration::try_from_secs_f64(open as f64 / self.rate()?).ok()
     }
 }

@@ -13,7 +13,8 @@ use std::{
 use fulcrum_common::protocol::StatusReply;
 
 use bars::Bars;
-pub(crate) use meter::{clock, rate_text, thousands};
+use meter::clock;
+pub(crate) use meter::thousands;
 use plain::Plain;
 use view::{Event, Running, View};
 
@@ -22,6 +23,7 @@ use view::{Event, Running, View};
 pub(crate) struct Progress {
     start: Instant,
     view: View,
+    last: StatusReply,
     face: Face,
 }
 
@@ -39,17 +41,27 @@ impl Progress {
         } else {
             Face::Plain(Plain::new(io::stderr()))
         };
-        Self { start: Instant::now(), view: View::default(), face }
+        Self { start: Instant::now(), view: View::default(), last: StatusReply::default(), face }
     }
 
     /// Takes in what the coordinator says.
     pub(crate) fn update(&mut self, reply: &StatusReply) {
         let now = self.start.elapsed();
+        self.last.clone_from(reply);
         let (events, running) = self.view.update(now, reply);
         match &mut self.face {
             Face::Bars(bars) => bars.show(&headline(now, reply), &events, &running),
             Face::Plain(plain) => plain.show(now, &events, &running),
         }
+    }
+
+    /// The run reached its goal: a coordinator that ends has no time to say so of its last stages.
+    pub(crate) fn finish(&mut self) {
+        let mut reply = std::mem::take(&mut self.last);
+        for stage in reply.stages.iter_mut().filter(|stage| stage.state != "cached") {
+            stage.state = "done".into();
+        }
+        self.update(&reply);
     }
 
     /// Shows a line that stays.
@@ -64,20 +76,20 @@ impl Progress {
     pub(crate) fn reached(&self) -> u64 {
         self.view.reached()
     }
-
-    /// Time since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
 }
 
-/// `12 of 30 stages done, 2 workers, 1:07`.
+/// `12 of 30 stages done, 2 workers, 1:07`, and what the run waits for.
 fn headline(now: Duration, reply: &StatusReply) -> String {
     let finished =
         reply.stages.iter().filter(|stage| matches!(stage.state.as_str(), "done" | "cached")).count();
     let workers = reply.workers.iter().filter(|worker| worker.state != "lost").count();
     let plural = if workers == 1 { "" } else { "s" };
-    format!("{finished} of {} stages done, {workers} worker{plural}, {}", reply.stages.len(), clock(now))
+    let waits = if reply.reason.is_empty() { String::new() } else { format!(", {}", reply.reason) };
+    format!(
+        "{finished} of {} stages done, {workers} worker{plural}, {}{waits}",
+        reply.stages.len(),
+        clock(now)
+    )
 }
 
 /// The line that tells an event; none for events that the face shows otherwise.

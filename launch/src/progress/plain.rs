@@ -42,11 +42,14 @@ impl<W: Write> Plain<W> {
 }
 
 fn line(stage: &Running) -> String {
-    let percent = (stage.done * 100).checked_div(stage.total).unwrap_or(0);
+    let done = thousands(stage.done);
+    let (percent, done) = match (stage.done * 100).checked_div(stage.total) {
+        Some(percent) => (format!("{percent} %"), format!("{done} of {}", thousands(stage.total))),
+        None => ("...".to_owned(), done),
+    };
     let details = stage.details();
     let comma = if details.is_empty() { "" } else { ", " };
-    let (done, total) = (thousands(stage.done), thousands(stage.total));
-    format!("{percent:>5} %  {}: {done} of {total}{comma}{details}", stage.name)
+    format!("{percent:>6}  {}: {done}{comma}{details}", stage.name)
 }
 
 #[cfg(test)]
@@ -70,7 +73,7 @@ mod tests {
         let moments: Vec<_> = (0..12).map(|s| (s, vec![], vec![running(s * 100)])).collect();
         assert_eq!(
             lines(&moments),
-            "   25 %  weak: 500 of 2,000, 100 examples/s\n   50 %  weak: 1,000 of 2,000, 100 examples/s\n"
+            "  25 %  weak: 500 of 2,000, 100 examples/s\n  50 %  weak: 1,000 of 2,000, 100 examples/s\n"
         );
         let still: Vec<_> = (0..60).map(|s| (s, vec![], vec![running(7)])).collect();
         assert_eq!(lines(&still), "");

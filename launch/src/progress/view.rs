@@ -22,9 +22,9 @@ pub(crate) enum Event {
 pub(crate) struct Running {
     /// The stage's name.
     pub(crate) name: String,
-    /// Examples done, at most [`Running::total`].
+    /// Examples done.
     pub(crate) done: u64,
-    /// Examples in all.
+    /// Examples in all; 0 where nobody knows.
     pub(crate) total: u64,
     /// Examples per second.
     pub(crate) rate: Option<f64>,
@@ -84,7 +84,7 @@ impl View {
 impl Known {
     fn note_change(&mut self, now: Duration, stage: &StageStatus, events: &mut Vec<Event>) {
         let ended = matches!(stage.state.as_str(), "done" | "cached");
-        let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done.min(stage.total) };
+        let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done };
         self.reached = self.reached.max(reached);
         if stage.message != self.message && !stage.message.is_empty() {
             events.push(Event::Failed(stage.name.clone(), stage.message.clone()));
@@ -112,7 +112,7 @@ impl Known {
     fn running(&self, stage: &StageStatus) -> Running {
         Running {
             name: stage.name.clone(),
-            done: stage.done.min(stage.total),
+            done: stage.done,
             total: stage.total,
             rate: self.meter.rate(),
             left: self.meter.left(stage.total),

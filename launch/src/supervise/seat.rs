@@ -84,6 +84,15 @@ impl Seat {
         }
     }
 
+    /// Ends the child at once if it runs, and waits for that.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Only a child that has ended already cannot be killed, and then waiting returns at once.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// The log file.
     pub(super) fn log(&self) -> &std::path::Path {
         &self.log
@@ -103,11 +112,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Only a child that has ended already cannot be killed, and then waiting returns at once.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
 }
 

@@ -1,0 +1,38 @@
+//! What the command line asks a running coordinator.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use fulcrum_common::protocol::{
+    MESSAGE_LIMIT, StatusReply, StatusRequest, coordinator_client::CoordinatorClient,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// A coordinator on the loopback answers in milliseconds or is in trouble.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection to one coordinator, made when first used and made again when lost.
+#[derive(Clone, Debug)]
+pub(crate) struct Client(CoordinatorClient<Channel>);
+
+impl Client {
+    /// For the coordinator at `address`.
+    ///
+    /// # Errors
+    /// Never for a socket address.
+    pub(crate) fn new(address: SocketAddr) -> Result<Self> {
+        let endpoint =
+            Endpoint::from_shared(format!("http://{address}"))?.timeout(PATIENCE).connect_timeout(PATIENCE);
+        let client = CoordinatorClient::new(endpoint.connect_lazy());
+        Ok(Self(client.max_decoding_message_size(MESSAGE_LIMIT)))
+    }
+
+    /// Stages and workers as they are now.
+    ///
+    /// # Errors
+    /// If the coordinator does not answer.
+    pub(crate) async fn status(&mut self) -> Result<StatusReply> {
+        let reply = self.0.status(StatusRequest {}).await.context("the coordinator does not answer")?;
+        Ok(reply.into_inner())
+    }
+}

@@ -1,0 +1,89 @@
+//! `fulcrum coordinator`: serves one run to its workers.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+
+use anyhow::{Context, Result};
+use fulcrum_common::exit;
+use fulcrum_coordinator::{Config, serve};
+use tokio::sync::oneshot;
+
+use crate::{failure::Failure, run_folder::read_json};
+
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Folder of the run: journal and address are kept there
+    #[arg(long, value_name = "DIR")]
+    run_folder: PathBuf,
+    /// The plan, as `fulcrum run` writes it
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// The artifact store
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// Workers of the run
+    #[arg(long, value_name = "N")]
+    workers: NonZeroUsize,
+    /// Workers in a gang [default: all]
+    #[arg(long, value_name = "N")]
+    gang: Option<NonZeroUsize>,
+    /// Name of the run [default: the name of its folder]
+    #[arg(long)]
+    name: Option<String>,
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Allow an address that other machines reach: whoever reaches it commands the run
+    #[arg(long)]
+    insecure_listen: bool,
+    /// End when standard input ends: it does when the process that started this one is gone
+    #[arg(long)]
+    watch_stdin: bool,
+}
+
+/// Serves until the run is over.
+///
+/// # Errors
+/// With the exit code of the contract unless the goal is reached.
+pub(super) async fn run(args: Args) -> Result<()> {
+    let config = check(&args)?;
+    let outcome = tokio::select! {
+        outcome = serve(config) => outcome?,
+        () = parent_gone(args.watch_stdin) => {
+            return Err(Failure::new(exit::PREEMPTED, "the process that started this coordinator is gone").into());
+        }
+    };
+    if outcome.code == exit::DONE {
+        return Ok(());
+    }
+    Err(Failure::new(outcome.code, outcome.reason).into())
+}
+
+fn check(args: &Args) -> Result<Config> {
+    let folder_name = || args.run_folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Config {
+        run: args.name.clone().or_else(folder_name).context("give the run a --name")?,
+        folder: args.run_folder.clone(),
+        store: args.store.clone(),
+        plan: read_json(&args.plan)?,
+        workers: args.workers,
+        gang: args.gang,
+        listen: args.listen,
+        insecure_listen: args.insecure_listen,
+    })
+}
+
+/// Ends when standard input does; never if nobody asked for that.
+async fn parent_gone(watch: bool) {
+    let (gone, ended) = oneshot::channel();
+    if watch {
+        // A thread of its own: reading standard input cannot be given up once begun.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = gone.send(());
+        });
+        let _ = ended.await;
+    } else {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,56 @@
+//! `fulcrum infer`: one model over one table of rows, one Parquet file out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use fulcrum_common::{experiment::Batches, recipe};
+
+use super::{one_off::OneOff, print};
+use crate::{failure::of_store, progress::thousands, splice::splice};
+
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: OneOff,
+    /// The Parquet file to write: columns `row` and `probabilities` for a classifier; `row`, `tokens` and
+    /// `log_probability` (over all tokens but the first) for a language model
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Texts are cut to this many tokens [default: as many as the model reads]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+}
+
+/// Runs the model and puts the parts together.
+///
+/// # Errors
+/// With the exit code of the contract.
+pub(super) async fn run(args: Args) -> Result<()> {
+    let folder = args.out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    if !folder.is_dir() || args.out.is_dir() {
+        bail!("cannot write {}: --out names a file in a folder that is there", args.out.display());
+    }
+    if args.max_tokens == Some(0) {
+        bail!("--max-tokens = 0 leaves nothing to read: give 1 or more");
+    }
+    let model = args.common.model()?;
+    let max_tokens = args.max_tokens.unwrap_or(model.positions);
+    let plan = recipe::infer(
+        &model,
+        &args.common.files()?,
+        &args.common.template(),
+        Batches::default(),
+        max_tokens,
+    )?;
+    let (store, manifest) = args.common.run("infer", &plan).await?;
+    let mut names: Vec<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+    names.retain(|name| name.ends_with(".parquet"));
+    names.sort_unstable();
+    let mut parts = Vec::with_capacity(names.len());
+    for name in names {
+        parts.push(store.local(&manifest, name).await.map_err(of_store)?);
+    }
+    let rows = splice(&parts, &args.out)?;
+    print(&format!("{} rows in {}\n", thousands(rows), args.out.display()))
+}

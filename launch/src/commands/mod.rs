@@ -1,0 +1,98 @@
+//! What the program can be asked, one file per command: arguments as they were given, checked, done.
+
+mod artifacts;
+mod coordinator;
+mod infer;
+mod one_off;
+mod plan;
+mod report;
+mod run;
+mod status;
+mod train;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Weak-to-strong generalization on many workers: train strong models on the labels of weak ones
+#[derive(Debug, Parser)]
+#[command(name = "fulcrum", version, propagate_version = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 done; 2 bad usage or experiment file; 10 stopped, run it again to go on; 20 versions or
+configurations do not fit together; 21 damaged bytes; 30 no progress, see the logs; 40 a bug in Fulcrum.
+FULCRUM_LOG sets the detail of the logs, e.g. FULCRUM_LOG=debug.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what an experiment file asks for, and what of it is done already
+    Plan(plan::Args),
+    /// Run an experiment on this machine; run again, it goes on where it stopped
+    Run(run::Args),
+    /// Write the report of a finished run
+    Report(report::Args),
+    /// Show stages and workers of a run
+    Status(status::Args),
+    /// Finetune one model on one table of rows
+    Train(train::Args),
+    /// Run one model over one table of rows
+    Infer(infer::Args),
+    /// Look after the artifact store
+    Artifacts(artifacts::Args),
+    /// Serve one run to its workers; `fulcrum run` starts this by itself
+    Coordinator(coordinator::Args),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// Whatever kept it from being done, with its exit code.
+    pub(crate) async fn run(self) -> Result<()> {
+        let detail = if matches!(self.command, Command::Coordinator(_)) { "info" } else { "warn" };
+        let filter = EnvFilter::try_from_env("FULCRUM_LOG").unwrap_or_else(|_| EnvFilter::new(detail));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
+        match self.command {
+            Command::Plan(args) => plan::run(args).await,
+            Command::Run(args) => run::run(args).await,
+            Command::Report(args) => report::run(&args),
+            Command::Status(args) => status::run(args).await,
+            Command::Train(args) => train::run(args).await,
+            Command::Infer(args) => infer::run(args).await,
+            Command::Artifacts(args) => artifacts::run(args).await,
+            Command::Coordinator(args) => coordinator::run(args).await,
+        }
+    }
+}
+
+/// Writes to standard output. A reader that went away is no failure of ours.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,118 @@
+//! What `fulcrum train` and `fulcrum infer` have in common: a small plan, run in a folder that is not kept.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use fulcrum_common::{
+    plan::Plan,
+    source::{ModelFolder, SourceFile},
+    store::{Manifest, Store},
+};
+
+use crate::{
+    job::{self, Crew, Width},
+    run_folder::RunFolder,
+};
+
+/// The arguments of both.
+#[derive(Debug, clap::Args)]
+pub(super) struct OneOff {
+    /// The model: a folder with config.json, model.safetensors and tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The rows: JSON lines, CSV, TSV or Parquet, also with .zst; given several times, read one after the other
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Vec<PathBuf>,
+    /// The column with the text, or a template over the columns such as "{{ question }} {{ answer }}"
+    #[arg(long, value_name = "COLUMN", default_value = "text")]
+    text: String,
+    #[command(flatten)]
+    width: Width,
+    /// The artifact store: what is in it already is not done again
+    #[arg(long, value_name = "DIR", default_value = "fulcrum-store")]
+    store: PathBuf,
+}
+
+impl OneOff {
+    /// The model, read and digested.
+    pub(super) fn model(&self) -> Result<ModelFolder> {
+        Ok(ModelFolder::open(&self.model)?)
+    }
+
+    /// The files with the rows, digested.
+    pub(super) fn files(&self) -> Result<Vec<SourceFile>> {
+        Ok(self.data.iter().map(|path| SourceFile::open(path)).collect::<Result<_, _>>()?)
+    }
+
+    /// The template that makes a row's text.
+    pub(super) fn template(&self) -> String {
+        template(&self.text)
+    }
+
+    /// Runs the plan; returns the store and the goal's artifact in it. The run's folder is kept, and named,
+    /// only where something went wrong.
+    pub(super) async fn run(&self, name: &str, plan: &Plan) -> Result<(Store, Manifest)> {
+        let crew = Crew::new(self.width, None, None)?;
+        let store = Store::open(&self.store)?;
+        let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
+        let folder = RunFolder::create(runs.path(), name)?;
+        match job::run(name, plan, &folder, &store, crew).await {
+            Ok(manifest) => Ok((store, manifest)),
+            Err(error) => {
+                eprintln!("logs are in {}", runs.keep().display());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Training and inference never write over what is there.
+pub(super) fn refuse_full(folder: &std::path::Path) -> Result<()> {
+    if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+        return Ok(());
+    }
+    if folder.exists() {
+        bail!("{} is there already: name a new folder with --out", folder.display());
+    }
+    Ok(())
+}
+
+/// A column as a template; a template as it is.
+fn template(text: &str) -> String {
+    let identifier =
+        text.chars().all(|c| c.is_alphanumeric() || c == '_') && !text.starts_with(|c: char| c.is_numeric());
+    match text {
+        text if text.contains("{{") || text.contains("{%") => text.to_owned(),
+        text if identifier => format!("{{{{ {text} }}}}"),
+        text => format!("{{{{ columns[{}] }}}}", serde_json::Value::from(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_becomes_a_template_and_a_template_stays_one() {
+        let cases = [
+            ("text", "{{ text }}"),
+            ("Best Answer", r#"{{ columns["Best Answer"] }}"#),
+            (r#"a"b"#, r#"{{ columns["a\"b"] }}"#),
+            ("2nd", r#"{{ columns["2nd"] }}"#),
+            ("{{ a }} {{ b }}", "{{ a }} {{ b }}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(template(text), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_new_or_empty_folder_is_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        refuse_full(folder.path()).unwrap();
+        refuse_full(&folder.path().join("new")).unwrap();
+        std::fs::write(folder.path().join("x"), "").unwrap();
+        assert!(refuse_full(folder.path()).is_err());
+        assert!(refuse_full(&folder.path().join("x")).is_err());
+    }
+}

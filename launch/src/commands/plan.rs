@@ -1,0 +1,46 @@
+//! `fulcrum plan`: the stage graph of an experiment, what is cached, what the rest will cost.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::Result;
+use fulcrum_common::{
+    plan::{render, view},
+    store::Store,
+};
+
+use super::print;
+use crate::experiment::{Fetch, Places, compile};
+
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The experiment file
+    file: PathBuf,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Prints the plan. Makes no store where there is none.
+///
+/// # Errors
+/// What is wrong with the experiment file.
+pub(super) async fn run(args: Args) -> Result<()> {
+    let compiled = compile(&args.file, &args.places, Fetch::Never)?;
+    let mut cached = BTreeSet::new();
+    if compiled.store.join("artifacts").is_dir() {
+        let store = Store::open(&compiled.store)?;
+        for stage in &compiled.plan.stages {
+            if store.manifest(stage.key).await?.is_some() {
+                cached.insert(stage.key);
+            }
+        }
+    }
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&view(&compiled.plan, &cached))?))
+    } else {
+        print(&render(&compiled.plan, &cached))
+    }
+}

@@ -1,0 +1,63 @@
+//! `fulcrum run`: an experiment from its file to its report, on this machine.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use fulcrum_common::store::Store;
+
+use super::print;
+use crate::{
+    experiment::{Compiled, Fetch, Places, compile},
+    job::{self, Crew, Width},
+    outputs,
+    report::table,
+    run_folder::{RunFacts, RunFolder, write, write_json},
+};
+
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The experiment file
+    file: PathBuf,
+    #[command(flatten)]
+    width: Width,
+    #[command(flatten)]
+    places: Places,
+    /// Folder of all runs; this one is kept in a folder of its name below it
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+}
+
+/// Runs the experiment, writes its reports, prints its table. What is in the store already is not done again.
+///
+/// # Errors
+/// With the exit code of the contract.
+pub(super) async fn run(args: Args) -> Result<()> {
+    let compiled = compile(&args.file, &args.places, Fetch::Missing)?;
+    let parallel = compiled.experiment.parallel();
+    let crew = Crew::new(args.width, parallel.workers, parallel.threads)?;
+    let folder = RunFolder::create(&args.runs, compiled.experiment.name())?;
+    let _lock = folder.lock()?;
+    let store = Store::open(&compiled.store)?;
+    describe(&args, &compiled, &folder, &store)?;
+
+    let (name, recipe) = (compiled.experiment.name(), compiled.experiment.recipe());
+    let goal = job::run(name, &compiled.plan, &folder, &store, crew).await?;
+    let outcome = outputs::outcome(&store, &goal, name, recipe).await?;
+    outputs::write_all(&folder, &outcome)?;
+    print(&format!("{}\n\n{}\n", table(&outcome.results), folder.report().display()))
+}
+
+/// Leaves in the run folder what is being run, before it runs.
+fn describe(args: &Args, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
+    write(&folder.experiment(), compiled.text.as_bytes())?;
+    write_json(&folder.plan(), &compiled.plan)?;
+    let facts = RunFacts {
+        name: compiled.experiment.name().to_owned(),
+        recipe: compiled.experiment.recipe().to_owned(),
+        experiment_file: args.file.clone(),
+        goal: compiled.goal,
+        store: store.root().to_owned(),
+    };
+    write_json(&folder.facts(), &facts)
+}

@@ -1,0 +1,118 @@
+//! `fulcrum train`: one finetuning.
+
+use std::{fmt::Write, path::PathBuf};
+
+use anyhow::{Result, bail};
+use fulcrum_common::{
+    experiment::Training,
+    plan::Format,
+    recipe::{self, Finetuning},
+};
+
+use super::{
+    one_off::{OneOff, refuse_full},
+    print,
+};
+use crate::failure::of_store;
+
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: OneOff,
+    /// The new folder for the trained model, in the layout of the one given
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The column with the label: trains a classifier. Without it a language model is trained on the texts
+    #[arg(long, value_name = "COLUMN", requires = "classes")]
+    label: Option<String>,
+    /// The values of the label column in class order, e.g. "0,1"
+    #[arg(long, value_name = "VALUES", value_delimiter = ',', requires = "label")]
+    classes: Vec<String>,
+    #[command(flatten)]
+    keys: Keys,
+    /// Seed of the row order and of a fresh head
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Keys of the `[train]` section of an experiment file. They have its defaults.
+#[derive(Debug, Default, clap::Args)]
+struct Keys {
+    /// Passes over the rows [default: that of experiment files, as for all below]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Rows per step over all workers
+    #[arg(long, value_name = "N")]
+    batch: Option<u64>,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Texts are cut to this many tokens
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u64>,
+}
+
+impl Keys {
+    /// The section's text with the keys that were given.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let whole = [("epochs", self.epochs), ("batch", self.batch), ("max_tokens", self.max_tokens)];
+        for (key, value) in whole {
+            if let Some(value) = value {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
+        if let Some(rate) = self.learning_rate {
+            let _ = writeln!(text, "learning_rate = {rate:?}");
+        }
+        text
+    }
+}
+
+/// Trains, and copies the model out of the store.
+///
+/// # Errors
+/// With the exit code of the contract.
+pub(super) async fn run(args: Args) -> Result<()> {
+    refuse_full(&args.out)?;
+    let mut classes = args.classes.clone();
+    classes.sort();
+    classes.dedup();
+    if args.label.is_some() && (classes.len() < 2 || classes.len() < args.classes.len()) {
+        bail!("--classes names {} different values: name each class once, and two at least", classes.len());
+    }
+    let format =
+        Format { label: args.label, classes: args.classes, ..Format::unlabelled(&args.common.template()) };
+    let training = Training::parse("the command line", &args.keys.text())?;
+    let finetuning = Finetuning { files: args.common.files()?, format, training, seed: args.seed };
+    let plan = recipe::train(&args.common.model()?, &finetuning)?;
+    let (store, trained) = args.common.run("train", &plan).await?;
+    store.export(trained.key, &args.out).await.map_err(of_store)?;
+    print(&format!("{}\n", args.out.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_given_are_read_as_those_of_a_file() {
+        let keys = Keys { epochs: Some(3), batch: None, learning_rate: Some(1e-5), max_tokens: Some(77) };
+        let training = Training::parse("the command line", &keys.text()).unwrap();
+        assert_eq!(training.max_tokens(), 77);
+        let same = Training::parse("", "learning_rate = 0.00001\nepochs = 3\nmax_tokens = 77").unwrap();
+        assert_eq!(training, same);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused() {
+        for keys in [
+            Keys { epochs: Some(0), ..Keys::default() },
+            Keys { learning_rate: Some(f64::NAN), ..Keys::default() },
+        ] {
+            let error = Training::parse("the command line", &keys.text()).unwrap_err().to_string();
+            assert!(error.starts_with("the command line:"), "{error}");
+        }
+    }
+}

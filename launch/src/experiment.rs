@@ -1,0 +1,70 @@
+//! From an experiment file on disk to a plan: read, its sources found, compiled.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use fulcrum_common::{
+    Key,
+    experiment::{self, Experiment},
+    plan::Plan,
+    recipe,
+    source::{Roots, Sources},
+};
+
+use crate::fetch;
+
+/// Where data is looked for and artifacts are kept.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Places {
+    /// The artifact store [default: the experiment file's, else `fulcrum-store`]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// Folder with local copies of the datasets and models that experiment files name
+    #[arg(long, value_name = "DIR", env = "FULCRUM_DATA")]
+    pub(crate) data_root: Option<PathBuf>,
+}
+
+/// A compiled experiment.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) experiment: Experiment,
+    /// The file's text.
+    pub(crate) text: String,
+    pub(crate) plan: Plan,
+    /// The stage whose artifact is the outcome.
+    pub(crate) goal: Key,
+    /// The store that is meant.
+    pub(crate) store: PathBuf,
+}
+
+/// Whether packages that are not there yet may be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// They are an error.
+    Never,
+    /// They are fetched, and that is said.
+    Missing,
+}
+
+impl Places {
+    fn roots(&self) -> Result<Roots> {
+        Ok(Roots { data: self.data_root.clone(), cache: fetch::cache_folder()? })
+    }
+}
+
+/// Reads, resolves and compiles an experiment file.
+///
+/// # Errors
+/// What is wrong with the file, or what it names and is not there.
+pub(crate) fn compile(file: &Path, places: &Places, fetch: Fetch) -> Result<Compiled> {
+    let experiment = experiment::load(file)?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let roots = places.roots()?;
+    if fetch == Fetch::Missing {
+        fetch::packages(&experiment, &roots, &mut |line| eprintln!("{line}"))?;
+    }
+    let plan = recipe::compile(&experiment, &Sources::resolve(&experiment, &roots)?)?;
+    let goal = plan.goal().context("the experiment compiles to no stage at all")?;
+    let store = places.store.clone().unwrap_or_else(|| experiment.store().to_owned());
+    Ok(Compiled { experiment, text, plan, goal, store })
+}

@@ -1,0 +1,132 @@
+//! A plan brought to its goal on this machine: nothing is started if the goal is in the store already.
+
+use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
+
+use anyhow::{Context, Result, bail};
+use fulcrum_common::{
+    Key, exit,
+    plan::Plan,
+    store::{Manifest, Store},
+};
+
+use crate::{
+    failure::{Failure, of_store},
+    progress::Progress,
+    run_folder::{RunFolder, write_json},
+    supervise::{self, Cluster},
+};
+
+/// How many processes of what width, as the user said it.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Width {
+    /// Worker processes on this machine
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// Threads per worker [default: cores over workers]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// [`Width`], decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Crew {
+    pub(crate) workers: NonZeroUsize,
+    pub(crate) gang: Option<NonZeroUsize>,
+    pub(crate) threads: NonZeroUsize,
+}
+
+impl Crew {
+    /// Fills in what was not said: as many workers as a gang has, else one; threads so that the cores are shared.
+    ///
+    /// # Errors
+    /// If there are too few workers to ever form a gang.
+    pub(crate) fn new(width: Width, gang: Option<usize>, threads: Option<usize>) -> Result<Self> {
+        let gang = gang.and_then(NonZeroUsize::new);
+        let workers = width.workers.or(gang).unwrap_or(NonZeroUsize::MIN);
+        if let Some(gang) = gang.filter(|gang| *gang > workers) {
+            bail!(
+                "parallel.workers = {gang} asks for gangs of {gang} and there are {workers} workers: give --workers {gang} or more"
+            );
+        }
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let share = NonZeroUsize::new(cores / workers).unwrap_or(NonZeroUsize::MIN);
+        let threads = width.threads.or(threads.and_then(NonZeroUsize::new)).unwrap_or(share);
+        Ok(Self { workers, gang, threads })
+    }
+}
+
+/// Runs `plan` until its goal stands in the store; returns the goal's artifact.
+///
+/// # Errors
+/// With the exit code of the contract if the goal is not reached.
+pub(crate) async fn run(
+    name: &str,
+    plan: &Plan,
+    folder: &RunFolder,
+    store: &Store,
+    crew: Crew,
+) -> Result<Manifest> {
+    let goal = plan.goal().context("the plan has no stages")?;
+    if let Some(manifest) = find(store, goal).await? {
+        return Ok(manifest);
+    }
+    write_json(&folder.plan(), plan)?;
+    let cluster = Cluster {
+        run: name.to_owned(),
+        folder: folder.clone(),
+        store: PathBuf::from(store.root()),
+        workers: crew.workers,
+        gang: crew.gang,
+        threads: crew.threads,
+    };
+    let mut progress = Progress::new();
+    supervise::run(&cluster, &mut progress).await?;
+    let missing = || {
+        Failure::new(
+            exit::INTERNAL,
+            format!("the run ended well but its result {} is not in the store", goal.short()),
+        )
+    };
+    find(store, goal).await?.ok_or_else(|| missing().into())
+}
+
+/// The artifact under a key.
+///
+/// # Errors
+/// If it is damaged.
+pub(crate) async fn find(store: &Store, key: Key) -> Result<Option<Manifest>> {
+    store.manifest(key).await.map_err(of_store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn n(number: usize) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(number)
+    }
+
+    #[test]
+    fn the_crew_defaults_to_a_gang_and_shares_the_cores() {
+        let cores = available_parallelism().unwrap().get();
+        let crew =
+            |workers, gang| Crew::new(Width { workers: n(workers), threads: None }, gang, None).unwrap();
+        assert_eq!(crew(0, None).workers.get(), 1);
+        assert_eq!(crew(0, None).threads.get(), cores);
+        assert_eq!(crew(0, Some(3)).workers.get(), 3);
+        assert_eq!(crew(4, Some(2)).gang, n(2));
+        assert_eq!(crew(10_000, None).threads.get(), 1);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let crew = |threads| Crew::new(Width { workers: n(2), threads }, None, Some(7)).unwrap().threads;
+        assert_eq!((crew(n(3)), crew(None)), (n(3).unwrap(), n(7).unwrap()));
+    }
+
+    #[test]
+    fn a_gang_that_can_never_form_is_refused() {
+        let error = Crew::new(Width { workers: n(2), threads: None }, Some(4), None).unwrap_err().to_string();
+        assert!(error.contains("give --workers 4 or more"), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! The parts that workers wrote, as one Parquet file.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use parquet::{
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder, arrow_writer::ArrowWriterOptions},
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+
+/// Writes the rows of `parts`, in this order, to `target`; returns how many there are. Memory holds one batch
+/// and what the writer gathers for a row group.
+///
+/// # Errors
+/// If a part is no Parquet file, has other columns than the first, or the disk refuses. Nothing stands at
+/// `target` then but what stood there before.
+pub(crate) fn splice(parts: &[PathBuf], target: &Path) -> Result<u64> {
+    let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let wrong = || format!("cannot write {}", target.display());
+    let aside = tempfile::NamedTempFile::new_in(folder).with_context(wrong)?;
+    let first = open(parts.first().context("there are no parts to put together")?)?;
+    let schema = first.schema().clone();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by("fulcrum".to_owned())
+        .build();
+    // As workers write: the file's own schema says all there is to say.
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(aside.as_file(), schema.clone(), options)?;
+    let mut rows = 0;
+    for part in parts {
+        let part_reader = open(part)?;
+        ensure!(part_reader.schema() == &schema, "{} has other columns than the first part", part.display());
+        for batch in part_reader.build()? {
+            let batch = batch.with_context(|| format!("cannot read {}", part.display()))?;
+            rows += batch.num_rows() as u64;
+            writer.write(&batch).with_context(wrong)?;
+        }
+    }
+    writer.close().with_context(wrong)?;
+    let plain = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    aside.as_file().set_permissions(plain).with_context(wrong)?;
+    aside.persist(target).with_context(wrong)?;
+    Ok(rows)
+}
+
+fn open(part: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(part).with_context(|| format!("cannot read {}", part.display()))?;
+    ParquetRecordBatchReaderBuilder::try_new(file)
+        .with_context(|| format!("{} is no Parquet file", part.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{ArrayRef, Float64Array, Int64Array, RecordBatch},
+        compute::concat_batches,
+    };
+
+    use super::*;
+
+    fn part(folder: &Path, name: &str, column: &str, rows: std::ops::Range<i64>) -> PathBuf {
+        let values = Float64Array::from_iter_values(rows.clone().map(|row| -(row as f64)));
+        let columns: [(&str, ArrayRef); 2] =
+            [("row", Arc::new(Int64Array::from_iter_values(rows))), (column, Arc::new(values))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let path = folder.join(name);
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        path
+    }
+
+    fn read(path: &Path) -> RecordBatch {
+        let reader = open(path).unwrap();
+        let schema = reader.schema().clone();
+        let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+        concat_batches(&schema, &batches).unwrap()
+    }
+
+    #[test]
+    fn parts_become_one_file_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let parts = [
+            part(folder.path(), "b", "log_probability", 0..3000),
+            part(folder.path(), "a", "log_probability", 3000..3001),
+        ];
+        let target = folder.path().join("all.parquet");
+        assert_eq!(splice(&parts, &target).unwrap(), 3001);
+        part(folder.path(), "whole", "log_probability", 0..3001);
+        assert_eq!(read(&target), read(&folder.path().join("whole")));
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_leave_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("all.parquet");
+        std::fs::write(&target, "before").unwrap();
+        let good = part(folder.path(), "a", "x", 0..3);
+        let other = part(folder.path(), "b", "y", 3..6);
+        let broken = folder.path().join("c");
+        std::fs::write(&broken, "PAR1 not").unwrap();
+        for (parts, expected) in [
+            (vec![good.clone(), other], "has other columns than the first part"),
+            (vec![good, broken], "is no Parquet file"),
+            (vec![], "no parts"),
+        ] {
+            let error = format!("{:#}", splice(&parts, &target).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(std::fs::read(&target).unwrap(), b"before");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The programs that a run consists of, and how they are called.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::Cluster;
+
+/// The two executables.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    fulcrum: PathBuf,
+    worker: PathBuf,
+}
+
+impl Programs {
+    /// This program, and the worker beside it.
+    ///
+    /// # Errors
+    /// If there is no worker beside it.
+    pub(super) fn find() -> Result<Self> {
+        let fulcrum = std::env::current_exe().context("cannot find the path of this program")?;
+        let worker = fulcrum.with_file_name("fulcrum-worker");
+        if !worker.is_file() {
+            bail!("{} is not there: build it with `cargo build --package fulcrum-worker`", worker.display());
+        }
+        Ok(Self { fulcrum, worker })
+    }
+
+    /// The coordinator of `cluster`. Started again it listens where its workers look for it.
+    pub(super) fn coordinator(&self, cluster: &Cluster, listen: Option<SocketAddr>) -> Command {
+        let mut command = Command::new(&self.fulcrum);
+        command.arg("coordinator").arg("--watch-stdin");
+        command.arg("--name").arg(&cluster.run).arg("--run-folder").arg(cluster.folder.path());
+        command.arg("--plan").arg(cluster.folder.plan()).arg("--store").arg(&cluster.store);
+        command.arg("--workers").arg(cluster.workers.to_string());
+        command.args(cluster.gang.map(|gang| format!("--gang={gang}")));
+        command.args(listen.map(|address| format!("--listen={address}")));
+        command
+    }
+
+    /// The worker of one seat.
+    pub(super) fn worker(
+        &self,
+        seat: &str,
+        coordinator: SocketAddr,
+        store: &Path,
+        threads: usize,
+    ) -> Command {
+        let mut command = Command::new(&self.worker);
+        command.arg("--watch-stdin").arg("--coordinator").arg(coordinator.to_string());
+        command.arg("--store").arg(store).arg("--seat").arg(seat).arg("--threads").arg(threads.to_string());
+        command
+    }
+}
