@@ -46,3 +46,22 @@ pub(crate) fn check_size(slots: &[Slot]) -> Result<(), ModelError> {
     }
     Err(ModelError::field("parameters", count, format!("a model from scratch may have {PARAMETERS}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use fulcrum_common::plan::Architecture;
+
+    use super::*;
+    use crate::{description::SpecialTokens, layout};
+
+    #[test]
+    fn fresh_weights_are_the_same_on_every_machine() {
+        let architecture = Architecture { layers: 2, hidden: 4, heads: 1, context: 3 };
+        let description = Description::from_scratch(&architecture, 5, SpecialTokens::default()).unwrap();
+        let slots = layout::slots(&description);
+        let slot = slots.iter().find(|slot| slot.name == "h.1.mlp.c_proj.weight").unwrap();
+        let tensor = fresh(&description, slot, 7).flatten(0, -1).narrow(0, 0, 3);
+        let bits: Vec<u32> = Vec::<f32>::try_from(tensor).unwrap().into_iter().map(f32::to_bits).collect();
+        assert_eq!(bits, [3_145_476_422, 3_145_750_369, 986_021_705]);
+    }
+}
