@@ -3,10 +3,12 @@
 //! Everything here turns bytes from outside (dataset files, tokenizer files) into checked values, or checked
 //! values into files with the same bytes on every machine. No tensors: what a model eats is made in `train`.
 
+pub mod arithmetic;
 mod columns;
 pub mod error;
 pub mod format;
 pub mod predictions;
+pub mod prepare;
 pub mod source;
 pub mod split;
 pub mod table;

@@ -102,10 +102,12 @@ fn start_of(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-/// A tokenizer file that knows every character of an alphabet as one token, after `<pad>` (0), `<end>` (1) and
-/// `<unk>` (2). Characters get their ids in the order in which they first appear.
+/// A tokenizer file that knows every character of an alphabet as one token, after `<pad>` (0), `<begin>` (1) and
+/// `<unk>` (2). Characters get their ids in the order in which they first appear. Every text begins with `<begin>`, so
+/// that a language model has something to predict the first character from; nothing marks the end, so that what
+/// follows the last character is still open.
 pub fn character_tokenizer(alphabet: &str) -> String {
-    let special = ["<pad>", "<end>", "<unk>"];
+    let special = ["<pad>", "<begin>", "<unk>"];
     let mut vocabulary = Map::new();
     for token in special.into_iter().map(str::to_owned).chain(alphabet.chars().map(String::from)) {
         let next = vocabulary.len();
@@ -123,6 +125,7 @@ pub fn character_tokenizer(alphabet: &str) -> String {
         "byte_fallback": false, "ignore_merges": false, "dropout": null,
         "continuing_subword_prefix": null, "end_of_word_suffix": null,
     });
+    let begin = json!({"SpecialToken": {"id": "<begin>", "type_id": 0}});
     let file = json!({
         "version": "1.0",
         "truncation": null,
@@ -130,7 +133,12 @@ pub fn character_tokenizer(alphabet: &str) -> String {
         "added_tokens": special.iter().enumerate().map(added_token).collect::<Vec<Value>>(),
         "normalizer": null,
         "pre_tokenizer": null,
-        "post_processor": null,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [begin, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<begin>": {"id": "<begin>", "ids": [1], "tokens": ["<begin>"]}},
+        },
         "decoder": {"type": "Fuse"},
         "model": model,
     });
@@ -203,15 +211,24 @@ mod tests {
 
     #[test]
     fn a_character_tokenizer_knows_each_character_as_one_token() {
-        let text = character_tokenizer("0123456789+=;TF0\né");
+        let text = character_tokenizer("0123456789+=TF0\né");
         let tokenizer = Tokenizer::from_bytes(text.as_bytes()).unwrap();
-        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (0, 3 + 17));
-        assert_eq!(tokenizer.encode("37+45=82;T", 32).unwrap(), [6, 10, 13, 7, 8, 14, 11, 5, 15, 16]);
-        assert_eq!(tokenizer.encode("1 é\n??", 32).unwrap(), [4, 2, 19, 18, 2, 2]);
-        assert_eq!(tokenizer.encode("0123", 2).unwrap(), [3, 4]);
-        assert_eq!(tokenizer.encode("0<end>", 32).unwrap(), [3, 1]);
-        assert!(tokenizer.encode("", 32).unwrap_err().to_string().ends_with("gives no tokens"));
+        assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (0, 3 + 16));
+        assert_eq!(tokenizer.encode("37+45=082T", 32).unwrap(), [1, 6, 10, 13, 7, 8, 14, 3, 11, 5, 15]);
+        assert_eq!(tokenizer.encode("1 é\n??", 32).unwrap(), [1, 4, 2, 18, 17, 2, 2]);
+        assert_eq!(tokenizer.encode("0123", 3).unwrap(), [1, 3, 4]);
+        assert_eq!(tokenizer.encode("0<unk>", 32).unwrap(), [1, 3, 2]);
+        assert_eq!(tokenizer.encode("", 32).unwrap(), [1]);
         assert_eq!(character_tokenizer("abc"), character_tokenizer("abcabc"));
+    }
+
+    #[test]
+    fn a_text_without_any_token_is_refused() {
+        let mut file: Value = serde_json::from_str(&character_tokenizer("ab")).unwrap();
+        file["post_processor"] = Value::Null;
+        assert_eq!(tokenizer(&file).encode("ab", 32).unwrap(), [3, 4]);
+        let message = tokenizer(&file).encode("", 32).unwrap_err().to_string();
+        assert_eq!(message, "\"\" gives no tokens");
     }
 
     #[test]
@@ -221,8 +238,8 @@ mod tests {
         assert_eq!(tokenizer(&file).pad_id(), 10);
         file["padding"] = Value::Null;
         assert_eq!(tokenizer(&file).pad_id(), 0);
-        let text = character_tokenizer("ab").replace("<pad>", "<first>").replace("<end>", "<|endoftext|>");
-        assert_eq!(Tokenizer::from_bytes(text.as_bytes()).unwrap().pad_id(), 1);
+        let text = character_tokenizer("ab").replace("<pad>", "<first>").replace("<unk>", "<|endoftext|>");
+        assert_eq!(Tokenizer::from_bytes(text.as_bytes()).unwrap().pad_id(), 2);
         assert_eq!(Tokenizer::from_bytes(text.replace("<|endoftext|>", "x").as_bytes()).unwrap().pad_id(), 0);
     }
 
