@@ -81,7 +81,8 @@ impl Examples {
     }
 
     /// The tensors of one forward pass over `rows`, padded to the longest of them: the shape depends on
-    /// these rows alone, never on who runs them.
+    /// these rows alone, never on who runs them. Ids and mask stay on the CPU, where models check them;
+    /// labels go to `device`.
     pub fn pad(&self, rows: &[usize], device: Device) -> Padded {
         let longest = rows.iter().map(|&row| self.tokens[row].len()).max().unwrap_or(0);
         let shape = [rows.len() as i64, longest as i64];
@@ -95,8 +96,8 @@ impl Examples {
             mask.resize(mask.len() + longest - tokens.len(), 0);
         }
         Padded {
-            ids_bt: Tensor::from_slice(&ids).view(shape).to_device(device),
-            mask_bt: Tensor::from_slice(&mask).view(shape).to_device(device),
+            ids_bt: Tensor::from_slice(&ids).view(shape),
+            mask_bt: Tensor::from_slice(&mask).view(shape),
             targets_bc: self.targets(rows, device),
         }
     }

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn clipping_scales_the_gradient_to_the_norm_it_allows() {
         let mut gradient = Tensor::from_slice(&[3.0f32, 4.0]);
-        let mut optimizer = |clip| {
+        let optimizer = |clip| {
             let settings = plan::Optimizer { clip, ..settings() };
             let layout = Layout::new(&[]);
             Optimizer::new(&settings, &layout, &[], &gradient, Device::Cpu).unwrap()

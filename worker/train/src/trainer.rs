@@ -210,8 +210,8 @@ impl<'a> Trainer<'a> {
         };
         let sum = self.job.objective.loss(&Slot {
             logits: &logits,
-            ids_bt: &ids_bt,
-            mask_bt: &mask_bt,
+            ids_bt: &ids_bt.to_device(self.device()),
+            mask_bt: &mask_bt.to_device(self.device()),
             targets_bc: targets_bc.as_ref(),
             rows,
             step,

@@ -1,0 +1,137 @@
+//! Every rank of a gang comes to the same end, and in time.
+
+use std::{sync::Arc, time::Instant};
+
+use fulcrum_collective::{At, Fault, Faulty, Kind as FaultKind};
+use fulcrum_common::plan::{Head, Optimizer};
+use fulcrum_train::{Error, Objective, Slot};
+use tch::{Kind, Tensor};
+
+use crate::support::{CrossEntropy, Job, Left, TIMEOUT, Watch, gang, settings};
+
+const CLASSIFIER: Head = Head::Classifier { classes: 2 };
+const NAIVE: CrossEntropy = CrossEntropy { threshold: false };
+
+fn job(objective: &dyn Objective) -> Job<'_> {
+    Job { head: CLASSIFIER, objective, settings: settings(), rows: 60 }
+}
+
+fn message(result: &Result<Left, Error>) -> String {
+    result.as_ref().unwrap_err().to_string()
+}
+
+/// Goes wrong at step 2, in the slot that begins with row 0.
+struct Wrong(fn(Tensor) -> Result<Tensor, Error>);
+
+impl Objective for Wrong {
+    fn terms(&self, tokens: usize) -> usize {
+        NAIVE.terms(tokens)
+    }
+
+    fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
+        let loss = NAIVE.loss(slot)?;
+        if slot.step == 2 && slot.rows.start == 0 { self.0(loss) } else { Ok(loss) }
+    }
+}
+
+#[test]
+fn a_loss_or_gradient_that_is_not_finite_names_its_step_on_every_rank() {
+    let cases: [(fn(Tensor) -> Result<Tensor, Error>, &str); 2] = [
+        (|loss| Ok(loss * f64::NAN), "the loss is NaN at step 2"),
+        // The loss is 0; its gradient is 0 times infinity.
+        (|loss| Ok((&loss - loss.detach()).sqrt()), "the norm of the gradient is NaN at step 2"),
+    ];
+    for (wrong, expected) in cases {
+        for world in [1, 2] {
+            for result in job(&Wrong(wrong)).run_on(world) {
+                assert!(message(&result).starts_with(expected), "{}", message(&result));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_of_one_rank_ends_all_of_them_at_once() {
+    let begun = Instant::now();
+    let results = job(&Wrong(|_| Err(Error::Objective("on purpose".into())))).run_on(3);
+    assert_eq!(message(&results[0]), "on purpose");
+    assert!(results[1..].iter().all(|result| matches!(result, Err(Error::Collective(_)))), "{results:?}");
+    assert!(begun.elapsed() < TIMEOUT / 3);
+}
+
+#[test]
+fn a_loss_that_is_no_scalar_with_a_gradient_is_refused() {
+    let wrong: [fn(Tensor) -> Result<Tensor, Error>; 2] =
+        [|loss| Ok(loss.detach()), |loss| Ok(Tensor::stack(&[&loss, &loss], 0))];
+    for wrong in wrong {
+        let results = job(&Wrong(wrong)).run_on(1);
+        assert!(message(&results[0]).contains("is no scalar"), "{results:?}");
+    }
+}
+
+#[test]
+fn one_rank_that_is_told_to_stop_stops_all_at_the_same_step() {
+    let results = gang(3, |collective| {
+        let cancel_at = (collective.rank() == 1).then_some(3);
+        job(&NAIVE).run(collective, &Watch { cancel_at, ..Watch::default() })
+    });
+    assert!(results.iter().all(|result| matches!(result, Err(Error::Cancelled { step: 3 }))), "{results:?}");
+}
+
+#[test]
+fn progress_tells_steps_examples_and_loss() {
+    let watch = Watch::default();
+    let losses = gang(1, |collective| job(&NAIVE).run(collective, &watch)).remove(0).unwrap().0;
+    let seen = watch.seen.into_inner().unwrap();
+    assert_eq!(seen.len(), 5);
+    for (index, (progress, loss)) in seen.iter().zip(losses).enumerate() {
+        assert_eq!((progress.step, progress.steps, progress.examples), (index + 1, 5, (index + 1) * 12));
+        assert_eq!(progress.loss, Some(loss.loss));
+    }
+}
+
+#[test]
+fn faults_on_the_wire_end_every_rank_or_change_nothing() {
+    let expected = job(&NAIVE).run_on(2).remove(0).unwrap();
+    let delay = FaultKind::Delay(std::time::Duration::from_millis(20));
+    // The first operation of a step reduces a bucket from within a hook, the second the loss.
+    for operation in [0, 1] {
+        for kind in [FaultKind::Error, delay] {
+            let begun = Instant::now();
+            let results = gang(2, |collective| {
+                let fault = Fault { rank: 1, at: At::Step { step: 1, operation }, kind };
+                job(&NAIVE).run(Arc::new(Faulty::new(collective, [fault])), &())
+            });
+            match kind {
+                FaultKind::Error => {
+                    assert!(message(&results[1]).starts_with("injected fault"), "{}", message(&results[1]));
+                    assert!(matches!(results[0], Err(Error::Collective(_))), "{:?}", results[0]);
+                }
+                _ => assert!(results.into_iter().all(|left| left.unwrap() == expected)),
+            }
+            assert!(begun.elapsed() < TIMEOUT / 3);
+        }
+    }
+}
+
+#[test]
+fn jobs_that_cannot_run_are_refused() {
+    struct Nothing;
+    impl Objective for Nothing {
+        fn terms(&self, _: usize) -> usize {
+            0
+        }
+        fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
+            Ok(slot.logits.sum(Kind::Float))
+        }
+    }
+    let fails = |job: Job<'_>| message(&job.run_on(1)[0]);
+    let with = |settings| Job { settings, ..job(&NAIVE) };
+    assert!(fails(with(Optimizer { micro_batch: 0, ..settings() })).starts_with("micro_batch is 0"));
+    assert!(fails(with(Optimizer { batch: 0, ..settings() })).contains("batch"));
+    assert!(fails(with(Optimizer { passes: 0, ..settings() })).contains("passes"));
+    assert!(fails(Job { rows: 0, ..job(&NAIVE) }).contains("0 rows"));
+    assert_eq!(fails(job(&Nothing)), "no row of step 0 has anything to predict");
+    let global = CrossEntropy { threshold: true };
+    assert!(fails(Job { head: Head::LanguageModel, ..job(&global) }).starts_with("only a classifier"));
+}
