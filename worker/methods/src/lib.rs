@@ -1,1 +1,42 @@
-//! Objectives and measures: what the published methods add to the common machinery.
+//! What each kind of stage does, and what the published methods add to the common machinery: files in, files out.
+//!
+//! Reading order: [`run`], `job` (what a stage is given and leaves), then one file per kind of work, and
+//! [`objectives`], one file per published loss.
+//!
+//! Nothing here knows of processes, networks or the store.
+
+mod error;
+mod infer;
+mod job;
+mod labels;
+mod measure;
+mod merge;
+pub mod objectives;
+mod prepare;
+mod train;
+
+use std::sync::Arc;
+
+use fulcrum_collective::Collective;
+use fulcrum_common::plan::Work;
+pub use fulcrum_train::{Monitor, Progress};
+
+pub use error::Error;
+pub use job::{Input, Job, Outcome};
+
+/// Runs a stage, or one shard of it. All members of a gang call this with the same job; rank 0 leaves the files.
+///
+/// The files are a function of the stage's description and inputs alone.
+///
+/// # Errors
+/// See [`Error`]; [`Error::is_membership`] and [`Error::retry`] say what to do about it. On an error the gang is
+/// broken off, so that no other member waits.
+pub fn run(job: &Job<'_>, collective: Arc<dyn Collective>, monitor: &dyn Monitor) -> Result<Outcome, Error> {
+    match &job.stage.spec.work {
+        Work::Prepare(prepare) => prepare::run(job, prepare),
+        Work::Train(train) => train::run(job, train, collective, monitor),
+        Work::Infer(infer) => infer::run(job, infer, monitor),
+        Work::Merge(merge) => merge::run(job, *merge),
+        Work::Measure(measure) => measure::run(job, measure),
+    }
+}

@@ -1,0 +1,131 @@
+//! What a stage is given and what it leaves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use fulcrum_common::plan::{Part, Stage};
+use fulcrum_data::{Table, Tokenizer};
+use fulcrum_models::{Model, ModelFiles};
+use fulcrum_train::Examples;
+use tch::Device;
+
+use crate::Error;
+
+/// A stage, or a shard of one, with everything it reads on this machine.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// What is to be done.
+    pub stage: &'a Stage,
+    /// The artifacts it reads, by role.
+    pub inputs: &'a BTreeMap<String, Input>,
+    /// Positions in the part, for inference.
+    pub shard: Option<Range<usize>>,
+    /// An empty folder for the files it makes.
+    pub output: &'a Path,
+    /// Where tensors live.
+    pub device: Device,
+}
+
+/// An artifact on this machine, its files verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// Files by name.
+    pub files: BTreeMap<String, PathBuf>,
+    /// Facts by name.
+    pub facts: BTreeMap<String, u64>,
+}
+
+/// What a stage made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Names of the files in the output folder that belong to the artifact.
+    pub files: Vec<String>,
+    /// The artifact's facts.
+    pub facts: BTreeMap<String, u64>,
+}
+
+impl Job<'_> {
+    pub(crate) fn file(&self, role: &str, name: &str) -> Result<&Path, Error> {
+        let lacks = || Error::Lacks { role: role.to_owned(), what: "file", name: name.to_owned() };
+        self.input(role)?.files.get(name).map(PathBuf::as_path).ok_or_else(lacks)
+    }
+
+    pub(crate) fn fact(&self, role: &str, name: &str) -> Result<u64, Error> {
+        let lacks = || Error::Lacks { role: role.to_owned(), what: "fact", name: name.to_owned() };
+        self.input(role)?.facts.get(name).copied().ok_or_else(lacks)
+    }
+
+    pub(crate) fn input(&self, role: &str) -> Result<&Input, Error> {
+        self.inputs.get(role).ok_or_else(|| Error::Input(role.to_owned()))
+    }
+
+    /// The part files of a prediction, in the order of the rows.
+    pub(crate) fn parts(&self, role: &str) -> Result<Vec<&Path>, Error> {
+        let files = &self.input(role)?.files;
+        let parts: Vec<_> =
+            files.iter().filter(|(name, _)| is_part(name)).map(|(_, path)| path.as_path()).collect();
+        if parts.is_empty() {
+            return Err(Error::Lacks { role: role.to_owned(), what: "file", name: part_name(0) });
+        }
+        Ok(parts)
+    }
+
+    pub(crate) fn table(&self, part: Part) -> Result<Table, Error> {
+        Ok(Table::read(self.file("data", &part.file())?)?)
+    }
+
+    /// The model in a role, and its tokenizer file.
+    pub(crate) fn model(&self, role: &str) -> Result<(Model, &Path), Error> {
+        let file = |name| self.file(role, name);
+        let tokenizer = file(ModelFiles::TOKENIZER)?;
+        let files = ModelFiles {
+            config: file(ModelFiles::CONFIG)?.to_owned(),
+            weights: file(ModelFiles::WEIGHTS)?.to_owned(),
+            tokenizer: Some(tokenizer.to_owned()),
+        };
+        Ok((Model::load(&files, self.device)?, tokenizer))
+    }
+
+    /// Writes the model and copies its tokenizer into the output folder.
+    pub(crate) fn save(&self, model: &Model, tokenizer: &Path) -> Result<Outcome, Error> {
+        model.save(self.output)?;
+        let target = self.output.join(ModelFiles::TOKENIZER);
+        fs::copy(tokenizer, &target).map_err(Error::io(tokenizer))?;
+        let files = [ModelFiles::CONFIG, ModelFiles::WEIGHTS, ModelFiles::TOKENIZER].map(str::to_owned);
+        Ok(Outcome { files: files.into(), facts: [parameters(model)].into() })
+    }
+}
+
+/// The fact that counts a model's parameters.
+pub(crate) fn parameters(model: &Model) -> (String, u64) {
+    ("parameters".to_owned(), model.parameter_count() as u64)
+}
+
+/// The tokens of rows, as a model reads them.
+pub(crate) fn examples(
+    table: &Table,
+    model: &Model,
+    tokenizer: &Path,
+    max_tokens: usize,
+) -> Result<Examples, Error> {
+    let tokenizer = Tokenizer::from_file(tokenizer)?;
+    let max_tokens = max_tokens.min(model.max_tokens());
+    let tokens =
+        table.texts.iter().map(|text| tokenizer.encode(text, max_tokens)).collect::<Result<_, _>>()?;
+    // Padding is masked, so any id that the model knows serves.
+    let pad = Some(tokenizer.pad_id()).filter(|&id| (id as usize) < model.vocab_size()).unwrap_or(0);
+    Ok(Examples::new(tokens, pad)?)
+}
+
+/// Name of a shard's file.
+pub(crate) fn part_name(shard: usize) -> String {
+    format!("part-{shard:05}.parquet")
+}
+
+fn is_part(name: &str) -> bool {
+    name.starts_with("part-") && name.ends_with(".parquet")
+}

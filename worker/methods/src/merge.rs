@@ -1,0 +1,53 @@
+//! Merge: one model out of several of the same shape.
+
+use std::fs;
+
+use fulcrum_common::plan::Merge;
+use fulcrum_models::Model;
+use tch::{Kind, Tensor};
+
+use crate::{Error, Job, Outcome};
+
+pub(crate) fn run(job: &Job<'_>, work: Merge) -> Result<Outcome, Error> {
+    let Merge::Average = work;
+    let (model, tokenizer) = job.model("model/0")?;
+    let text = fs::read(tokenizer).map_err(Error::io(tokenizer))?;
+    let mut sums: Vec<Tensor> = model.parameters().iter().map(|(_, tensor)| double(tensor)).collect();
+    let count = job.stage.spec.inputs.len();
+    for at in 1..count {
+        let role = format!("model/{at}");
+        let (other, path) = job.model(&role)?;
+        if fs::read(path).map_err(Error::io(path))? != text {
+            return Err(Error::Mismatch(format!("{role} has another tokenizer than model/0")));
+        }
+        add(&mut sums, &model, &other, &role)?;
+    }
+    for ((_, tensor), sum) in model.parameters().iter().zip(sums) {
+        let mean = sum.f_div_scalar(count as f64)?.f_to_kind(Kind::Float)?;
+        tch::no_grad(|| tensor.shallow_clone().f_copy_(&mean))?;
+    }
+    job.save(&model, tokenizer)
+}
+
+/// Sums are taken in f64, in the order of the inputs.
+fn double(tensor: &Tensor) -> Tensor {
+    tensor.detach().to_kind(Kind::Double)
+}
+
+fn add(sums: &mut [Tensor], first: &Model, other: &Model, role: &str) -> Result<(), Error> {
+    let shape = |model: &Model| {
+        model.parameters().iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect::<Vec<_>>()
+    };
+    let (expected, found) = (shape(first), shape(other));
+    if expected != found {
+        let differs = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+        let what = differs.map_or_else(|| "the number of tensors".to_owned(), |((name, _), _)| name.clone());
+        return Err(Error::Mismatch(format!(
+            "{role} differs from model/0 in {what}: only like models have a mean"
+        )));
+    }
+    for (sum, (_, tensor)) in sums.iter_mut().zip(other.parameters()) {
+        *sum += double(tensor);
+    }
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! The whole life of a weak-to-strong experiment through `run`, without coordinator or store: prepare, pretrain,
+//! finetune, label, train the student, predict, measure.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fulcrum_collective::Solo;
+use fulcrum_common::{
+    Key,
+    plan::{
+        Architecture, Arithmetic, Estimate, FileDigest, Format, Head, Infer, Measure, Merge, Objective,
+        Optimizer, Output, Part, Prediction, Prepare, Role, Schedule, Source, Spec, SplitRule, Stage, Train,
+        Work,
+    },
+    results::{AccuracyResults, Results},
+    source,
+};
+use fulcrum_data::{LogProbabilities, Probabilities, Table};
+use fulcrum_methods::{Error, Input, Job, Outcome, run};
+
+/// A bench where stages are run one after the other.
+struct Bench {
+    folder: tempfile::TempDir,
+    runs: usize,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), runs: 0 }
+    }
+
+    fn try_run(
+        &mut self,
+        work: Work,
+        inputs: &[(&str, &Input)],
+        shard: Option<Range<usize>>,
+        locations: &[(&str, &Path)],
+    ) -> Result<(Input, Outcome), Error> {
+        self.runs += 1;
+        let output = self.folder.path().join(self.runs.to_string());
+        fs::create_dir(&output).unwrap();
+        let keys = inputs.iter().map(|(role, _)| ((*role).to_owned(), Key::of(role.as_bytes())));
+        let spec = Spec { work, inputs: keys.collect() };
+        let locations = locations
+            .iter()
+            .map(|(role, path)| ((*role).to_owned(), path.to_str().unwrap().to_owned()))
+            .collect();
+        let stage =
+            Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate: Estimate::default() };
+        let inputs = inputs.iter().map(|(role, input)| ((*role).to_owned(), (*input).clone())).collect();
+        let job = Job { stage: &stage, inputs: &inputs, shard, output: &output, device: tch::Device::Cpu };
+        let outcome = run(&job, Arc::new(Solo::new()), &())?;
+        let mut left: Vec<String> =
+            fs::read_dir(&output).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut named = outcome.files.clone();
+        (left.sort(), named.sort());
+        assert_eq!(left, named, "every file that is left belongs to the artifact");
+        let files = named.iter().map(|name| (name.clone(), output.join(name))).collect();
+        Ok((Input { files, facts: outcome.facts.clone() }, outcome))
+    }
+
+    fn run(&mut self, work: Work, inputs: &[(&str, &Input)]) -> Input {
+        self.try_run(work, inputs, None, &[]).unwrap().0
+    }
+
+    /// All shards of an inference, as one artifact.
+    fn infer(&mut self, work: &Infer, model: &Input, data: &Input) -> Input {
+        let rows = data.facts[&work.part.fact()] as usize;
+        let mut whole = Input::default();
+        for start in (0..rows).step_by(work.shard) {
+            let shard = start..rows.min(start + work.shard);
+            let inputs = [("model", model), ("data", data)];
+            let (part, _) = self.try_run(Work::Infer(work.clone()), &inputs, Some(shard), &[]).unwrap();
+            whole.files.extend(part.files);
+            *whole.facts.entry("rows".into()).or_default() += part.facts["rows"];
+        }
+        assert_eq!(whole.facts["rows"], rows as u64);
+        whole
+    }
+}
+
+const ARITHMETIC: Arithmetic = Arithmetic { rows: 200, seed: 1, below: 30, noise: 0.1 };
+
+fn dataset() -> Work {
+    let split =
+        SplitRule { ground_truth: 40, weak_labels: 42, validation: 0, test: 30, balance: 0.5, seed: 3 };
+    let source = Source::Arithmetic(ARITHMETIC);
+    Work::Prepare(Prepare::Dataset { source, format: Format::arithmetic(), split })
+}
+
+fn new_model(hidden: usize) -> Work {
+    let architecture = Architecture { layers: 2, hidden, heads: 2, context: 16 };
+    Work::Prepare(Prepare::NewModel { architecture, alphabet: Arithmetic::ALPHABET.into(), seed: 5 })
+}
+
+fn train(part: Part, head: Head, objective: Objective) -> Work {
+    let optimizer = Optimizer {
+        passes: 1,
+        batch: 14,
+        micro_batch: 4,
+        learning_rate: 1e-3,
+        schedule: Schedule::Linear,
+        warmup: 0.1,
+        weight_decay: 0.01,
+        clip: Some(1.0),
+    };
+    Work::Train(Train { part, head, objective, optimizer, max_tokens: 16, seed: 7 })
+}
+
+fn infer(part: Part, output: Output) -> Infer {
+    Infer { part, output, batch: 4, shard: 16, max_tokens: 16 }
+}
+
+const CLASSIFIER: Head = Head::Classifier { classes: 2 };
+const CONFIDENCE: Objective = Objective::Confidence { weight: 0.5, warmup: 0.2 };
+
+#[test]
+fn an_experiment_runs_from_nothing_to_its_results() {
+    let mut bench = Bench::new();
+    let data = bench.run(dataset(), &[]);
+    assert_eq!(data.facts["rows/weak_labels"], 42);
+    let corpus = bench.run(Work::Prepare(Prepare::Corpus { source: Source::Arithmetic(ARITHMETIC) }), &[]);
+    let (small, large) = (bench.run(new_model(8), &[]), bench.run(new_model(16), &[]));
+    let large = bench.run(
+        train(Part::Corpus, Head::LanguageModel, Objective::LanguageModel),
+        &[("model", &large), ("data", &corpus)],
+    );
+    assert_eq!(large.facts["steps"], 15);
+    let losses = fs::read_to_string(&large.files["losses.jsonl"]).unwrap();
+    assert_eq!(losses.lines().count(), 15);
+
+    let ground = train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy);
+    let weak = bench.run(ground, &[("model", &small), ("data", &data)]);
+    assert_eq!(weak.facts["steps"], 3);
+    let labels = bench.infer(&infer(Part::WeakLabels, Output::Probabilities), &weak, &data);
+    assert_eq!(
+        labels.files.keys().collect::<Vec<_>>(),
+        ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    );
+    let second = train(Part::WeakLabels, CLASSIFIER, Objective::CrossEntropy);
+    let ceiling = bench.run(second.clone(), &[("model", &large), ("data", &data)]);
+    let taught = [("model", &large), ("data", &data), ("labels", &labels)];
+    let naive = bench.run(second, &taught);
+    let confident = bench.run(train(Part::WeakLabels, CLASSIFIER, CONFIDENCE), &taught);
+    let weights = |model: &Input| fs::read(&model.files["model.safetensors"]).unwrap();
+    assert!(weights(&naive) != weights(&ceiling) && weights(&naive) != weights(&confident));
+
+    let student =
+        |method: &str| Role::Student { method: method.into(), weak: "small".into(), strong: "large".into() };
+    let roles = [
+        (&weak, Role::Weak { model: "small".into() }),
+        (&ceiling, Role::Ceiling { model: "large".into() }),
+        (&naive, student("naive")),
+        (&confident, student("confidence")),
+    ];
+    let (mut inputs, mut predictions) = (vec![("data".to_owned(), data.clone())], Vec::new());
+    for (at, (model, role)) in roles.into_iter().enumerate() {
+        let (input, name) = (format!("prediction/{at}"), format!("model/{at}"));
+        inputs.push((input.clone(), bench.infer(&infer(Part::Test, Output::Probabilities), model, &data)));
+        inputs.push((name.clone(), model.clone()));
+        predictions.push(Prediction { input, model: name, role, seed: 0 });
+    }
+    let measure = Work::Measure(Measure::WeakToStrong {
+        ladder: vec!["small".into(), "large".into()],
+        predictions,
+        draws: 100,
+        seed: 0,
+    });
+    let inputs: Vec<(&str, &Input)> = inputs.iter().map(|(role, input)| (role.as_str(), input)).collect();
+    let text = |artifact: Input| fs::read(&artifact.files["results.json"]).unwrap();
+    let results = text(bench.run(measure.clone(), &inputs));
+    assert_eq!(results, text(bench.run(measure, &inputs)));
+    let results = Results::from_json(&results).unwrap();
+    assert_eq!((results.test_rows, results.chance), (30, 0.5));
+    assert_eq!(
+        results.ladder.iter().map(|model| model.parameters).collect::<Vec<_>>(),
+        [weak.facts["parameters"], ceiling.facts["parameters"]]
+    );
+    assert_eq!(
+        results.students.iter().map(|student| student.method.as_str()).collect::<Vec<_>>(),
+        ["naive", "confidence"]
+    );
+    let by_hand = accuracy_by_hand(&data, inputs[1].1);
+    assert_eq!(results.supervisors[0].accuracy, by_hand);
+
+    let inputs = [("data", &data), ("prediction", inputs[1].1)];
+    let alone = text(bench.run(Work::Measure(Measure::Accuracy { part: Part::Test }), &inputs));
+    assert_eq!(AccuracyResults::from_json(&alone).unwrap().accuracy, by_hand);
+}
+
+/// Counted in the other way round: by looking up each prediction's label.
+fn accuracy_by_hand(data: &Input, prediction: &Input) -> f64 {
+    let table = Table::read(&data.files["test.parquet"]).unwrap();
+    let labels: BTreeMap<i64, i32> = table.rows.iter().copied().zip(table.labels.unwrap()).collect();
+    let parts: Vec<&PathBuf> = prediction.files.values().collect();
+    let found = Probabilities::read(&parts).unwrap();
+    let hits =
+        found.rows.iter().zip(&found.probabilities).filter(|(row, p)| i32::from(p[1] > p[0]) == labels[row]);
+    hits.count() as f64 / labels.len() as f64
+}
+
+#[test]
+fn a_stage_gives_the_same_bytes_again_and_shards_cut_anywhere_give_the_same_numbers() {
+    let mut bench = Bench::new();
+    let (data, model) = (bench.run(dataset(), &[]), bench.run(new_model(8), &[]));
+    let inputs = [("model", &model), ("data", &data)];
+    let ground = train(Part::GroundTruth, CLASSIFIER, CONFIDENCE);
+    let (first, again) = (bench.run(ground.clone(), &inputs), bench.run(ground, &inputs));
+    for name in first.files.keys() {
+        assert_eq!(fs::read(&first.files[name]).unwrap(), fs::read(&again.files[name]).unwrap(), "{name}");
+    }
+    let mut numbers = [16, 4, 44].map(|shard| {
+        let work = Infer { shard, ..infer(Part::WeakLabels, Output::Probabilities) };
+        let whole = bench.infer(&work, &first, &data);
+        Probabilities::read(&whole.files.values().collect::<Vec<_>>()).unwrap()
+    });
+    numbers.sort_by_key(|whole| whole.rows.len());
+    assert_eq!(numbers[0], numbers[1]);
+    assert_eq!(numbers[1], numbers[2]);
+}
+
+#[test]
+fn a_language_model_scores_rows_that_carry_no_labels() {
+    let mut bench = Bench::new();
+    let path = bench.folder.path().join("claims.jsonl");
+    fs::write(&path, "{\"text\":\"1+1=2\"}\n{\"text\":\"7\"}\n").unwrap();
+    let files = vec![FileDigest { name: "claims.jsonl".into(), digest: source::digest(&path).unwrap() }];
+    let rows = Work::Prepare(Prepare::Rows {
+        source: Source::Files { files },
+        format: Format::unlabelled("{{ text }}"),
+    });
+    let (rows, _) = bench.try_run(rows, &[], None, &[("file/0", &path)]).unwrap();
+    let model = bench.run(new_model(8), &[]);
+    let scored = bench.infer(&infer(Part::Rows, Output::LogProbability), &model, &rows);
+    let found = LogProbabilities::read(&[&scored.files["part-00000.parquet"]]).unwrap();
+    assert_eq!(found.tokens, [5, 1]);
+    // Untrained, so every one of 18 tokens (15 characters, pad, end, unknown) is about as likely.
+    assert!((found.log_probability[0] + 4.0 * 18f64.ln()).abs() < 0.5, "{found:?}");
+    assert_eq!(found.log_probability[1], 0.0);
+}
+
+#[test]
+fn sources_that_changed_since_the_plan_are_refused() {
+    let mut bench = Bench::new();
+    let path = bench.folder.path().join("rows.jsonl");
+    fs::write(&path, "{\"text\":\"now\"}\n").unwrap();
+    let files = vec![FileDigest { name: "rows.jsonl".into(), digest: Key::of(b"then") }];
+    let rows = Prepare::Rows { source: Source::Files { files }, format: Format::unlabelled("{{ text }}") };
+    let error = bench.try_run(Work::Prepare(rows.clone()), &[], None, &[("file/0", &path)]).unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    let error = bench.try_run(Work::Prepare(rows), &[], None, &[]).unwrap_err();
+    assert!(matches!(error, Error::Location(_)), "{error}");
+
+    let model = bench.run(new_model(8), &[]);
+    let folder = model.files["config.json"].parent().unwrap().to_owned();
+    let import = |digest, layers| Work::Prepare(Prepare::Model { digest, layers });
+    let error = bench.try_run(import(Key::of(b"then"), None), &[], None, &[("model", &folder)]).unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    let digest = source::model_digest(&folder).unwrap();
+    let (same, _) = bench.try_run(import(digest, None), &[], None, &[("model", &folder)]).unwrap();
+    assert_eq!(
+        fs::read(&same.files["model.safetensors"]).unwrap(),
+        fs::read(&model.files["model.safetensors"]).unwrap()
+    );
+    let (first, _) = bench.try_run(import(digest, Some(1)), &[], None, &[("model", &folder)]).unwrap();
+    assert!(first.facts["parameters"] < model.facts["parameters"]);
+}
+
+#[test]
+fn models_of_one_shape_have_a_mean_and_others_none() {
+    let mut bench = Bench::new();
+    let data = bench.run(dataset(), &[]);
+    let (model, other) = (bench.run(new_model(8), &[]), bench.run(new_model(16), &[]));
+    let inputs = [("model", &model), ("data", &data)];
+    let trained = bench.run(train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy), &inputs);
+    let average = || Work::Merge(Merge::Average);
+    let same = bench.run(average(), &[("model/0", &trained), ("model/1", &trained)]);
+    let bytes = |input: &Input| fs::read(&input.files["model.safetensors"]).unwrap();
+    assert_eq!(bytes(&same), bytes(&trained));
+    let tensors = |input: &Input| tch::Tensor::read_safetensors(&input.files["model.safetensors"]).unwrap();
+    let second = bench.run(train(Part::WeakLabels, CLASSIFIER, CONFIDENCE), &inputs);
+    let mean = bench.run(average(), &[("model/0", &trained), ("model/1", &second)]);
+    for (((name, one), (_, two)), (_, mean)) in
+        tensors(&trained).iter().zip(tensors(&second)).zip(tensors(&mean))
+    {
+        assert!(mean.allclose(&((one + two) / 2.0), 1e-6, 1e-7, false), "{name}");
+    }
+    let error = bench.try_run(average(), &[("model/0", &model), ("model/1", &other)], None, &[]).unwrap_err();
+    assert!(error.to_string().contains("model/1 differs from model/0"), "{error}");
+}
+
+#[test]
+fn work_that_does_not_fit_its_inputs_is_refused_and_named() {
+    let mut bench = Bench::new();
+    let (data, model) = (bench.run(dataset(), &[]), bench.run(new_model(8), &[]));
+    let trained = bench.run(
+        train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy),
+        &[("model", &model), ("data", &data)],
+    );
+    let tested = bench.infer(&infer(Part::Test, Output::Probabilities), &trained, &data);
+    let both = [("model", &model), ("data", &data)];
+    let taught = [("model", &model), ("data", &data), ("labels", &tested)];
+    let classifier = Work::Infer(infer(Part::Test, Output::Probabilities));
+    type Case<'a> = (Work, &'a [(&'a str, &'a Input)], Option<Range<usize>>, &'a str);
+    let table: [Case<'_>; 7] = [
+        (
+            train(Part::WeakLabels, CLASSIFIER, Objective::CrossEntropy),
+            &taught,
+            None,
+            "labels of weak_labels: row",
+        ),
+        (
+            train(Part::Corpus, CLASSIFIER, Objective::CrossEntropy),
+            &both,
+            None,
+            "input \"data\" has no file \"corpus.parquet\"",
+        ),
+        (
+            train(Part::GroundTruth, CLASSIFIER, Objective::LanguageModel),
+            &both,
+            None,
+            "a model that ends in Classifier",
+        ),
+        (
+            train(Part::GroundTruth, Head::Classifier { classes: 1 }, Objective::CrossEntropy),
+            &both,
+            None,
+            "labels of ground_truth: row",
+        ),
+        (
+            train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy),
+            &[("data", &data)],
+            None,
+            "the stage was given no input \"model\"",
+        ),
+        (classifier.clone(), &both, Some(2..8), "shard 2..8 does not fit 30 rows"),
+        (classifier, &both, Some(28..32), "shard 28..32 does not fit 30 rows"),
+    ];
+    for (work, inputs, shard, expected) in table {
+        let error = bench.try_run(work, inputs, shard, &[]).unwrap_err();
+        assert!(error.to_string().starts_with(expected) && !error.retry(), "{error}");
+    }
+}
