@@ -5,6 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+/// The arguments that build both programs.
+pub(crate) const BUILD: &[&str] =
+    &["build", "--locked", "--package", "fulcrum", "--package", "fulcrum-worker"];
+
 /// The root of the checkout this program was built from.
 pub(crate) fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));

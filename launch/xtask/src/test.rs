@@ -39,7 +39,7 @@ impl Section {
             Lint => {
                 cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
             }
-            Build => cargo(&["build", "--workspace", "--bins", "--locked"]),
+            Build => cargo(repository::BUILD),
             Tests => cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]),
         }
     }
@@ -82,11 +82,13 @@ fn in_order(sections: &[Section]) -> Vec<Section> {
 
 fn announce(sections: &[Section]) {
     let names: Vec<_> = sections.iter().map(|section| section.name()).collect();
-    println!("test: {}", names.join(", "));
     println!(
-        "on two cores about 35 minutes from a fresh clone (545 MB from PyPI unless torch is installed),"
+        "test, in {} sections: {}\n\
+         on two cores under 40 minutes from a fresh clone (545 MB from PyPI unless torch is installed) and about \
+         10 when all is built;\n`cargo xtask test SECTION ...` runs some sections only",
+        names.len(),
+        names.join(", ")
     );
-    println!("and about 10 when everything is built; `cargo xtask test SECTION ...` runs some sections only");
 }
 
 fn conclude(results: &[(Section, Duration, bool)]) -> Result<()> {

@@ -8,15 +8,17 @@ use std::path::PathBuf;
 /// The libtorch folder (with `include/` and `lib/`): `LIBTORCH`, which `.cargo/config.toml` defaults.
 ///
 /// # Panics
-/// If the folder holds no `lib`, with the way out.
+/// If the folder does not hold libtorch, or its path is relative; the message tells the way out.
 pub fn libtorch() -> PathBuf {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let root = PathBuf::from(std::env::var_os("LIBTORCH").unwrap_or_else(|| "libtorch".into()));
+    let root = PathBuf::from(std::env::var_os("LIBTORCH").unwrap_or_default());
     assert!(
-        root.join("lib").is_dir(),
-        "no libtorch in {}: run `cargo xtask setup`, or set LIBTORCH to a folder with include/ and lib/ of torch 2.11",
+        root.join("lib/libtorch_cpu.so").exists(),
+        "no libtorch in `{}`: run `cargo xtask setup`, or set LIBTORCH to a folder with include/ and lib/ of torch 2.11",
         root.display()
     );
+    // Build scripts run in the folder of their package, so each would look elsewhere.
+    assert!(root.is_absolute(), "LIBTORCH={} is not an absolute path", root.display());
     root
 }
 

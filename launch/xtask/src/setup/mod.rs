@@ -112,8 +112,9 @@ fn from_wheels(unfinished: &Path, set: Set, cache: &Path) -> Result<()> {
     if !missing.wheels.is_empty() {
         tools::pip()?;
         println!(
-            "libtorch: fetching {} wheels, {} MB, through pip; what has arrived is kept in {}",
+            "libtorch: fetching {} of {} wheels, {} MB, through pip; what has arrived is kept in {}",
             missing.wheels.len(),
+            wheels.len(),
             missing.bytes.div_ceil(1_000_000),
             cache.display()
         );

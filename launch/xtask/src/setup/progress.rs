@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 const MEGABYTE: u64 = 1_000_000;
+/// Less than this is done before anybody wonders, so it gets no lines.
+const BYTES_WORTH_LINES: u64 = 100 * MEGABYTE;
 const TEMPLATE: &str =
     "{msg:28} [{bar:32}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
 
@@ -45,7 +47,7 @@ impl Progress {
             Shown::Bar(bar) => bar.set_position(bytes),
             Shown::Lines(last) => {
                 let tenth = bytes * 10 / self.bytes.max(1);
-                if last.replace(tenth) < tenth {
+                if last.replace(tenth) < tenth && self.bytes >= BYTES_WORTH_LINES {
                     eprintln!("{}: {} of {} MB", self.label, bytes / MEGABYTE, self.bytes / MEGABYTE);
                 }
             }
