@@ -230,6 +230,12 @@ fn keys_that_contradict_each_other_are_refused() {
             "[task.arithmetic]\nrows = 200\n[train]",
             "exp.toml:20: task.arithmetic.rows = 200 is less than the 250 rows of task.split",
         ),
+        (
+            "[train]",
+            "[task.arithmetic]\nbelow = 10\n[train]",
+            "exp.toml:20: task.arithmetic has 200 different claims below 10, not 313: raise task.arithmetic.below or \
+             ask for fewer rows",
+        ),
     ] {
         refused(&edited(from, to), expected);
     }

@@ -105,7 +105,7 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("task.split", "balance", "0.6"),
     ("task.split", "seed", "9"),
     ("task.arithmetic", "below", "21"),
-    ("task.arithmetic", "rows", "999"),
+    ("task.arithmetic", "rows", "700"),
     ("task.arithmetic", "seed", "9"),
     ("model", "name", r#""tiny""#),
     ("model", "layers", "3"),

@@ -145,7 +145,7 @@ sections! {
         /// The values of the label column in class order, as text. Any other value is an error.
         classes: Vec<String> = Vec::new(), else "needed for files";
         /// Rows with the same value in this column stay in the same part of the split
-        /// (questions with several answers, sentences of one document).
+        /// (questions with several answers, sentences of one document). May be a template, as `text`.
         group_by: Option<String> = None, else "every row is its own group";
     }
 
@@ -166,7 +166,7 @@ sections! {
         seed: u64 = 0;
     }
 
-    /// `builtin:arithmetic`: generated claims such as `37+45=82`, right or nearly right. It shows the machinery,
+    /// `builtin:arithmetic`: generated claims such as `37+45=082`, right or nearly right. It shows the machinery,
     /// and is no finding about language.
     "task.arithmetic" Arithmetic {
         /// Operands are below this.

@@ -110,7 +110,7 @@ pub struct Architecture {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Generated on the spot: claims such as `37+45=82`, right or nearly right, in a column `text`, with a column
+    /// Generated on the spot: claims such as `37+45=082`, right or nearly right, in a column `text`, with a column
     /// `label` that says `right` or `wrong`.
     Arithmetic(Arithmetic),
     /// One or more files (location roles `file/0`, `file/1`, ...), read in this order.
@@ -146,6 +146,14 @@ impl Arithmetic {
     /// Every character that claims and corpus lines are written in.
     pub const ALPHABET: &str = "0123456789+=;TF";
 
+    /// Operands are of two digits at most.
+    pub const LARGEST_BELOW: u32 = 100;
+
+    /// How many different claims there are: a right one for each pair of operands, and as many wrong ones at least.
+    pub fn most_rows(&self) -> usize {
+        2 * self.below as usize * self.below as usize
+    }
+
     /// The values of the generated `label` column, in class order.
     pub const CLASSES: [&str; 2] = ["wrong", "right"];
 }
@@ -161,7 +169,7 @@ pub struct Format {
     pub classes: Vec<String>,
     /// Names of the columns of files without a header line; empty where the files name them.
     pub columns: Vec<String>,
-    /// Rows with the same value of this column stay in one part of a split.
+    /// Rows with the same value of this column, or of this template, stay in one part of a split.
     pub group_by: Option<String>,
 }
 

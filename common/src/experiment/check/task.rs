@@ -63,7 +63,17 @@ fn arithmetic(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Arithmetic {
             format!("task.arithmetic.rows = {rows} is less than the {needed} rows of task.split"),
         );
     }
-    Arithmetic { rows, seed: keys.seed.value, below: keys.below.value.0, noise: 0.0 }
+    let arithmetic = Arithmetic { rows, seed: keys.seed.value, below: keys.below.value.0, noise: 0.0 };
+    let most = arithmetic.most_rows();
+    if rows > most {
+        let line = keys.rows.line.or(keys.below.line).or(raw.split.line);
+        let (below, way_out) = (arithmetic.below, "raise task.arithmetic.below or ask for fewer rows");
+        log.add(
+            line,
+            format!("task.arithmetic has {most} different claims below {below}, not {rows}: {way_out}"),
+        );
+    }
+    arithmetic
 }
 
 fn format(task: &keys::Task, log: &Log<'_>) -> Option<Format> {

@@ -3,6 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
+use crate::plan::Arithmetic;
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
@@ -65,7 +66,7 @@ within! {
     /// Something there is at least one of.
     Count(usize): "a whole number from 1", integer, |n| *n >= 1;
     /// A bound of the operands of `builtin:arithmetic`.
-    Below(u32): "a whole number from 2 to 1000000", integer, |n| (2..=1_000_000).contains(n);
+    Below(u32): "a whole number from 2 to 100", integer, |n| (2..=Arithmetic::LARGEST_BELOW).contains(n);
     /// A part of a whole.
     Share(f64): "a number from 0 to 1", number, |x| (0.0..=1.0).contains(x);
     /// The largest share that the larger of two classes may have.
