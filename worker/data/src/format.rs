@@ -42,12 +42,35 @@ impl Examples {
     }
 }
 
-/// A [`Format`] with its template compiled.
+/// A [`Format`] with its templates compiled.
 struct Formatter {
     template: Template,
     label: Option<String>,
     classes: Vec<String>,
-    group_by: Option<String>,
+    group_by: Option<Group>,
+}
+
+/// What a row is grouped by: a column, or what a template makes of the columns (the question at the head of a prompt).
+enum Group {
+    Column(String),
+    Template(Template),
+}
+
+impl Group {
+    fn new(text: &str) -> Result<Self> {
+        Ok(if text.contains("{{") {
+            Self::Template(Template::new(text)?)
+        } else {
+            Self::Column(text.to_owned())
+        })
+    }
+
+    fn of(&self, record: &Record) -> std::result::Result<String, String> {
+        match self {
+            Self::Column(column) => value_text(record, column),
+            Self::Template(template) => template.render(record),
+        }
+    }
 }
 
 struct Example {
@@ -67,7 +90,7 @@ impl Formatter {
             template: Template::new(&format.text)?,
             label: format.label.clone(),
             classes: format.classes.clone(),
-            group_by: format.group_by.clone(),
+            group_by: format.group_by.as_deref().map(Group::new).transpose()?,
         })
     }
 
@@ -84,7 +107,7 @@ impl Formatter {
             return Err(format!("the text has {} bytes, the most is {MAX_TEXT_BYTES}", text.len()));
         }
         let label = self.label.as_ref().map(|column| self.class(record, column)).transpose()?;
-        let group = self.group_by.as_ref().map(|column| value_text(record, column)).transpose()?;
+        let group = self.group_by.as_ref().map(|group| group.of(record)).transpose()?;
         Ok(Example { text, label, group })
     }
 
@@ -176,8 +199,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_may_be_grouped_by_a_part_of_a_column() {
+        let records =
+            json!([{"text": "Q: why?\nA: so"}, {"text": "Q: why?\nA: no"}, {"text": "Q: how?\nA: so"}]);
+        let group_by = Some("{{ text | lines | first }}".to_owned());
+        let format = Format { group_by, ..Format::unlabelled("{{ text }}") };
+        let examples = Examples::collect(rows(&records).into_iter(), &format).unwrap();
+        assert_eq!(examples.groups.unwrap(), ["Q: why?", "Q: why?", "Q: how?"]);
+
+        let format = Format { group_by: Some("{{ txt }}".to_owned()), ..format };
+        let message = Examples::collect(rows(&records).into_iter(), &format).unwrap_err().to_string();
+        assert_eq!(message, "a.jsonl: line 1: the template asks for the column `txt`; columns are text");
+    }
+
+    #[test]
     fn without_label_and_group_there_are_none() {
-        let format = Format { label: None, group_by: None, classes: Vec::new(), ..format(&[]) };
+        let format = Format::unlabelled("{{ text }}");
         let examples = Examples::collect(rows(&json!([{"text": "t"}])).into_iter(), &format).unwrap();
         assert_eq!((examples.table.labels, examples.groups), (None, None));
     }

@@ -31,13 +31,7 @@ pub fn corpus(source: &Source, paths: &[PathBuf]) -> Result<Table> {
     match source {
         Source::Arithmetic(task) => arithmetic::corpus(task),
         Source::Files { .. } => {
-            let format = Format {
-                text: "{{ text }}".to_owned(),
-                label: None,
-                classes: Vec::new(),
-                columns: Vec::new(),
-                group_by: None,
-            };
+            let format = Format::unlabelled("{{ text }}");
             Ok(Examples::collect(source::read(located(source, paths)?, &[]), &format)?.table)
         }
     }
@@ -65,20 +59,10 @@ mod tests {
 
     use super::*;
 
-    fn format() -> Format {
-        Format {
-            text: "{{ text }}".to_owned(),
-            label: Some("label".to_owned()),
-            classes: Arithmetic::CLASSES.map(str::to_owned).to_vec(),
-            columns: Vec::new(),
-            group_by: None,
-        }
-    }
-
     #[test]
     fn generated_claims_become_examples_like_any_rows() {
         let source = Source::Arithmetic(Arithmetic { rows: 10, seed: 0, below: 100, noise: 0.0 });
-        let table = examples(&source, &[], &format()).unwrap().table;
+        let table = examples(&source, &[], &Format::arithmetic()).unwrap().table;
         assert_eq!(table.labels, Some([0, 1].repeat(5)));
         assert_eq!(corpus(&source, &[]).unwrap().len(), 10);
     }
@@ -91,7 +75,7 @@ mod tests {
         let files = vec![FileDigest { name: "claims.tsv".to_owned(), digest: Key::of(b"") }];
         let source = Source::Files { files };
         let paths = [path];
-        let examples = examples(&source, &paths, &format()).unwrap();
+        let examples = examples(&source, &paths, &Format::arithmetic()).unwrap();
         assert_eq!(examples.table.texts, ["1+1=2", "1+1=3"]);
         assert_eq!(examples.table.labels, Some(vec![1, 0]));
         assert_eq!(corpus(&source, &paths).unwrap(), Table { labels: None, ..examples.table });
