@@ -165,7 +165,7 @@ impl Driver {
         let (store, own) = (self.store.clone(), self.own.clone());
         tokio::spawn(async move {
             let input = match store.commit(&manifest).await {
-                Ok(standing) => Input::Committed(standing),
+                Ok(standing) => Input::Committed(Box::new(standing)),
                 Err(error) => Input::CommitFailed { key: manifest.key, message: error.to_string() },
             };
             // Where the driver is gone, the journal still has the manifest.

@@ -25,7 +25,7 @@ pub enum Input {
         reason: String,
     },
     /// The manifest stands in the store. It may be another attempt's, where that one came first.
-    Committed(Manifest),
+    Committed(Box<Manifest>),
     /// The store refused the manifest of this stage.
     CommitFailed {
         /// The stage.

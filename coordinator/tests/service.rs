@@ -1,5 +1,7 @@
 //! A coordinator on a real socket, with workers that speak the protocol and do no real work.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure message")]
+
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use fulcrum_common::{

@@ -229,7 +229,7 @@ impl Scene {
     pub(crate) fn commit(&mut self) {
         for manifest in std::mem::take(&mut self.commits) {
             let standing = self.store.entry(manifest.key).or_insert(manifest).clone();
-            self.step([Input::Committed(standing)]);
+            self.step([Input::Committed(Box::new(standing))]);
         }
     }
 

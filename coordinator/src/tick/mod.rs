@@ -53,7 +53,7 @@ fn apply(state: &mut State, input: Input, out: &mut Decisions) {
             None => out.because(format!("ignored a message of the closed stream {session}")),
         },
         Input::Closed { session, reason } => membership::closed(state, session, &reason, out),
-        Input::Committed(manifest) => results::committed(state, manifest, out),
+        Input::Committed(manifest) => results::committed(state, *manifest, out),
         Input::CommitFailed { key, message } => results::commit_failed(state, key, &message, out),
         Input::Stop => run::stop(state, out),
     }

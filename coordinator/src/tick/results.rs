@@ -32,6 +32,8 @@ pub(super) fn done(
     match state.owner(epoch, seat) {
         Some(Owner::Rank { stage, rank: 0 }) => {
             end(epoch, "done", &format!("finished by {seat}"), out);
+            // Whatever the others still do is of no use any more.
+            gangs::dissolve(state, stage, "rank 0 has finished the stage", out);
             finish(state, stage, product, out);
         }
         Some(Owner::Rank { .. }) => {}

@@ -213,6 +213,7 @@ fn rank_0_speaks_for_its_gang() {
 fn the_loss_of_a_member_after_rank_0_is_done_harms_nothing() {
     let mut scene = training();
     scene.done("w0");
+    assert_eq!(commands(&scene, "w1").last(), Some(&"abort"), "its work is of no use any more");
     scene.close("w1");
     scene.commit();
     assert_eq!(scene.word("model"), "done");
