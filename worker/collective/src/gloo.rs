@@ -35,7 +35,16 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Gloo {
     group: Group,
-    aborted: Arc<OnceLock<String>>,
+    end: Arc<End>,
+}
+
+/// Why the gang is no more, in this member's eyes; the first reasons stand.
+#[derive(Debug, Default)]
+struct End {
+    /// This member aborted.
+    aborted: OnceLock<String>,
+    /// An operation failed.
+    failed: OnceLock<String>,
 }
 
 impl Gloo {
@@ -49,7 +58,7 @@ impl Gloo {
             Error::Meet { rank: *rank, others: world.saturating_sub(1), reason: error.to_string() }
         })?;
         tracing::debug!(rank, world, name, "gang formed");
-        Ok(Self { group, aborted: Arc::default() })
+        Ok(Self { group, end: Arc::default() })
     }
 
     /// All members of a gang on threads of this process, over loopback; for tests.
@@ -87,11 +96,15 @@ impl Gloo {
         self.health()?;
         let work =
             call(&self.group).map_err(|error| Error::Refused { operation, reason: error.to_string() })?;
-        let (rank, aborted) = (self.rank(), Arc::clone(&self.aborted));
+        let (rank, end) = (self.rank(), Arc::clone(&self.end));
         Ok(Handle::new(move || {
-            work.wait(None).map_err(|error| match aborted.get() {
-                Some(reason) => Error::Aborted { rank, reason: reason.clone() },
-                None => Error::Broken { operation, rank, reason: error.to_string() },
+            work.wait(None).map_err(|error| {
+                let reason = error.to_string();
+                let _ = end.failed.set(reason.clone());
+                match end.aborted.get() {
+                    Some(reason) => Error::Aborted { rank, reason: reason.clone() },
+                    None => Error::Broken { operation, rank, reason },
+                }
             })
         }))
     }
@@ -127,7 +140,7 @@ impl Collective for Gloo {
     }
 
     fn abort(&self, reason: &str) {
-        if self.aborted.set(reason.to_owned()).is_ok() {
+        if self.end.aborted.set(reason.to_owned()).is_ok() {
             tracing::debug!(rank = self.rank(), reason, "gang aborted");
         }
         if let Err(error) = self.group.abort() {
@@ -136,13 +149,14 @@ impl Collective for Gloo {
     }
 
     fn health(&self) -> Result<(), Error> {
-        let rank = self.rank();
-        match self.aborted.get() {
-            Some(reason) => Err(Error::Aborted { rank, reason: reason.clone() }),
-            None if self.group.is_broken() => {
-                Err(Error::Broken { operation: "health", rank, reason: "a member is gone".into() })
+        let (rank, operation) = (self.rank(), "health");
+        match (self.end.aborted.get(), self.end.failed.get()) {
+            (Some(reason), _) => Err(Error::Aborted { rank, reason: reason.clone() }),
+            (None, Some(reason)) => Err(Error::Broken { operation, rank, reason: reason.clone() }),
+            (None, None) if self.group.is_broken() => {
+                Err(Error::Broken { operation, rank, reason: "a member is gone".into() })
             }
-            None => Ok(()),
+            (None, None) => Ok(()),
         }
     }
 }

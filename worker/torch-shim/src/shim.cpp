@@ -212,6 +212,11 @@ struct ClosureHook final : torch::autograd::PostAccumulateGradHook {
   void (*drop)(void*);
 };
 
+// Gloo would compare the shapes of parts and whole; here only the lengths count.
+at::Tensor flat(const at::Tensor& tensor) {
+  return tensor.view({-1});
+}
+
 std::vector<at::Tensor> copied(at::Tensor* const* tensors, size_t count) {
   std::vector<at::Tensor> out;
   out.reserve(count);
@@ -296,13 +301,16 @@ char* fulcrum_gloo_reduce_scatter(FulcrumGroup* group, at::Tensor* output, at::T
   return guarded([&] {
     c10d::ReduceScatterOptions options;
     options.reduceOp = reduction(op);
-    *out = group->start([&] { return group->gloo->_reduce_scatter_base(*output, *input, options); });
+    at::Tensor part = flat(*output), whole = flat(*input);
+    *out = group->start([&] { return group->gloo->_reduce_scatter_base(part, whole, options); });
   });
 }
 
 char* fulcrum_gloo_all_gather(FulcrumGroup* group, at::Tensor* output, at::Tensor* input, FulcrumWork** out) {
-  return guarded(
-      [&] { *out = group->start([&] { return group->gloo->_allgather_base(*output, *input); }); });
+  return guarded([&] {
+    at::Tensor whole = flat(*output), part = flat(*input);
+    *out = group->start([&] { return group->gloo->_allgather_base(whole, part); });
+  });
 }
 
 char* fulcrum_gloo_broadcast(FulcrumGroup* group, at::Tensor* tensor, int root, FulcrumWork** out) {

@@ -124,7 +124,15 @@ pub(crate) fn check(message: *mut c_char) -> Result<(), Error> {
         fulcrum_free_message(message);
         text
     };
-    Err(Error::new(text))
+    Err(Error::new(without_location(&text)))
+}
+
+/// Gloo begins its messages with a place in its source, which helps nobody here.
+fn without_location(text: &str) -> &str {
+    match text.strip_prefix("[/").and_then(|rest| rest.split_once("] ")) {
+        Some((_, rest)) => rest,
+        None => text,
+    }
 }
 
 /// The tensors' pointers, valid for as long as `tensors` is borrowed.
@@ -145,4 +153,17 @@ pub(crate) fn millis(time: Duration) -> i64 {
 /// A pointer that the C face has set.
 pub(crate) fn made<T>(raw: *mut T) -> NonNull<T> {
     NonNull::new(raw).expect("the C face sets its out pointer whenever it returns no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lose_the_place_in_the_source_and_nothing_else() {
+        assert_eq!(without_location("[/a/b.cc:5] closed by peer [1.2.3.4]:5"), "closed by peer [1.2.3.4]:5");
+        for text in ["[1.2.3.4]:5 is gone", "plain", "[/unclosed"] {
+            assert_eq!(without_location(text), text);
+        }
+    }
 }
