@@ -15,6 +15,7 @@ mod report;
 mod run_folder;
 mod splice;
 mod supervise;
+mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -103,6 +103,11 @@ impl RunFolder {
         &self.0
     }
 
+    /// The folder's own name.
+    pub(crate) fn name(&self) -> String {
+        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The plan, JSON of `plan::Plan`.
     pub(crate) fn plan(&self) -> PathBuf {
         self.0.join("plan.json")
@@ -118,7 +123,7 @@ impl RunFolder {
         self.0.join("run.json")
     }
 
-    /// The outcome in numbers.
+    /// The outcome in numbers, byte for byte as it lies in the store.
     pub(crate) fn results(&self) -> PathBuf {
         self.0.join("results.json")
     }
@@ -149,12 +154,20 @@ impl RunFolder {
 /// # Errors
 /// If it cannot be read or does not hold a `T`.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_slice(&read_bytes(path)?)
+        .with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// Reads a file of a sane size.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     if bytes > FILE_LIMIT {
         bail!("{} has {bytes} bytes, which is no file of a run", path.display());
     }
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Writes JSON for people and programs, with [`write`].

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use fulcrum_common::{
     Key, exit,
     plan::Plan,
@@ -20,6 +20,7 @@ use crate::{
     failure::{Failure, of_store},
     progress::thousands,
     run_folder::{RunFolder, read_json},
+    table::{number, table},
 };
 
 /// What was asked.
@@ -103,17 +104,14 @@ async fn ls(store: &Store) -> Result<()> {
 }
 
 fn listed(manifests: &[Manifest]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["key", "kind", "name", "files", "bytes"]);
-    let right = |number: u64| Cell::new(thousands(number)).set_alignment(CellAlignment::Right);
+    let mut table = table(["key", "kind", "name", "files", "bytes"]);
     for manifest in manifests {
         table.add_row([
             Cell::new(manifest.key.short()),
             Cell::new(manifest.spec.work.kind()),
             Cell::new(&manifest.name),
-            right(manifest.files.len() as u64),
-            right(manifest.bytes()),
+            number(manifest.files.len()),
+            number(thousands(manifest.bytes())),
         ]);
     }
     let bytes = manifests.iter().map(Manifest::bytes).sum();

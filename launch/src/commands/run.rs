@@ -41,10 +41,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let store = Store::open(&compiled.store)?;
     describe(&args, &compiled, &folder, &store)?;
 
-    let (name, recipe) = (compiled.experiment.name(), compiled.experiment.recipe());
-    let goal = job::run(name, &compiled.plan, &folder, &store, crew).await?;
-    let outcome = outputs::outcome(&store, &goal, name, recipe).await?;
-    outputs::write_all(&folder, &outcome)?;
+    let goal = job::run(compiled.experiment.name(), &compiled.plan, &folder, &store, crew).await?;
+    let outcome = outputs::write_all(&folder, &store, &goal).await?;
     print(&format!("{}\n\n{}\n", table(&outcome.results), folder.report().display()))
 }
 

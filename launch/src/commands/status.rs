@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use fulcrum_common::{
     plan::{Plan, StageView, State, view},
     protocol::{Contact, StageStatus, StatusReply},
@@ -16,6 +16,7 @@ use crate::{
     job::find,
     progress::{duration, thousands},
     run_folder::{RunFacts, RunFolder, read_json},
+    table::{number, table},
 };
 
 /// What was asked.
@@ -101,7 +102,6 @@ fn text(reply: &StatusReply) -> String {
 
 fn stages(stages: &[StageStatus]) -> String {
     let mut table = table(["stage", "kind", "state", "examples", "running", "attempts"]);
-    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     let mut failures = String::new();
     for stage in stages {
         let examples = match (stage.state.as_str(), stage.total) {
@@ -119,20 +119,13 @@ fn stages(stages: &[StageStatus]) -> String {
             Cell::new(&stage.name),
             Cell::new(&stage.kind),
             Cell::new(&stage.state),
-            right(examples),
-            right(running),
-            right(attempts),
+            number(examples),
+            number(running),
+            number(attempts),
         ]);
         if !stage.message.is_empty() {
             failures.push_str(&format!("\n{}: {}", stage.name, stage.message));
         }
     }
     format!("{table}{failures}")
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    table
 }

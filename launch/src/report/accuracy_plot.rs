@@ -20,7 +20,7 @@ const NAME_ROW: f64 = 30.0;
 /// About the width of a character of an axis label.
 const CHARACTER: f64 = 6.6;
 /// Curves at the same model stand so far apart, so that their intervals can be told from each other.
-const DODGE: f64 = 5.0;
+const DODGE: f64 = 7.0;
 
 /// The panels of the plot.
 #[derive(Debug, Serialize)]
@@ -41,6 +41,7 @@ pub(super) struct AccuracyPlot {
 #[derive(Debug, Serialize)]
 struct ModelTick {
     x: f64,
+    label_x: f64,
     label_y: f64,
     name: String,
     size: String,
@@ -155,8 +156,11 @@ fn model_ticks(ladder: &[Model]) -> Vec<(ModelTick, usize)> {
     }
     let tick = |(i, model): (usize, &Model)| {
         let label_y = HEIGHT + 18.0 + NAME_ROW * rows[i] as f64;
+        // A long name near the edge moves inwards.
+        let (x, half) = (scale.place(logs[i]), label_width(model) / 2.0);
         let tick = ModelTick {
-            x: scale.place(logs[i]),
+            x,
+            label_x: round(x.min(WIDTH - half).max(half)),
             label_y,
             name: model.name.clone(),
             size: size(model.parameters),

@@ -19,7 +19,7 @@ use fulcrum_common::{
     results::{Interval, Results},
 };
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use accuracy_plot::AccuracyPlot;
 use colours::Colours;
@@ -27,10 +27,8 @@ use pgr_plot::PgrPlot;
 pub(crate) use rows::csv;
 pub(crate) use terminal::table;
 
-/// `runs/<name>/results.json`: the outcome of an experiment with its name. The same experiment gives the
-/// same bytes wherever and however often it is run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The outcome of an experiment: its results and what they are called.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
     /// Name of the experiment.
     pub(crate) experiment: String,

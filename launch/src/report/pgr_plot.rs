@@ -16,7 +16,7 @@ const PAIR: f64 = 26.0;
 const ROW: f64 = 22.0;
 const GAP: f64 = 10.0;
 /// A method's name in front of the plot is cut to this many characters.
-const NAME: usize = 15;
+const NAME: usize = 14;
 /// Further out lies only noise: intervals are cut here and end in an arrow.
 const FURTHEST: (f64, f64) = (-1.0, 2.0);
 
@@ -196,6 +196,6 @@ mod tests {
     #[test]
     fn a_long_method_name_is_shortened_not_overlaid() {
         assert_eq!(shortened("confidence"), "confidence");
-        assert_eq!(shortened("a-very-long-method-name"), "a-very-long-me…");
+        assert_eq!(shortened("a-very-long-method-name"), "a-very-long-m…");
     }
 }

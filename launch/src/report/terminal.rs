@@ -1,15 +1,14 @@
 //! The summary as a table on the terminal.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use fulcrum_common::results::{Interval, Results};
 
 use super::scale::{three, two};
+use crate::table::{self, number};
 
 /// The table that ends a run; below it, why a PGR is not available.
 pub(crate) fn table(results: &Results) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
+    let mut table = table::table([
         "method",
         "weak",
         "strong",
@@ -18,7 +17,6 @@ pub(crate) fn table(results: &Results) -> String {
         "ceiling accuracy",
         "PGR",
     ]);
-    let number = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     let mut notes: Vec<&str> = Vec::new();
     for summary in &results.summary {
         let pgr = summary.pgr.map_or_else(|| "n/a".to_owned(), |pgr| with_interval(pgr, two));

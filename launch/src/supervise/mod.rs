@@ -8,7 +8,6 @@ mod watcher;
 
 use std::{
     fs,
-    net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
     time::{Duration, Instant},
@@ -88,9 +87,7 @@ struct Supervisor<'a> {
     programs: Programs,
     coordinator: Seat,
     workers: Vec<Seat>,
-    /// Where the coordinator listens, or did before it died.
-    address: Option<SocketAddr>,
-    /// Whether the present coordinator listens there.
+    /// Whether the coordinator listens, so that workers have somewhere to go to.
     listening: bool,
     watcher: Watcher,
     stopping: Option<Stopping>,
@@ -116,7 +113,6 @@ impl<'a> Supervisor<'a> {
             programs: Programs::find()?,
             coordinator: seat("coordinator".into(), Part::Coordinator),
             workers: (0..cluster.workers.get()).map(|i| seat(format!("w{i}"), Part::Worker)).collect(),
-            address: None,
             listening: false,
             watcher: Watcher::new(),
             stopping: None,
@@ -179,12 +175,12 @@ impl<'a> Supervisor<'a> {
         let now = Instant::now();
         let is_due = |seat: &Seat| seat.due.is_some_and(|due| due <= now);
         if is_due(&self.coordinator) {
-            self.coordinator.start(self.programs.coordinator(self.cluster, self.address))?;
+            self.coordinator.start(self.programs.coordinator(self.cluster))?;
         }
-        let Some(address) = self.address.filter(|_| self.listening) else { return Ok(()) };
-        for seat in self.workers.iter_mut().filter(|seat| is_due(seat)) {
-            let (store, threads) = (&self.cluster.store, self.cluster.threads.get());
-            seat.start(self.programs.worker(&seat.name, address, store, threads))?;
+        if self.listening {
+            for seat in self.workers.iter_mut().filter(|seat| is_due(seat)) {
+                seat.start(self.programs.worker(self.cluster, &seat.name))?;
+            }
         }
         Ok(())
     }
@@ -196,7 +192,6 @@ impl<'a> Supervisor<'a> {
         }
         let Ok(contact) = Contact::read(self.cluster.folder.path()) else { return Ok(()) };
         if Some(contact.pid) == self.coordinator.pid() {
-            self.address = Some(contact.address);
             self.listening = true;
             self.watcher.look_at(Some(Client::new(contact.address)?));
         }

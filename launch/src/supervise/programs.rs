@@ -1,10 +1,6 @@
 //! The programs that a run consists of, and how they are called.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -31,29 +27,24 @@ impl Programs {
         Ok(Self { fulcrum, worker })
     }
 
-    /// The coordinator of `cluster`. Started again it listens where its workers look for it.
-    pub(super) fn coordinator(&self, cluster: &Cluster, listen: Option<SocketAddr>) -> Command {
+    /// The coordinator of `cluster`.
+    pub(super) fn coordinator(&self, cluster: &Cluster) -> Command {
         let mut command = Command::new(&self.fulcrum);
         command.arg("coordinator").arg("--watch-stdin");
         command.arg("--name").arg(&cluster.run).arg("--run-folder").arg(cluster.folder.path());
         command.arg("--plan").arg(cluster.folder.plan()).arg("--store").arg(&cluster.store);
         command.arg("--workers").arg(cluster.workers.to_string());
         command.args(cluster.gang.map(|gang| format!("--gang={gang}")));
-        command.args(listen.map(|address| format!("--listen={address}")));
         command
     }
 
-    /// The worker of one seat.
-    pub(super) fn worker(
-        &self,
-        seat: &str,
-        coordinator: SocketAddr,
-        store: &Path,
-        threads: usize,
-    ) -> Command {
+    /// The worker of one seat. It finds the coordinator through the run's folder, where a restarted one
+    /// says its new address.
+    pub(super) fn worker(&self, cluster: &Cluster, seat: &str) -> Command {
         let mut command = Command::new(&self.worker);
-        command.arg("--watch-stdin").arg("--coordinator").arg(coordinator.to_string());
-        command.arg("--store").arg(store).arg("--seat").arg(seat).arg("--threads").arg(threads.to_string());
+        command.arg("--watch-stdin").arg("--run-folder").arg(cluster.folder.path());
+        command.arg("--store").arg(&cluster.store).arg("--seat").arg(seat);
+        command.arg("--threads").arg(cluster.threads.to_string());
         command
     }
 }

@@ -48,6 +48,8 @@ impl Seat {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         self.log_start = log.metadata()?.len();
         let child = command
+            // Colours are for terminals.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -106,8 +108,14 @@ impl Seat {
         let mut tail = Vec::new();
         log.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
         let tail = String::from_utf8_lossy(&tail);
-        tail.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
+        tail.lines().rev().find_map(error_in).map(str::to_owned)
     }
+}
+
+/// The message of a line that tells an error, printed (`error: ...`) or logged (`TIME ERROR TARGET: ...`).
+fn error_in(line: &str) -> Option<&str> {
+    let logged = || line.split_once(" ERROR ")?.1.split_once(": ");
+    line.strip_prefix("error: ").or_else(|| Some(logged()?.1))
 }
 
 impl Drop for Seat {
@@ -158,6 +166,18 @@ mod tests {
         seat.start(Command::new("/bin/true")).unwrap();
         wait(&mut seat);
         assert_eq!(seat.last_error(), None);
+    }
+
+    #[test]
+    fn errors_are_found_printed_and_logged() {
+        for (line, expected) in [
+            ("error: no luck", Some("no luck")),
+            ("2026-01-01T00:00:00Z ERROR fulcrum_worker: cannot open: no luck", Some("cannot open: no luck")),
+            ("2026-01-01T00:00:00Z  INFO fulcrum_worker: all is well", None),
+            ("error", None),
+        ] {
+            assert_eq!(error_in(line), expected, "{line}");
+        }
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! A run whose outcome is in the store: nothing is started, everything is told.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use fulcrum_common::{
+    plan::Plan,
+    results::{Agreement, Interval, Model, Results, SCHEMA, Score, Student, Summary},
+    store::{Manifest, Store},
+};
+use support::Place;
+
+fn results() -> Results {
+    let at = |mean: f64| Interval { mean, low: mean - 0.02, high: mean + 0.02 };
+    let score = |model: &str, accuracy| Score { model: model.into(), seed: 0, accuracy };
+    let (weak, strong, method) = ("small".to_owned(), "large".to_owned(), "naive".to_owned());
+    Results {
+        schema: SCHEMA,
+        test_rows: 20,
+        chance: 0.5,
+        ladder: [("small", 1000), ("large", 9000)]
+            .map(|(name, parameters)| Model { name: name.into(), parameters })
+            .into(),
+        supervisors: vec![score("small", 0.6)],
+        ceilings: vec![score("large", 0.9)],
+        students: vec![Student {
+            method: method.clone(),
+            weak: weak.clone(),
+            strong: strong.clone(),
+            seed: 0,
+            accuracy: 0.75,
+            agreement: Agreement { overall: 0.7, supervisor_right: Some(0.9), supervisor_wrong: None },
+            pgr: Some(0.5),
+        }],
+        summary: vec![Summary {
+            method,
+            weak,
+            strong,
+            seeds: 1,
+            weak_accuracy: at(0.6),
+            student_accuracy: at(0.75),
+            ceiling_accuracy: at(0.9),
+            gap: at(0.3),
+            pgr: Some(Interval { mean: 0.5, low: 0.25, high: 0.75 }),
+            note: None,
+        }],
+    }
+}
+
+/// Puts the outcome of the tiny experiment into the store; its bytes.
+fn finished(place: &Place) -> Vec<u8> {
+    let stages = place.run(&["plan", "tiny.toml", "--json"]).out;
+    let plan: Plan = serde_json::from_str(&format!("{{\"stages\": {stages}}}")).unwrap();
+    let goal = plan.stages.last().unwrap().clone();
+    let bytes = results().to_json();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = Store::open(&place.at("fulcrum-store")).unwrap();
+        let file = store.put(goal.key, 1, "results.json", bytes.clone().into()).await.unwrap();
+        let (key, name, spec) = (goal.key, goal.name, goal.spec);
+        let manifest = Manifest { key, name, epoch: 1, files: vec![file], facts: Default::default(), spec };
+        store.commit(&manifest).await.unwrap();
+    });
+    bytes
+}
+
+#[test]
+fn it_is_reported_at_once_without_any_worker() {
+    let place = Place::new();
+    let bytes = finished(&place);
+    let start = Instant::now();
+    let done = place.run(&["run", "tiny.toml", "--workers", "2"]);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(
+        done.out.contains("0.750 [0.730, 0.770]") && done.out.contains("0.50 [0.25, 0.75]"),
+        "{}",
+        done.out
+    );
+    assert_eq!(std::fs::read(place.at("runs/tiny/results.json")).unwrap(), bytes);
+    let html = place.read("runs/tiny/report.html");
+    assert!(
+        html.contains("<svg class=\"plot accuracy\"") && html.contains("fulcrum run tiny.toml --workers N")
+    );
+    assert!(html.contains("builtin:arithmetic"), "the page lacks the experiment file");
+    assert_eq!(place.read("runs/tiny/results.csv").lines().count(), 4);
+    assert!(!place.at("runs/tiny/coordinator.json").exists());
+}
+
+#[test]
+fn plan_status_and_report_know_that_it_is_done() {
+    let place = Place::new();
+    assert!(place.run(&["plan", "tiny.toml"]).out.contains("0 cached"));
+    assert!(!place.at("fulcrum-store").exists(), "looking at a plan made a store");
+    finished(&place);
+    assert!(place.run(&["plan", "tiny.toml"]).out.contains("1 cached, 0 to run"));
+    place.run(&["run", "tiny.toml"]);
+    let status = place.run(&["status", "tiny"]);
+    assert!(status.out.starts_with("tiny is done"), "{}{}", status.out, status.err);
+    let elsewhere = place.run(&["report", "runs/tiny", "--out", "elsewhere/deep"]);
+    assert_eq!(elsewhere.code, Some(0), "{}", elsewhere.err);
+    assert_eq!(place.read("elsewhere/deep/report.html"), place.read("runs/tiny/report.html"));
+}
+
+#[test]
+fn cleaning_keeps_what_runs_and_named_experiments_reach() {
+    let place = Place::new();
+    finished(&place);
+    let gc = |args: &[&str]| place.run(&[&["artifacts", "gc"], args].concat());
+    assert!(gc(&["--dry-run"]).out.starts_with("would remove "));
+    assert_eq!(gc(&["--dry-run", "tiny.toml"]).out, "");
+    assert!(gc(&["tiny.toml"]).out.starts_with("removed 0 artifacts"));
+    place.run(&["run", "tiny.toml"]);
+    assert!(gc(&[]).out.starts_with("removed 0 artifacts"), "the run's plan reaches it");
+    std::fs::remove_dir_all(place.at("runs")).unwrap();
+    assert!(gc(&[]).out.starts_with("removed 1 artifacts"));
+    assert_eq!(place.run(&["artifacts", "ls"]).out.lines().last(), Some("0 artifacts, 0 bytes"));
+}
+
+#[test]
+fn damaged_bytes_have_their_own_exit_code() {
+    let place = Place::new();
+    finished(&place);
+    let key = place
+        .run(&["artifacts", "ls"])
+        .out
+        .split_whitespace()
+        .find(|word| word.len() == 12)
+        .unwrap()
+        .to_owned();
+    let copied = place.run(&["artifacts", "export", &key, "copy"]);
+    assert_eq!(copied.code, Some(0), "{}", copied.err);
+    assert_eq!(place.read("copy/results.json").into_bytes(), results().to_json());
+    assert_eq!(place.run(&["artifacts", "verify"]).code, Some(0));
+
+    let artifacts = std::fs::read_dir(place.at("fulcrum-store/artifacts")).unwrap();
+    let artifact = artifacts.map(|entry| entry.unwrap().path()).next().unwrap();
+    let file = artifact.join("1/results.json");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    for command in [&["artifacts", "verify"][..], &["run", "tiny.toml"]] {
+        let done = place.run(command);
+        assert_eq!(done.code, Some(21), "{command:?}: {}", done.err);
+        assert!(done.err.contains("damaged"), "{}", done.err);
+    }
+}
