@@ -48,7 +48,7 @@ pub fn cargo(arguments: &[&str]) -> Command {
         let of_this_package = name
             .to_str()
             .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
-        if of_this_package || name == "LD_LIBRARY_PATH" {
+        if of_this_package {
             cargo.env_remove(name);
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn python() -> bool {
 /// If python3 cannot be started or the program fails; the message is the last line it wrote.
 pub(crate) fn evaluate(program: &str, arguments: &[&str]) -> Result<String> {
     let mut python = Command::new(PYTHON);
-    python.args(["-c", program]).args(arguments).env_remove("LD_LIBRARY_PATH").stdin(Stdio::null());
+    python.args(["-c", program]).args(arguments).stdin(Stdio::null());
     let output = python.output().with_context(|| format!("cannot start {PYTHON}"))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", complaint.trim().lines().last().unwrap_or("no message"));

@@ -89,7 +89,7 @@ fn download(url: &str, part: &Path, bytes: u64, label: &str) -> Result<()> {
         fs::remove_file(part)?;
     }
     let mut python = Command::new(PYTHON);
-    python.args(["-c", include_str!("fetch.py")]).arg(part).env_remove("LD_LIBRARY_PATH");
+    python.args(["-c", include_str!("fetch.py")]).arg(part);
     let mut child = python
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

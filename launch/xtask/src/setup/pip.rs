@@ -86,7 +86,7 @@ fn pip(verb: &[&str], machine: Machine) -> Command {
     for platform in machine.platforms() {
         pip.args(["--platform", &platform]);
     }
-    pip.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env_remove("LD_LIBRARY_PATH").stdin(Stdio::null());
+    pip.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").stdin(Stdio::null());
     pip
 }
 
