@@ -1,3 +1,104 @@
 //! The worker process: takes stages and shards from the coordinator and runs them.
+//!
+//! The control task ([`control`]) talks to the coordinator and never computes; the engine thread ([`engine`])
+//! computes and never talks. An [`attempt::Attempt`] is what they share.
 
-fn main() {}
+mod args;
+mod attempt;
+mod control;
+mod engine;
+mod identity;
+mod session;
+mod stage;
+
+use std::{io, process, thread, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use fulcrum_common::{exit, store::Store};
+use nix::sys::signal::{Signal, raise};
+use tokio::{
+    runtime::{Builder, Handle},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::Args,
+    control::{Config, Control},
+    engine::EngineThread,
+    stage::Stages,
+};
+
+/// How long a worker stays without work and without a coordinator.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the process may take to end.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+
+fn main() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    if args.watch_stdin {
+        thread::spawn(leave_with_parent);
+    }
+    end(work(args).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        exit::USAGE
+    }))
+}
+
+/// Serves until the process is to end; returns its exit code.
+fn work(args: Args) -> anyhow::Result<i32> {
+    // Two threads: heartbeats go on while the other one is held up.
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(async {
+        let store = Store::open(&args.store).context("cannot open the store")?;
+        let (results, outcomes) = mpsc::unbounded_channel();
+        let (handle, device, threads) = (Handle::current(), args.device, args.threads);
+        let engine = EngineThread::start(move || Stages::new(store, handle, device, threads), results)?;
+        let hello = identity::hello(&args.seat, device, threads);
+        let config = Config { place: args.place(), hello, patience: PATIENCE };
+        Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, termination()?).run().await)
+    })?;
+    // The engine may still compute: it is not waited for.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+/// A message for every signal that asks the process to end.
+fn termination() -> std::io::Result<mpsc::Receiver<()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (asked, asks) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if asked.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(asks)
+}
+
+/// Ends the process once standard input ends: whoever started it is gone and nobody waits for its work.
+fn leave_with_parent() {
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    tracing::warn!("the process that started this worker is gone");
+    end(exit::PREEMPTED)
+}
+
+/// Ends the process. Libraries tidy up at exit while the engine may still be inside them; should that not
+/// come to an end, the process is killed.
+fn end(code: i32) -> ! {
+    thread::spawn(|| {
+        thread::sleep(EXIT_PATIENCE);
+        let _ = raise(Signal::SIGKILL);
+    });
+    process::exit(code)
+}

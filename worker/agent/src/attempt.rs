@@ -1,0 +1,194 @@
+//! One assignment under way: what the control task and the engine thread tell each other about it.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fulcrum_common::protocol::{Heartbeat, Rendezvous, worker_event::Event};
+use tokio::sync::mpsc;
+
+/// What is done when the attempt is called off.
+type Brake = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// An assignment under way. The engine reports to it and asks it whether to go on.
+pub(crate) struct Attempt {
+    /// The fencing token.
+    pub(crate) epoch: u64,
+    /// This machine's address as its peers see it.
+    pub(crate) host: IpAddr,
+    cancelled: AtomicBool,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+#[derive(Default)]
+struct Inner {
+    progress: Heartbeat,
+    meeting: Option<SocketAddr>,
+    brake: Option<Brake>,
+}
+
+/// The attempt was called off, or its peers did not come.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Alone {
+    /// It was called off.
+    #[error("called off")]
+    Cancelled,
+    /// Nobody said where to meet.
+    #[error("rank 0 named no meeting place within {0:?}")]
+    Deadline(Duration),
+}
+
+impl Attempt {
+    pub(crate) fn new(epoch: u64, host: IpAddr, events: mpsc::UnboundedSender<Event>) -> Arc<Self> {
+        let inner = Inner { progress: Heartbeat { epoch, ..Heartbeat::default() }, ..Inner::default() };
+        Arc::new(Self {
+            epoch,
+            host,
+            cancelled: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            events,
+        })
+    }
+
+    /// How far the engine is.
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        self.lock().progress
+    }
+
+    /// The engine is so far.
+    pub(crate) fn report(&self, progress: Heartbeat) {
+        self.lock().progress = Heartbeat { epoch: self.epoch, ..progress };
+    }
+
+    /// Whether the engine should stop as soon as it can.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Calls the attempt off: wakes the engine where it waits for peers.
+    pub(crate) fn cancel(&self, reason: &str) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        let brake = self.lock().brake.clone();
+        self.changed.notify_all();
+        if let Some(brake) = brake {
+            brake(reason);
+        }
+    }
+
+    /// What else is to be done when the attempt is called off; done at once where it has been already.
+    pub(crate) fn on_cancel(&self, brake: impl Fn(&str) + Send + Sync + 'static) {
+        let brake: Brake = Arc::new(brake);
+        self.lock().brake = Some(Arc::clone(&brake));
+        if self.is_cancelled() {
+            brake("called off before it began");
+        }
+    }
+
+    /// Rank 0 tells its peers where to meet.
+    pub(crate) fn announce(&self, address: SocketAddr) {
+        let rendezvous = Rendezvous { epoch: self.epoch, address: address.to_string() };
+        // Where the control task is gone, so is the process in a moment.
+        let _ = self.events.send(Event::Rendezvous(rendezvous));
+    }
+
+    /// The coordinator told where rank 0 waits.
+    pub(crate) fn meet_at(&self, address: SocketAddr) {
+        self.lock().meeting = Some(address);
+        self.changed.notify_all();
+    }
+
+    /// Waits to hear where rank 0 waits.
+    pub(crate) fn meeting(&self, patience: Duration) -> Result<SocketAddr, Alone> {
+        let waits = |inner: &mut Inner| inner.meeting.is_none() && !self.is_cancelled();
+        let (inner, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        match inner.meeting {
+            _ if self.is_cancelled() => Err(Alone::Cancelled),
+            Some(address) => Ok(address),
+            None => Err(Alone::Deadline(patience)),
+        }
+    }
+
+    /// A panic elsewhere leaves nothing half done in here.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("epoch", &self.epoch)
+            .field("cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, thread};
+
+    use super::*;
+
+    fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
+        let (events, said) = mpsc::unbounded_channel();
+        (Attempt::new(7, Ipv4Addr::LOCALHOST.into(), events), said)
+    }
+
+    #[test]
+    fn a_rank_that_waits_hears_where_to_meet() {
+        let (attempt, _said) = attempt();
+        let address = "127.0.0.1:4000".parse().unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| attempt.meeting(Duration::from_secs(30)));
+            attempt.meet_at(address);
+            assert_eq!(waiting.join().unwrap(), Ok(address));
+        });
+    }
+
+    #[test]
+    fn a_rank_that_waits_is_woken_when_the_attempt_is_called_off() {
+        let (attempt, _said) = attempt();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| attempt.meeting(Duration::from_secs(30)));
+            attempt.cancel("a peer is gone");
+            assert_eq!(waiting.join().unwrap(), Err(Alone::Cancelled));
+        });
+    }
+
+    #[test]
+    fn a_rank_does_not_wait_for_ever() {
+        let (attempt, _said) = attempt();
+        let patience = Duration::from_millis(1);
+        assert_eq!(attempt.meeting(patience), Err(Alone::Deadline(patience)));
+    }
+
+    #[test]
+    fn the_brake_is_pulled_whether_it_was_there_before_the_call_or_after() {
+        for before in [true, false] {
+            let (attempt, _said) = attempt();
+            let pulled = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&pulled);
+            let brake = move |_: &str| flag.store(true, Ordering::SeqCst);
+            if before {
+                attempt.on_cancel(brake);
+                attempt.cancel("stop");
+            } else {
+                attempt.cancel("stop");
+                attempt.on_cancel(brake);
+            }
+            assert!(pulled.load(Ordering::SeqCst), "before: {before}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The control task against a real coordinator on loopback, with engines that do no real work.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use fulcrum_common::{
+    Key,
+    plan::{Estimate, Plan, Spec},
+    store::Store,
+};
+use fulcrum_coordinator::{Config as Run, bind};
+use serde_json::json;
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+
+use super::*;
+use crate::{args::Device, engine::Engine, identity};
+
+/// No test waits longer for anything.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What an engine does with the next assignments of a stage, instead of finishing them.
+#[derive(Clone, Copy, Debug)]
+enum Trick {
+    Panic,
+    Fail,
+    Hang,
+}
+
+/// Finishes everything, but for the tricks it is told to play.
+struct Fake {
+    store: Store,
+    runtime: Handle,
+    tricks: VecDeque<(&'static str, Trick)>,
+    began: mpsc::UnboundedSender<String>,
+}
+
+impl Engine for Fake {
+    fn run(&mut self, task: &Task, attempt: &Arc<Attempt>) -> Result<Product, Fault> {
+        let _ = self.began.send(task.stage.name.clone());
+        if task.rank > 0 {
+            attempt.meeting(DEADLINE).map_err(Fault::membership)?;
+        } else if task.world > 1 {
+            attempt.announce(SocketAddr::new(attempt.host, 4000));
+        }
+        if let Some(place) = self.tricks.iter().position(|(stage, _)| *stage == task.stage.name) {
+            match self.tricks.remove(place).map(|(_, trick)| trick) {
+                Some(Trick::Panic) => panic!("out of luck"),
+                Some(Trick::Fail) => return Err(Fault::passing("out of memory")),
+                Some(Trick::Hang) => loop {
+                    std::thread::park();
+                },
+                None => {}
+            }
+        }
+        if task.rank > 0 {
+            return Ok(Product::default());
+        }
+        let name = task.shard.map_or("file".to_owned(), |shard| format!("part-{}", shard.index));
+        let put = self.store.put(task.stage.key, task.epoch, &name, name.clone().into_bytes().into());
+        let file = self.runtime.block_on(put).map_err(Fault::passing)?;
+        Ok(Product { files: vec![file], facts: [("rows/corpus".to_owned(), 10)].into() })
+    }
+}
+
+fn add(plan: &mut Plan, name: &str, work: serde_json::Value, inputs: &[(&str, Key)]) -> Key {
+    let inputs = inputs.iter().map(|(role, key)| ((*role).to_owned(), *key)).collect();
+    let work = serde_json::from_value(work).unwrap();
+    plan.add(name, Spec { work, inputs }, Estimate::default())
+}
+
+/// Alone, in a gang of two, in three shards.
+fn plan() -> Plan {
+    let mut plan = Plan::default();
+    let source = json!({"arithmetic": {"rows": 10, "seed": 0, "below": 10, "noise": 0.0}});
+    let data = add(&mut plan, "data", json!({"prepare": {"corpus": {"source": source}}}), &[]);
+    let optimizer = json!({"passes": 1, "batch": 4, "micro_batch": 2, "learning_rate": 0.1, "schedule": "constant",
+        "warmup": 0.0, "weight_decay": 0.0, "clip": null});
+    let train = json!({"part": "corpus", "head": "language_model", "objective": "language_model",
+        "optimizer": optimizer, "max_tokens": 8, "seed": 0});
+    let model = add(&mut plan, "model", json!({"train": train}), &[("data", data)]);
+    let infer =
+        json!({"part": "corpus", "output": "log_probability", "batch": 2, "shard": 4, "max_tokens": 8});
+    add(&mut plan, "labels", json!({"infer": infer}), &[("model", model), ("data", data)]);
+    plan
+}
+
+/// A run's folder and what happens in it.
+struct Scene {
+    folder: tempfile::TempDir,
+    began: (mpsc::UnboundedSender<String>, Mutex<mpsc::UnboundedReceiver<String>>),
+}
+
+/// A worker on a task.
+struct Worker {
+    task: JoinHandle<i32>,
+    terminate: mpsc::Sender<()>,
+}
+
+impl Worker {
+    async fn code(self) -> i32 {
+        timeout(DEADLINE, self.task).await.expect("the worker ends in time").unwrap()
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (began, seen) = mpsc::unbounded_channel();
+        Self { folder: tempfile::tempdir().unwrap(), began: (began, Mutex::new(seen)) }
+    }
+
+    fn run_folder(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    async fn coordinator(&self) -> JoinHandle<&'static str> {
+        let run = Run {
+            run: "run".into(),
+            folder: self.run_folder(),
+            store: self.store(),
+            plan: plan(),
+            workers: NonZeroUsize::new(2).unwrap(),
+            gang: None,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            insecure_listen: false,
+        };
+        let bound = bind(run).await.unwrap();
+        tokio::spawn(async { bound.serve().await.unwrap().phase })
+    }
+
+    fn worker(&self, seat: &str, tricks: &[(&'static str, Trick)]) -> Worker {
+        let hello = identity::hello(seat, Device::Cpu, 1);
+        let config = Config { place: Place::RunFolder(self.run_folder()), hello, patience: DEADLINE };
+        self.worker_with(config, tricks)
+    }
+
+    fn worker_with(&self, config: Config, tricks: &[(&'static str, Trick)]) -> Worker {
+        let (results, outcomes) = mpsc::unbounded_channel();
+        let (terminate, asked) = mpsc::channel(1);
+        let fake = Fake {
+            store: Store::open(&self.store()).unwrap(),
+            runtime: Handle::current(),
+            tricks: tricks.iter().copied().collect(),
+            began: self.began.0.clone(),
+        };
+        let engine = EngineThread::start(move || fake, results).unwrap();
+        Worker { task: tokio::spawn(Control::new(config, engine, outcomes, asked).run()), terminate }
+    }
+
+    /// Waits until an engine has begun that stage.
+    async fn begins(&self, stage: &str) {
+        let next = |cx: &mut std::task::Context<'_>| self.began.1.lock().unwrap().poll_recv(cx);
+        let seen = async { while std::future::poll_fn(next).await.as_deref() != Some(stage) {} };
+        timeout(DEADLINE, seen).await.expect("the stage begins in time");
+    }
+}
+
+async fn phase(serving: JoinHandle<&'static str>) -> &'static str {
+    timeout(DEADLINE, serving).await.expect("the run ends in time").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_do_a_run_and_go_home() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let workers = [scene.worker("w0", &[]), scene.worker("w1", &[])];
+    for worker in workers {
+        assert_eq!(worker.code().await, exit::DONE);
+    }
+    assert_eq!(phase(serving).await, "done");
+    let store = Store::open(&scene.store()).unwrap();
+    let labels = store.manifest(plan().stages[2].key).await.unwrap().unwrap();
+    assert_eq!(labels.files.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_come_first_wait_for_their_coordinator() {
+    let scene = Scene::new();
+    let workers = [scene.worker("w0", &[]), scene.worker("w1", &[])];
+    let serving = scene.coordinator().await;
+    for worker in workers {
+        assert_eq!(worker.code().await, exit::DONE);
+    }
+    assert_eq!(phase(serving).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_panics_or_fails_is_given_another_chance() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let tricks = [("data", Trick::Panic), ("model", Trick::Fail), ("labels", Trick::Panic)];
+    let workers = [scene.worker("w0", &tricks), scene.worker("w1", &[])];
+    for worker in workers {
+        assert_eq!(worker.code().await, exit::DONE);
+    }
+    assert_eq!(phase(serving).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_engine_does_not_come_back_ends_and_its_successor_goes_on() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let (failing, hanging) =
+        (scene.worker("w0", &[("model", Trick::Fail)]), scene.worker("w1", &[("model", Trick::Hang)]));
+    assert_eq!(hanging.code().await, exit::MEMBERSHIP);
+    let successor = scene.worker("w1", &[]);
+    for worker in [failing, successor] {
+        assert_eq!(worker.code().await, exit::DONE);
+    }
+    assert_eq!(phase(serving).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_asked_to_terminate_leaves_and_its_work_is_done_by_another() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let first = scene.worker("w0", &[]);
+    scene.begins("data").await;
+    let second = scene.worker("w1", &[("labels", Trick::Hang)]);
+    scene.begins("labels").await;
+    second.terminate.send(()).await.unwrap();
+    let code = second.code().await;
+    assert!([exit::PREEMPTED, exit::MEMBERSHIP].contains(&code), "{code}");
+    assert_eq!(first.code().await, exit::DONE);
+    assert_eq!(phase(serving).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_worker_asked_to_terminate_says_goodbye() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let first = scene.worker("w0", &[]);
+    scene.begins("data").await;
+    first.terminate.send(()).await.unwrap();
+    assert_eq!(first.code().await, exit::PREEMPTED);
+    let workers = [scene.worker("w0", &[]), scene.worker("w1", &[])];
+    for worker in workers {
+        assert_eq!(worker.code().await, exit::DONE);
+    }
+    assert_eq!(phase(serving).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_another_version_is_refused_for_good() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let mut hello = identity::hello("w0", Device::Cpu, 1);
+    hello.code += 1;
+    let place = Place::RunFolder(scene.run_folder());
+    let stranger = scene.worker_with(Config { place, hello, patience: DEADLINE }, &[]);
+    assert_eq!(stranger.code().await, exit::MISMATCH);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_worker_that_never_finds_a_coordinator_gives_up() {
+    let scene = Scene::new();
+    let hello = identity::hello("w0", Device::Cpu, 1);
+    let place = Place::RunFolder(Path::new("no such folder").into());
+    let lonely = scene.worker_with(Config { place, hello, patience: Duration::ZERO }, &[]);
+    assert_eq!(lonely.code().await, exit::NO_PROGRESS);
+}

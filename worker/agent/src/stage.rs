@@ -1,0 +1,263 @@
+//! The worker's engine: checks inputs out of the store, meets its gang, runs the stage, puts the files.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use fulcrum_collective::{Collective, Gloo, Interface, Options, Solo, Store as Meeting};
+use fulcrum_common::{
+    Key, exit,
+    protocol::{Heartbeat, Shard},
+    store::{File, Manifest, Store, StoreError},
+};
+use fulcrum_methods::{Input, Job, Monitor, Progress};
+use tokio::runtime::Handle;
+
+use crate::{
+    args::Device,
+    attempt::Attempt,
+    engine::{Engine, Fault, Product, Task},
+};
+
+/// How long a rank waits to hear where its gang meets.
+const MEETING: Duration = Duration::from_secs(60);
+
+/// How long one operation of a gang may take. The coordinator calls a gang with a lost member off within seconds;
+/// this is for what it cannot see.
+const OPERATION: Duration = Duration::from_secs(300);
+
+/// Runs stages and shards with what is in the store.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    store: Store,
+    runtime: Handle,
+    device: tch::Device,
+}
+
+impl Stages {
+    /// To be made on the thread that computes.
+    pub(crate) fn new(store: Store, runtime: Handle, device: Device, threads: u32) -> Self {
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+        let device = match device {
+            Device::Cpu => tch::Device::Cpu,
+        };
+        Self { store, runtime, device }
+    }
+
+    /// Every input's files on this machine, verified.
+    fn check_out(&self, manifests: &BTreeMap<String, Manifest>) -> Result<BTreeMap<String, Input>, Fault> {
+        let mut inputs = BTreeMap::new();
+        for (role, manifest) in manifests {
+            let mut files = BTreeMap::new();
+            for file in &manifest.files {
+                let path =
+                    self.runtime.block_on(self.store.local(manifest, &file.name)).map_err(unreadable)?;
+                files.insert(file.name.clone(), path);
+            }
+            inputs.insert(role.clone(), Input { files, facts: manifest.facts.clone() });
+        }
+        Ok(inputs)
+    }
+
+    /// The files that the stage left in its scratch folder, durable.
+    fn put(&self, key: Key, epoch: u64, folder: &Path, names: &[String]) -> Result<Vec<File>, Fault> {
+        let put = |name: &String| {
+            let source = folder.join(name);
+            let put = self.store.put_file(key, epoch, name, &source);
+            self.runtime.block_on(put).map_err(Fault::passing)
+        };
+        names.iter().map(put).collect()
+    }
+}
+
+impl Engine for Stages {
+    fn run(&mut self, task: &Task, attempt: &Arc<Attempt>) -> Result<Product, Fault> {
+        let inputs = self.check_out(&task.inputs)?;
+        let scratch = tempfile::tempdir().map_err(Fault::passing)?;
+        let shard = task.shard.map(range).transpose()?;
+        let job =
+            Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device: self.device };
+        let collective = gather(task, attempt)?;
+        let outcome = fulcrum_methods::run(&job, collective, &Watch(attempt)).map_err(fault)?;
+        if task.rank > 0 {
+            return Ok(Product::default());
+        }
+        let files = self.put(task.stage.key, task.epoch, scratch.path(), &outcome.files)?;
+        Ok(Product { files, facts: outcome.facts })
+    }
+}
+
+fn range(shard: Shard) -> Result<std::ops::Range<usize>, Fault> {
+    let position = |at: u64| usize::try_from(at).map_err(|error| Fault::fatal(error, exit::MISMATCH));
+    Ok(position(shard.start)?..position(shard.end)?)
+}
+
+/// This rank's end of its gang's communication.
+fn gather(task: &Task, attempt: &Arc<Attempt>) -> Result<Arc<dyn Collective>, Fault> {
+    if task.world == 1 {
+        return Ok(Arc::new(Solo::new()));
+    }
+    let meeting = if task.rank == 0 {
+        let meeting = Meeting::serve(attempt.host, OPERATION).map_err(Fault::membership)?;
+        attempt.announce(meeting.address());
+        meeting
+    } else {
+        let address = attempt.meeting(MEETING).map_err(Fault::membership)?;
+        Meeting::connect(address, MEETING).map_err(Fault::membership)?
+    };
+    let options = Options {
+        name: format!("epoch-{}", task.epoch),
+        rank: task.rank,
+        world: task.world,
+        interface: Interface::Address(attempt.host),
+        timeout: OPERATION,
+    };
+    let gang = Arc::new(Gloo::new(&meeting, &options).map_err(Fault::membership)?);
+    let brake = Arc::downgrade(&gang);
+    attempt.on_cancel(move |reason| {
+        if let Some(gang) = brake.upgrade() {
+            gang.abort(reason);
+        }
+    });
+    Ok(gang)
+}
+
+/// Brings the stage's progress to the control task, and its word to the stage.
+struct Watch<'a>(&'a Attempt);
+
+impl Monitor for Watch<'_> {
+    fn progress(&self, progress: Progress) {
+        self.0.report(Heartbeat {
+            epoch: self.0.epoch,
+            step: progress.step as u64,
+            steps: progress.steps as u64,
+            examples: progress.examples as u64,
+            loss: progress.loss.unwrap_or_default(),
+        });
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+/// Bytes that are not what the plan names cannot become so by trying again.
+fn unreadable(error: StoreError) -> Fault {
+    if error.is_damage() { Fault::fatal(error, exit::DIGEST) } else { Fault::passing(error) }
+}
+
+/// What a failure of the stage means for another attempt.
+fn fault(error: fulcrum_methods::Error) -> Fault {
+    Fault {
+        retry: error.retry(),
+        membership: error.is_membership() || error.is_cancelled(),
+        code: error.exit_code(),
+        message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, thread};
+
+    use bytes::Bytes;
+    use fulcrum_collective::Reduction;
+    use fulcrum_common::{
+        plan::{Estimate, Stage},
+        protocol::worker_event::Event,
+    };
+    use serde_json::json;
+    use tokio::{runtime::Runtime, sync::mpsc};
+
+    use super::*;
+
+    fn stage(work: serde_json::Value, inputs: BTreeMap<String, Key>) -> Stage {
+        let spec = fulcrum_common::plan::Spec { work: serde_json::from_value(work).unwrap(), inputs };
+        let name = spec.work.kind().to_owned();
+        Stage { key: spec.key(), name, spec, locations: BTreeMap::new(), estimate: Estimate::default() }
+    }
+
+    fn corpus() -> Stage {
+        let source = json!({"arithmetic": {"rows": 20, "seed": 3, "below": 10, "noise": 0.0}});
+        stage(json!({"prepare": {"corpus": {"source": source}}}), BTreeMap::new())
+    }
+
+    fn task(stage: Stage, (rank, world): (usize, usize), inputs: BTreeMap<String, Manifest>) -> Task {
+        Task { epoch: 5, stage, rank, world, shard: None, inputs }
+    }
+
+    fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
+        let (events, said) = mpsc::unbounded_channel();
+        (Attempt::new(5, Ipv4Addr::LOCALHOST.into(), events), said)
+    }
+
+    struct Scene {
+        runtime: Runtime,
+        store: Store,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            Self { runtime: Runtime::new().unwrap(), store, _folder: folder }
+        }
+
+        fn run(&self, task: &Task) -> Result<Product, Fault> {
+            let handle = self.runtime.handle().clone();
+            Stages::new(self.store.clone(), handle, Device::Cpu, 1).run(task, &attempt().0)
+        }
+
+        fn commit(&self, stage: &Stage, product: Product) -> Manifest {
+            let (name, spec) = (stage.name.clone(), stage.spec.clone());
+            let Product { files, facts } = product;
+            let manifest = Manifest { key: stage.key, name, epoch: 5, files, facts, spec };
+            self.runtime.block_on(self.store.commit(&manifest)).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_stage_leaves_its_files_and_facts_under_its_epoch() {
+        let scene = Scene::new();
+        let stage = corpus();
+        let product = scene.run(&task(stage.clone(), (0, 1), BTreeMap::new())).unwrap();
+        assert_eq!(product.facts["rows/corpus"], 20);
+        assert_eq!(product.files[0].path, format!("artifacts/{}/5/corpus.parquet", stage.key));
+        scene.commit(&stage, product);
+    }
+
+    #[test]
+    fn an_input_that_is_damaged_fails_for_good_and_says_that_it_is_a_digest() {
+        let scene = Scene::new();
+        let data = corpus();
+        let put = scene.store.put(data.key, 5, "corpus.parquet", Bytes::from_static(b"rows"));
+        let file = scene.runtime.block_on(put).unwrap();
+        std::fs::write(scene.store.root().join(&file.path), b"ruin").unwrap();
+        let manifest = scene.commit(&data, Product { files: vec![file], facts: BTreeMap::new() });
+        let measure = json!({"measure": {"accuracy": {"part": "corpus"}}});
+        let reader = stage(measure, BTreeMap::from([("data".to_owned(), data.key)]));
+        let fault =
+            scene.run(&task(reader, (0, 1), BTreeMap::from([("data".to_owned(), manifest)]))).unwrap_err();
+        assert_eq!((fault.retry, fault.code), (false, exit::DIGEST), "{}", fault.message);
+    }
+
+    #[test]
+    fn ranks_meet_where_rank_0_says_and_break_when_called_off() {
+        let ((first, mut said), (second, _quiet)) = (attempt(), attempt());
+        thread::scope(|scope| {
+            let zero = scope.spawn(|| gather(&task(corpus(), (0, 2), BTreeMap::new()), &first).unwrap());
+            let one = scope.spawn(|| gather(&task(corpus(), (1, 2), BTreeMap::new()), &second).unwrap());
+            let Some(Event::Rendezvous(meet)) = said.blocking_recv() else { panic!("no meeting place") };
+            second.meet_at(meet.address.parse().unwrap());
+            let (zero, one) = (zero.join().unwrap(), one.join().unwrap());
+            let (x, y) = (tch::Tensor::from(1.0), tch::Tensor::from(2.0));
+            let sums = [zero.all_reduce(&x, Reduction::Sum), one.all_reduce(&y, Reduction::Sum)];
+            for sum in sums {
+                sum.unwrap().wait().unwrap();
+            }
+            assert_eq!((x.double_value(&[]), y.double_value(&[])), (3.0, 3.0));
+            let waits = zero.all_reduce(&x, Reduction::Sum).unwrap();
+            first.cancel("a peer is gone");
+            assert!(waits.wait().is_err());
+        });
+    }
+}
