@@ -53,13 +53,13 @@ struct Formatter {
 /// What a row is grouped by: a column, or what a template makes of the columns (the question at the head of a prompt).
 enum Group {
     Column(String),
-    Template(Template),
+    Template(Box<Template>),
 }
 
 impl Group {
     fn new(text: &str) -> Result<Self> {
         Ok(if text.contains("{{") {
-            Self::Template(Template::new(text)?)
+            Self::Template(Box::new(Template::new(text)?))
         } else {
             Self::Column(text.to_owned())
         })
