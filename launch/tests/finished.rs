@@ -1,5 +1,7 @@
 //! A run whose outcome is in the store: nothing is started, everything is told.
 
+#![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
+
 mod support;
 
 use std::time::{Duration, Instant};

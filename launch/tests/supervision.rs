@@ -1,5 +1,7 @@
 //! `fulcrum run` and its processes: what dies is started again within reason, and nothing is left behind.
 
+#![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
+
 mod support;
 
 use nix::{

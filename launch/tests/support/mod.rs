@@ -1,5 +1,6 @@
 //! A folder with the program in it, a worker of the test's choice beside it, and an experiment.
 
+#![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::{

@@ -96,7 +96,7 @@ mod tests {
         assert!(parse(&format!("w {rest}")).is_err());
         assert!(parse(&format!("w --coordinator 127.0.0.1:1 --run-folder r {rest}")).is_err());
         let args = parse(&format!("w --run-folder r {rest}")).unwrap();
-        assert!(matches!(args.place(), Place::RunFolder(folder) if folder == "r"));
+        assert!(matches!(args.place(), Place::RunFolder(folder) if folder.as_os_str() == "r"));
         assert!(parse("w --run-folder r --store s --seat w0 --threads 0").is_err());
     }
 }
