@@ -2,6 +2,8 @@
 //!
 //! Members are threads. Each check runs on every rank of every implementation at every world size.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
+
 use std::{
     fmt::Debug,
     sync::{Arc, Barrier},

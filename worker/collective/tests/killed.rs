@@ -2,6 +2,8 @@
 //!
 //! This program is its own member: started with the word `member`, it joins the gang that the test serves.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
+
 use std::{
     env, io,
     net::{Ipv4Addr, SocketAddr},

@@ -1,5 +1,7 @@
 //! Every Gloo entry of the shim, between threads on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
+
 use std::{
     net::Ipv4Addr,
     sync::Barrier,

@@ -20,8 +20,11 @@ fn message(result: &Result<Left, Error>) -> String {
     result.as_ref().unwrap_err().to_string()
 }
 
+/// Makes a wrong loss of a right one.
+type Spoil = fn(Tensor) -> Result<Tensor, Error>;
+
 /// Goes wrong at step 2, in the slot that begins with row 0.
-struct Wrong(fn(Tensor) -> Result<Tensor, Error>);
+struct Wrong(Spoil);
 
 impl Objective for Wrong {
     fn terms(&self, tokens: usize) -> usize {
@@ -36,7 +39,7 @@ impl Objective for Wrong {
 
 #[test]
 fn a_loss_or_gradient_that_is_not_finite_names_its_step_on_every_rank() {
-    let cases: [(fn(Tensor) -> Result<Tensor, Error>, &str); 2] = [
+    let cases: [(Spoil, &str); 2] = [
         (|loss| Ok(loss * f64::NAN), "the loss is NaN at step 2"),
         // The loss is 0; its gradient is 0 times infinity.
         (|loss| Ok((&loss - loss.detach()).sqrt()), "the norm of the gradient is NaN at step 2"),
@@ -61,8 +64,7 @@ fn an_error_of_one_rank_ends_all_of_them_at_once() {
 
 #[test]
 fn a_loss_that_is_no_scalar_with_a_gradient_is_refused() {
-    let wrong: [fn(Tensor) -> Result<Tensor, Error>; 2] =
-        [|loss| Ok(loss.detach()), |loss| Ok(Tensor::stack(&[&loss, &loss], 0))];
+    let wrong: [Spoil; 2] = [|loss| Ok(loss.detach()), |loss| Ok(Tensor::stack(&[&loss, &loss], 0))];
     for wrong in wrong {
         let results = job(&Wrong(wrong)).run_on(1);
         assert!(message(&results[0]).contains("is no scalar"), "{results:?}");

@@ -1,5 +1,7 @@
 //! Training over a gang against training alone, and what happens when it goes wrong.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
+
 mod failures;
 mod inference;
 mod parity;
