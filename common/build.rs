@@ -3,6 +3,11 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["fulcrum.proto"], ["proto"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // What the command line also prints as JSON.
+    let shown = ["StatusReply", "StageStatus", "WorkerStatus"];
+    let configure = |build: tonic_prost_build::Builder, name: &&str| {
+        build.type_attribute(format!("fulcrum.v1.{name}"), "#[derive(serde::Serialize)]")
+    };
+    shown.iter().fold(tonic_prost_build::configure(), configure).compile_fds(descriptors)?;
     Ok(())
 }

@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Folder of all runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
+    /// Print JSON: the messages StatusReply, StageStatus and WorkerStatus of the protocol
+    #[arg(long)]
+    json: bool,
 }
 
 /// Prints how the run is.
@@ -39,7 +42,11 @@ pub(super) async fn run(args: Args) -> Result<()> {
         Some(reply) => reply,
         None => at_rest(&folder).await?,
     };
-    print(&text(&reply))
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&reply)?))
+    } else {
+        print(&text(&reply))
+    }
 }
 
 /// What the run's coordinator says, if one is there.
