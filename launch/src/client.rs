@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use fulcrum_common::protocol::{
-    MESSAGE_LIMIT, StatusReply, StatusRequest, coordinator_client::CoordinatorClient,
+    MESSAGE_LIMIT, StatusReply, StatusRequest, StopRequest, coordinator_client::CoordinatorClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -34,5 +34,14 @@ impl Client {
     pub(crate) async fn status(&mut self) -> Result<StatusReply> {
         let reply = self.0.status(StatusRequest {}).await.context("the coordinator does not answer")?;
         Ok(reply.into_inner())
+    }
+
+    /// Tells the coordinator of a finished run that whoever waited for it has heard: it need not linger.
+    ///
+    /// # Errors
+    /// If the coordinator does not answer.
+    pub(crate) async fn dismiss(&mut self) -> Result<()> {
+        self.0.stop(StopRequest {}).await.context("the coordinator does not answer")?;
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ impl Bars {
     /// An empty headline.
     pub(crate) fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let headline = all.add(ProgressBar::new(0).with_style(style("{msg:.dim}")));
+        let headline = all.add(ProgressBar::new(0).with_style(style("{wide_msg:.dim}")));
         Self { all, headline, stages: BTreeMap::new() }
     }
 
@@ -38,7 +38,7 @@ impl Bars {
         for stage in running {
             let bar = self.stages.entry(stage.name.clone()).or_insert_with(|| {
                 let bar = ProgressBar::new(stage.total)
-                    .with_style(style("{prefix:<44} [{bar:24.cyan/dim}] {percent:>3} %  {msg}"))
+                    .with_style(style("{prefix:<44} [{bar:16.cyan/dim}] {percent:>3} %  {wide_msg}"))
                     .with_prefix(stage.name.clone());
                 self.all.insert_before(&self.headline, bar)
             });

@@ -78,13 +78,14 @@ impl Progress {
     }
 }
 
-/// `12 of 30 stages done, 2 workers, 1:07`, and what the run waits for.
+/// `12 of 30 stages done, 2 workers, 1:07`, and while nothing runs, what the run waits for.
 fn headline(now: Duration, reply: &StatusReply) -> String {
     let finished =
         reply.stages.iter().filter(|stage| matches!(stage.state.as_str(), "done" | "cached")).count();
     let workers = reply.workers.iter().filter(|worker| worker.state != "lost").count();
     let plural = if workers == 1 { "" } else { "s" };
-    let waits = if reply.reason.is_empty() { String::new() } else { format!(", {}", reply.reason) };
+    let idle = reply.stages.iter().all(|stage| stage.state != "running");
+    let waits = if idle && !reply.reason.is_empty() { format!(", {}", reply.reason) } else { String::new() };
     format!(
         "{finished} of {} stages done, {workers} worker{plural}, {}{waits}",
         reply.stages.len(),
@@ -96,7 +97,8 @@ fn headline(now: Duration, reply: &StatusReply) -> String {
 fn event_line(event: &Event) -> String {
     match event {
         Event::Began(name) => format!("began   {name}"),
-        Event::Done(name, took) => format!("done    {name}  ({})", duration(*took)),
+        Event::Done(name, None) => format!("done    {name}"),
+        Event::Done(name, Some(took)) => format!("done    {name}  ({})", duration(*took)),
         Event::Failed(name, message) => format!("failed  {name}: {message}"),
     }
 }

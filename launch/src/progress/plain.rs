@@ -83,9 +83,13 @@ mod tests {
     fn events_are_told_at_once() {
         let events = vec![
             Event::Began("a".into()),
-            Event::Done("b".into(), Duration::from_millis(3210)),
+            Event::Done("b".into(), Some(Duration::from_millis(3210))),
+            Event::Done("b2".into(), None),
             Event::Failed("c".into(), "no luck".into()),
         ];
-        assert_eq!(lines(&[(0, events, vec![])]), "began   a\ndone    b  (3.2 s)\nfailed  c: no luck\n");
+        assert_eq!(
+            lines(&[(0, events, vec![])]),
+            "began   a\ndone    b  (3.2 s)\ndone    b2\nfailed  c: no luck\n"
+        );
     }
 }

@@ -11,8 +11,8 @@ use super::meter::{Meter, clock, rate_text};
 pub(crate) enum Event {
     /// The stage began, or began again.
     Began(String),
-    /// The stage is done, after so long.
-    Done(String, Duration),
+    /// The stage is done, after so long if it was seen running.
+    Done(String, Option<Duration>),
     /// An attempt at the stage failed, and why.
     Failed(String, String),
 }
@@ -98,8 +98,7 @@ impl Known {
                 }
                 // A stage that was done before this one looked is no news.
                 "done" if !self.state.is_empty() => {
-                    let took =
-                        if self.state == "running" { now.saturating_sub(self.began) } else { Duration::ZERO };
+                    let took = (self.state == "running").then(|| now.saturating_sub(self.began));
                     events.push(Event::Done(stage.name.clone(), took));
                 }
                 _ => {}
@@ -155,7 +154,7 @@ mod tests {
         assert_eq!(events, vec![]);
         assert_eq!((running[0].rate, running[0].left), (Some(25.0), Some(seconds(2))));
         let (events, running) = view.update(seconds(5), &reply(stage("done", 100)));
-        assert_eq!((events, running), (vec![Event::Done(name, seconds(4))], vec![]));
+        assert_eq!((events, running), (vec![Event::Done(name, Some(seconds(4)))], vec![]));
     }
 
     #[test]

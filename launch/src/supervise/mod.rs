@@ -89,6 +89,8 @@ struct Supervisor<'a> {
     workers: Vec<Seat>,
     /// Whether the coordinator listens, so that workers have somewhere to go to.
     listening: bool,
+    /// Whether the coordinator has begun to send its workers home.
+    ending: bool,
     watcher: Watcher,
     stopping: Option<Stopping>,
 }
@@ -114,6 +116,7 @@ impl<'a> Supervisor<'a> {
             coordinator: seat("coordinator".into(), Part::Coordinator),
             workers: (0..cluster.workers.get()).map(|i| seat(format!("w{i}"), Part::Worker)).collect(),
             listening: false,
+            ending: false,
             watcher: Watcher::new(),
             stopping: None,
         })
@@ -123,6 +126,7 @@ impl<'a> Supervisor<'a> {
     fn step(&mut self, progress: &mut Progress) -> Result<Option<Result<(), Failure>>> {
         if let Some(reply) = self.watcher.news() {
             progress.update(&reply);
+            self.ending = watcher::is_ending(&reply);
         }
         if let Some(end) = self.reap(progress)? {
             return Ok(Some(end));
@@ -165,6 +169,7 @@ impl<'a> Supervisor<'a> {
         }
         if coordinator_died {
             self.listening = false;
+            self.ending = false;
             self.watcher.look_at(None);
         }
         Ok(end)
@@ -177,7 +182,7 @@ impl<'a> Supervisor<'a> {
         if is_due(&self.coordinator) {
             self.coordinator.start(self.programs.coordinator(self.cluster))?;
         }
-        if self.listening {
+        if self.listening && !self.ending {
             for seat in self.workers.iter_mut().filter(|seat| is_due(seat)) {
                 seat.start(self.programs.worker(self.cluster, &seat.name))?;
             }

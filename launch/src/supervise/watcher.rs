@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fulcrum_common::protocol::StatusReply;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::client::Client;
 
@@ -47,16 +47,28 @@ impl Drop for Watcher {
     }
 }
 
+/// Whether nothing more will be started: the run is over, or about to be.
+pub(super) fn is_ending(reply: &StatusReply) -> bool {
+    reply.phase != "running"
+}
+
 async fn ask(mut whom: watch::Receiver<Option<Client>>, says: watch::Sender<Option<StatusReply>>) {
     let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut client: Option<Client> = None;
     loop {
         ticks.tick().await;
-        let client = whom.borrow_and_update().clone();
-        let Some(mut client) = client else { continue };
-        // A coordinator that does not answer is asked again: whether it lives is seen from its process.
-        if let Ok(reply) = client.status().await {
-            says.send_replace(Some(reply));
+        if whom.has_changed().unwrap_or(false) {
+            client = whom.borrow_and_update().clone();
         }
+        // A coordinator that does not answer is asked again: whether it lives is seen from its process.
+        let Some(asked) = &mut client else { continue };
+        let Ok(reply) = asked.status().await else { continue };
+        if matches!(reply.phase.as_str(), "done" | "failed") {
+            // It may be gone already, and then that is well too.
+            let _ = asked.dismiss().await;
+            client = None;
+        }
+        says.send_replace(Some(reply));
     }
 }
