@@ -59,7 +59,12 @@ impl Store {
     /// # Errors
     /// If the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self> {
-        fs::create_dir_all(root.join("artifacts")).map_err(StoreError::io(root))?;
+        let artifacts = root.join("artifacts");
+        if !artifacts.is_dir() {
+            fs::create_dir_all(&artifacts).map_err(StoreError::io(&artifacts))?;
+            // What is synced below a folder is lost with the folder's own entry.
+            fs::File::open(root).and_then(|folder| folder.sync_all()).map_err(StoreError::io(root))?;
+        }
         let root = root.canonicalize().map_err(StoreError::io(root))?;
         let lock = Lock::shared(&root)?;
         let backend = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);

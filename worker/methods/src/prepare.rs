@@ -15,6 +15,9 @@ use crate::{Error, Job, Outcome};
 /// Name of the file that says what went where.
 const SPLIT: &str = "split.json";
 
+/// The token that every character tokenizer opens a text with.
+const BEGIN: i64 = 1;
+
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
         Prepare::Dataset { source, format, split } => dataset(job, source, format, split),
@@ -98,9 +101,23 @@ fn new_model(
     let path = job.output.join("characters.json");
     fs::write(&path, character_tokenizer(alphabet)).map_err(Error::io(&path))?;
     let tokenizer = Tokenizer::from_file(&path)?;
-    let tokens = SpecialTokens { pad: Some(tokenizer.pad_id()), begin: None, end: None };
+    let tokens = SpecialTokens { pad: Some(tokenizer.pad_id()), begin: Some(BEGIN), end: None };
     let model = Model::new(architecture, tokenizer.vocab_size(), tokens, seed, job.device)?;
     let outcome = job.save(&model, &path)?;
     fs::remove_file(&path).map_err(Error::io(&path))?;
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_model_knows_the_token_that_opens_its_texts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        fs::write(&path, character_tokenizer("01+=")).unwrap();
+        let tokens = Tokenizer::from_file(&path).unwrap().encode("1+1=", 16).unwrap();
+        assert_eq!((tokens.len(), tokens.first()), (5, Some(&BEGIN)));
+    }
 }
