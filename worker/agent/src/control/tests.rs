@@ -11,6 +11,7 @@ use std::{
 use fulcrum_common::{
     Key,
     plan::{Estimate, Plan, Spec},
+    protocol::{StopRequest, coordinator_client::CoordinatorClient},
     store::Store,
 };
 use fulcrum_coordinator::{Config as Run, bind};
@@ -42,11 +43,6 @@ struct Fake {
 impl Engine for Fake {
     fn run(&mut self, task: &Task, attempt: &Arc<Attempt>) -> Result<Product, Fault> {
         let _ = self.began.send(task.stage.name.clone());
-        if task.rank > 0 {
-            attempt.meeting(DEADLINE).map_err(Fault::membership)?;
-        } else if task.world > 1 {
-            attempt.announce(SocketAddr::new(attempt.host, 4000));
-        }
         if let Some(place) = self.tricks.iter().position(|(stage, _)| *stage == task.stage.name) {
             match self.tricks.remove(place).map(|(_, trick)| trick) {
                 Some(Trick::Panic) => panic!("out of luck"),
@@ -56,6 +52,11 @@ impl Engine for Fake {
                 },
                 None => {}
             }
+        }
+        if task.rank > 0 {
+            attempt.meeting(DEADLINE).map_err(Fault::membership)?;
+        } else if task.world > 1 {
+            attempt.announce(SocketAddr::new(attempt.host, 4000));
         }
         if task.rank > 0 {
             return Ok(Product::default());
@@ -255,9 +256,12 @@ async fn a_worker_of_another_version_is_refused_for_good() {
     let mut hello = identity::hello("w0", Device::Cpu, 1);
     hello.code += 1;
     let place = Place::RunFolder(scene.run_folder());
+    let address = place.address().unwrap();
     let stranger = scene.worker_with(Config { place, hello, patience: DEADLINE }, &[]);
     assert_eq!(stranger.code().await, exit::MISMATCH);
-    serving.abort();
+    let mut client = CoordinatorClient::connect(format!("http://{address}")).await.unwrap();
+    client.stop(StopRequest {}).await.unwrap();
+    assert_eq!(phase(serving).await, "stopping");
 }
 
 #[tokio::test]
