@@ -1,0 +1,8 @@
+//! Whole runs through the real binaries: two worker processes, a coordinator, a store, a report.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
+
+mod one_off;
+mod runs;
+mod survival;
+mod workplace;

@@ -1,0 +1,178 @@
+//! A folder to run the real programs in, and what tests ask of a run there.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// Small enough for seconds, large enough to have a middle: pretraining takes some hundred steps.
+pub(crate) const EXPERIMENT: &str = r#"
+name   = "tiny"
+recipe = "weak-to-strong"
+
+[task]
+source = "builtin:arithmetic"
+split  = { ground_truth = 160, weak_labels = 160, validation = 20, test = 100 }
+
+[[model]]
+name    = "small"
+layers  = 1
+hidden  = 16
+heads   = 2
+context = 16
+
+[[model]]
+name    = "large"
+layers  = 2
+hidden  = 32
+heads   = 4
+context = 16
+
+[pretrain]
+rows        = 6000
+batch       = 32
+micro_batch = 16
+
+[methods]
+run = ["naive", "confidence"]
+
+[train]
+batch       = 32
+micro_batch = 8
+"#;
+
+/// Nothing here takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The folder, with the experiment in it.
+pub(crate) struct Workplace(tempfile::TempDir);
+
+impl Workplace {
+    pub(crate) fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::write(place.at("tiny.toml"), EXPERIMENT).unwrap();
+        place
+    }
+
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&fulcrum_tests::binaries().fulcrum);
+        command
+            .args(args)
+            .current_dir(self.0.path())
+            .env_remove("FULCRUM_DATA")
+            .env_remove("LD_LIBRARY_PATH");
+        command
+    }
+
+    /// Runs the command line to its end; how it ended is the test's business.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs the command line to its good end and returns what it printed.
+    pub(crate) fn succeed(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{args:?}: {}\n{}", text(&output.stderr), self.logs());
+        text(&output.stdout)
+    }
+
+    /// Starts `fulcrum run` on the experiment with two workers.
+    pub(crate) fn start(&self) -> Child {
+        let mut command = self.command(&["run", "tiny.toml", "--workers", "2"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The logs of the run, for the message of a failing test.
+    fn logs(&self) -> String {
+        let entries = fs::read_dir(self.at("runs/tiny/logs")).into_iter().flatten().flatten();
+        let mut logs: Vec<String> = entries
+            .map(|entry| {
+                format!("{}:\n{}", entry.path().display(), fs::read_to_string(entry.path()).unwrap())
+            })
+            .collect();
+        logs.sort();
+        logs.join("\n")
+    }
+
+    /// What `fulcrum status --json` says, once there is a run.
+    pub(crate) fn status(&self) -> Option<Value> {
+        let output = self.run(&["status", "tiny", "--json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Asks for the status until it shows a stage of `kind` that has passed `examples` and has not ended.
+    pub(crate) fn in_the_middle_of(&self, kind: &str, examples: u64) -> Value {
+        let patience = Instant::now();
+        loop {
+            assert!(
+                patience.elapsed() < PATIENCE,
+                "no {kind} stage got to {examples} examples\n{}",
+                self.logs()
+            );
+            let Some(status) = self.status() else { continue };
+            let running = |stage: &Value| {
+                let done = stage["done"].as_u64().unwrap();
+                stage["kind"] == kind && stage["state"] == "running" && done >= examples
+            };
+            if status["phase"] == "running" && status["stages"].as_array().unwrap().iter().any(running) {
+                return status;
+            }
+        }
+    }
+
+    /// Every committed artifact's files, by stage name and file name: the bytes that a run leaves.
+    pub(crate) fn artifacts(&self) -> BTreeMap<(String, String), Vec<u8>> {
+        let store = self.at("fulcrum-store/artifacts");
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(store).unwrap().flatten() {
+            let Ok(text) = fs::read_to_string(entry.path().join("manifest.json")) else { continue };
+            let manifest: Value = serde_json::from_str(&text).unwrap();
+            for file in manifest["files"].as_array().unwrap() {
+                let path = self.at("fulcrum-store").join(file["path"].as_str().unwrap());
+                let name = |value: &Value| value.as_str().unwrap().to_owned();
+                files.insert((name(&manifest["name"]), name(&file["name"])), fs::read(path).unwrap());
+            }
+        }
+        files
+    }
+}
+
+/// Waits for a started run; how it ended.
+pub(crate) fn finish(mut run: Child) -> Option<i32> {
+    let patience = Instant::now();
+    loop {
+        if let Some(status) = run.try_wait().unwrap() {
+            return status.code().or(status.signal().map(|signal| -signal));
+        }
+        assert!(patience.elapsed() < PATIENCE, "the run did not end");
+        std::thread::yield_now();
+    }
+}
+
+/// Sends a signal by name.
+pub(crate) fn signal(name: &str, pid: u64) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Process number of a worker in a status.
+pub(crate) fn pid_of(status: &Value, worker: &str) -> u64 {
+    let workers = status["workers"].as_array().unwrap();
+    let found = workers.iter().find(|one| one["worker"] == worker).unwrap();
+    found["pid"].as_u64().unwrap()
+}
