@@ -98,6 +98,9 @@ impl Tokenizer {
     }
 }
 
+/// The id of the token that [`character_tokenizer`] puts before every text.
+pub const BEGIN: i64 = 1;
+
 fn start_of(text: &str) -> String {
     text.chars().take(60).collect()
 }
@@ -137,7 +140,7 @@ pub fn character_tokenizer(alphabet: &str) -> String {
             "type": "TemplateProcessing",
             "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
             "pair": [begin, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<begin>": {"id": "<begin>", "ids": [1], "tokens": ["<begin>"]}},
+            "special_tokens": {"<begin>": {"id": "<begin>", "ids": [BEGIN], "tokens": ["<begin>"]}},
         },
         "decoder": {"type": "Fuse"},
         "model": model,
@@ -218,7 +221,7 @@ mod tests {
         assert_eq!(tokenizer.encode("1 é\n??", 32).unwrap(), [1, 4, 2, 18, 17, 2, 2]);
         assert_eq!(tokenizer.encode("0123", 3).unwrap(), [1, 3, 4]);
         assert_eq!(tokenizer.encode("0<unk>", 32).unwrap(), [1, 3, 2]);
-        assert_eq!(tokenizer.encode("", 32).unwrap(), [1]);
+        assert_eq!(tokenizer.encode("", 32).unwrap(), [BEGIN]);
         assert_eq!(character_tokenizer("abc"), character_tokenizer("abcabc"));
     }
 
