@@ -89,6 +89,12 @@ fn training_refuses_to_write_over_something_before_it_begins() {
         2,
         "--out names a file",
     );
+    check(
+        &place,
+        &["infer", "--model", ".", "--data", "rows.csv", "--out", "rows.csv"],
+        2,
+        "is there already",
+    );
     check(&place, &["infer", "--model", ".", "--data", "rows.csv", "--out", "x.parquet"], 2, "config.json");
 }
 

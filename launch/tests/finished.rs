@@ -99,6 +99,10 @@ fn plan_status_and_report_know_that_it_is_done() {
     place.run(&["run", "tiny.toml"]);
     let status = place.run(&["status", "tiny"]);
     assert!(status.out.starts_with("tiny is done"), "{}{}", status.out, status.err);
+    let json: serde_json::Value =
+        serde_json::from_str(&place.run(&["status", "tiny", "--json"]).out).unwrap();
+    assert_eq!(json["phase"], "done");
+    assert_eq!(json["stages"].as_array().unwrap().last().unwrap()["state"], "done");
     let elsewhere = place.run(&["report", "runs/tiny", "--out", "elsewhere/deep"]);
     assert_eq!(elsewhere.code, Some(0), "{}", elsewhere.err);
     assert_eq!(place.read("elsewhere/deep/report.html"), place.read("runs/tiny/report.html"));

@@ -121,10 +121,11 @@ fn listed(manifests: &[Manifest]) -> String {
 async fn verify(store: &Store) -> Result<()> {
     let seen = store.verify().await?;
     let counts = format!(
-        "{} artifacts, {} files, {} bytes compared",
+        "{} artifacts, {} files, {} bytes compared, {} damaged",
         thousands(seen.artifacts),
         thousands(seen.files),
-        thousands(seen.bytes)
+        thousands(seen.bytes),
+        seen.faults.len()
     );
     print(&format!("{counts}\n"))?;
     if seen.faults.is_empty() {

@@ -13,7 +13,7 @@ use crate::{failure::of_store, progress::thousands, splice::splice};
 pub(crate) struct Args {
     #[command(flatten)]
     common: OneOff,
-    /// The Parquet file to write: columns `row` and `probabilities` for a classifier; `row`, `tokens` and
+    /// The new Parquet file: columns `row` and `probabilities` for a classifier; `row`, `tokens` and
     /// `log_probability` (over all tokens but the first) for a language model
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -28,8 +28,11 @@ pub(crate) struct Args {
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
     let folder = args.out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    if !folder.is_dir() || args.out.is_dir() {
+    if !folder.is_dir() {
         bail!("cannot write {}: --out names a file in a folder that is there", args.out.display());
+    }
+    if args.out.exists() {
+        bail!("{} is there already: name a new file with --out", args.out.display());
     }
     if args.max_tokens == Some(0) {
         bail!("--max-tokens = 0 leaves nothing to read: give 1 or more");
