@@ -52,7 +52,9 @@ fn view(state: &State, entry: &Entry) -> View {
         StageState::Gang(gang) => {
             let first = gang.members.first().and_then(|seat| state.workers.get(seat));
             let progress = first.map(|worker| worker.progress).unwrap_or_default();
-            View { word, done: progress.examples.min(total), total, loss: progress.loss }
+            // A one-off plan does not know its rows beforehand.
+            let done = if total == 0 { progress.examples } else { progress.examples.min(total) };
+            View { word, done, total, loss: progress.loss }
         }
         StageState::Shards(shards) => {
             let total = shards.last().map_or(0, |shard| shard.end);

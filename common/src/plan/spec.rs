@@ -144,7 +144,7 @@ pub struct Arithmetic {
 
 impl Arithmetic {
     /// Every character that claims and corpus lines are written in.
-    pub const ALPHABET: &str = "0123456789+=;TF";
+    pub const ALPHABET: &str = "0123456789+=TF";
 
     /// Operands are of two digits at most.
     pub const LARGEST_BELOW: u32 = 100;

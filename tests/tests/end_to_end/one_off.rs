@@ -39,9 +39,8 @@ fn one_finetune_and_two_passes_over_a_file() {
     ]);
     assert!(fs::read(place.at("lm.parquet")).unwrap().starts_with(b"PAR1"));
 
-    let train =
-        ["train", "--model", "model", "--data", "claims.jsonl", "--out", "classifier", "--workers", "2"];
-    place.succeed(&train);
+    let train = ["train", "--model", "model", "--data", "claims.jsonl", "--label", "label", "--classes", "0,1"];
+    place.succeed(&[&train[..], &["--out", "classifier", "--workers", "2"]].concat());
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         assert!(place.at("classifier").join(file).is_file(), "{file}");
     }

@@ -7,16 +7,17 @@ use fulcrum_common::{
     plan::{Architecture, Format, Part, Prepare, Source, SplitRule},
     source,
 };
-use fulcrum_data::{Table, Tokenizer, prepare, split::split, tokenizer::character_tokenizer};
+use fulcrum_data::{
+    Table, Tokenizer, prepare,
+    split::split,
+    tokenizer::{BEGIN, character_tokenizer},
+};
 use fulcrum_models::{Model, ModelFiles, SpecialTokens};
 
 use crate::{Error, Job, Outcome};
 
 /// Name of the file that says what went where.
 const SPLIT: &str = "split.json";
-
-/// The token that every character tokenizer opens a text with.
-const BEGIN: i64 = 1;
 
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
