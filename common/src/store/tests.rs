@@ -1,3 +1,5 @@
+//! What the store survives: torn, damaged and missing files, racing commits, hostile names.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

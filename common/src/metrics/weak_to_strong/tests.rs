@@ -1,3 +1,5 @@
+//! What the table of a weak-to-strong run says, against numbers worked out by hand.
+
 use super::*;
 use crate::rng::Rng;
 
