@@ -2,7 +2,15 @@
 
 use std::fs;
 
+use parquet::{
+    file::reader::{FileReader, SerializedFileReader},
+    record::{Row, RowAccessor},
+};
+
 use crate::workplace::Workplace;
+
+/// Rows of the user's file.
+const ROWS: usize = 50;
 
 /// A model folder: the pretrained large model of the tiny experiment, exported from the store.
 fn model(place: &Workplace) {
@@ -14,49 +22,67 @@ fn model(place: &Workplace) {
     place.succeed(&["artifacts", "export", key.expect(line), "model"]);
 }
 
+/// Right claims and wrong ones, taking turns.
+fn claims(place: &Workplace) {
+    let line = |row: usize| {
+        let (a, label) = (row + 10, row % 2);
+        format!("{{\"text\": \"{a}+11={:03}\", \"label\": {label}}}\n", a + 12 - label)
+    };
+    fs::write(place.at("claims.jsonl"), (0..ROWS).map(line).collect::<String>()).unwrap();
+}
+
+/// `fulcrum infer` of a model on the claims: the names of the columns, and the rows.
+fn infer(place: &Workplace, model: &str, out: &str) -> (Vec<String>, Vec<Row>) {
+    place.succeed(&["infer", "--model", model, "--data", "claims.jsonl", "--out", out, "--workers", "2"]);
+    let reader = SerializedFileReader::new(fs::File::open(place.at(out)).unwrap()).unwrap();
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let columns = fields.iter().map(|field| field.name().to_owned()).collect();
+    (columns, reader.get_row_iter(None).unwrap().map(Result::unwrap).collect())
+}
+
 #[test]
-fn one_finetune_and_two_passes_over_a_file() {
+fn a_language_model_gives_every_row_its_log_probability() {
     let place = Workplace::new();
     model(&place);
-    let rows: String = (10..60)
-        .map(|a| {
-            let label = a % 2;
-            format!("{{\"text\": \"{a}+11={:03}\", \"label\": {label}}}\n", a + 11 + label)
-        })
-        .collect();
-    fs::write(place.at("claims.jsonl"), rows).unwrap();
+    claims(&place);
+    let (columns, rows) = infer(&place, "model", "lm.parquet");
+    assert_eq!(columns, ["row", "tokens", "log_probability"]);
+    assert_eq!(rows.len(), ROWS);
+    for (number, row) in rows.iter().enumerate() {
+        assert_eq!(row.get_long(0).unwrap(), number as i64);
+        // A token that opens the text, and nine characters.
+        assert_eq!(row.get_long(1).unwrap(), 10);
+        assert!(row.get_double(2).unwrap() < 0.0, "{row}");
+    }
+}
 
-    place.succeed(&[
-        "infer",
-        "--model",
-        "model",
-        "--data",
-        "claims.jsonl",
-        "--out",
-        "lm.parquet",
-        "--workers",
-        "2",
-    ]);
-    assert!(fs::read(place.at("lm.parquet")).unwrap().starts_with(b"PAR1"));
-
-    let train = ["train", "--model", "model", "--data", "claims.jsonl", "--label", "label", "--classes", "0,1"];
+#[test]
+fn a_classifier_of_ones_own_is_trained_and_gives_probabilities() {
+    let place = Workplace::new();
+    model(&place);
+    claims(&place);
+    let train =
+        ["train", "--model", "model", "--data", "claims.jsonl", "--label", "label", "--classes", "0,1"];
     place.succeed(&[&train[..], &["--out", "classifier", "--workers", "2"]].concat());
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         assert!(place.at("classifier").join(file).is_file(), "{file}");
     }
-    place.succeed(&[
-        "infer",
-        "--model",
-        "classifier",
-        "--data",
-        "claims.jsonl",
-        "--out",
-        "p.parquet",
-        "--workers",
-        "2",
-    ]);
-    assert!(fs::read(place.at("p.parquet")).unwrap().starts_with(b"PAR1"));
+    let (columns, rows) = infer(&place, "classifier", "p.parquet");
+    assert_eq!(columns, ["row", "probabilities"]);
+    assert_eq!(rows.len(), ROWS);
+    for (number, row) in rows.iter().enumerate() {
+        assert_eq!(row.get_long(0).unwrap(), number as i64);
+        let list = row.get_list(1).unwrap().elements();
+        let sum: f64 = list.iter().map(|value| value.to_string().parse::<f64>().unwrap()).sum();
+        assert!(list.len() == 2 && (sum - 1.0).abs() < 1e-5, "{row}");
+    }
+}
 
+#[test]
+fn a_model_that_is_not_there_is_named() {
+    let place = Workplace::new();
+    claims(&place);
     let missing = place.run(&["infer", "--model", "nowhere", "--data", "claims.jsonl", "--out", "q.parquet"]);
+    assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nowhere"));
 }

@@ -1,7 +1,5 @@
 //! A run from file to report, and the run after it.
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 
 use crate::workplace::Workplace;
@@ -26,9 +24,8 @@ fn a_run_ends_in_a_report_and_the_next_one_only_reports() {
     place.succeed(&["artifacts", "verify"]);
 
     let coordinator = place.read("runs/tiny/logs/coordinator.log");
-    let start = Instant::now();
     place.succeed(&["run", "tiny.toml", "--workers", "2"]);
-    assert!(start.elapsed() < Duration::from_secs(20), "a finished run was done again");
+    // A run that starts anything starts a coordinator, and that one writes its log anew.
     assert_eq!(place.read("runs/tiny/logs/coordinator.log"), coordinator);
     assert_eq!(place.read("runs/tiny/results.json"), text);
 }

@@ -135,6 +135,13 @@ impl Workplace {
         }
     }
 
+    /// Assignments that the run's journal says did not come to their good end.
+    pub(crate) fn lost_attempts(&self) -> u64 {
+        let journal = rusqlite::Connection::open(self.at("runs/tiny/journal.sqlite")).unwrap();
+        let count = "SELECT count(*) FROM epochs WHERE outcome IN ('aborted', 'lost', 'failed')";
+        journal.query_row(count, [], |row| row.get(0)).unwrap()
+    }
+
     /// Every committed artifact's files, by stage name and file name: the bytes that a run leaves.
     pub(crate) fn artifacts(&self) -> BTreeMap<(String, String), Vec<u8>> {
         let store = self.at("fulcrum-store/artifacts");
