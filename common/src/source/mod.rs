@@ -169,9 +169,10 @@ impl SourceFile {
     /// If it cannot be read, or its name is not text.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let digest = digest(path)?;
-        let path = path.canonicalize().map_err(|error| unreadable(path, error))?;
+        // The name that was given: where it is a link, as in a hub's cache, the file behind it has no ending.
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| SourceError::Name { name: path.display().to_string() })?.to_owned();
+        let path = path.canonicalize().map_err(|error| unreadable(path, error))?;
         Ok(Self { path, digest: FileDigest { name, digest } })
     }
 }
@@ -228,6 +229,16 @@ mod tests {
         );
         write(&folder.join("model.safetensors"), "weights");
         write(&folder.join("tokenizer.json"), "{}");
+    }
+
+    #[test]
+    fn a_linked_file_keeps_the_name_that_tells_its_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let (blob, link) = (dir.path().join("blobs/5f2a"), dir.path().join("train.csv"));
+        write(&blob, "text\na\n");
+        std::os::unix::fs::symlink(&blob, &link).unwrap();
+        let file = SourceFile::open(&link).unwrap();
+        assert_eq!((file.digest.name.as_str(), file.path), ("train.csv", blob.canonicalize().unwrap()));
     }
 
     #[test]
