@@ -33,7 +33,7 @@ pub struct ModelFolder {
     pub purpose: Purpose,
 }
 
-/// What a checkpoint's head is for, from `architectures` in its `config.json`.
+/// What a checkpoint's head is for, from `architectures` and `model_type` in its `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Next-token logits.
@@ -77,8 +77,8 @@ pub fn model_digest(folder: &Path) -> Result<Key, SourceError> {
 /// What is read of `config.json`; the models crate reads the rest.
 #[derive(Deserialize)]
 struct Config {
-    #[serde(default)]
-    architectures: Vec<String>,
+    architectures: Option<Vec<String>>,
+    model_type: Option<String>,
     #[serde(alias = "num_hidden_layers", alias = "n_layer")]
     layers: usize,
     #[serde(alias = "max_position_embeddings", alias = "n_positions")]
@@ -97,7 +97,11 @@ impl Config {
     }
 
     fn purpose(&self) -> Purpose {
-        match self.architectures.first().map(String::as_str) {
+        let architecture = self.architectures.as_ref().and_then(|names| names.first());
+        match architecture.map(String::as_str) {
+            // With a tied output a bare gpt2 lacks nothing of a language model.
+            Some("GPT2Model") => Purpose::LanguageModel,
+            None if self.model_type.as_deref() == Some("gpt2") => Purpose::LanguageModel,
             Some(name) if name.ends_with("ForSequenceClassification") => Purpose::Classifier,
             Some(name) if name.ends_with("LMHeadModel") || name.ends_with("ForCausalLM") => {
                 Purpose::LanguageModel
@@ -135,6 +139,7 @@ mod tests {
                 Purpose::Classifier,
             ),
             (r#"{"num_hidden_layers": 1, "max_position_embeddings": 8}"#, 1, 8, Purpose::Base),
+            (r#"{"architectures": null, "n_layer": 1, "n_positions": 8}"#, 1, 8, Purpose::Base),
         ] {
             let dir = folder(config);
             let model = ModelFolder::open(dir.path()).unwrap();
@@ -143,6 +148,25 @@ mod tests {
                 (layers, positions, purpose),
                 "{config}"
             );
+        }
+    }
+
+    #[test]
+    fn a_bare_gpt2_is_a_language_model_and_a_bare_bert_is_not() {
+        for (keys, purpose) in [
+            (r#""model_type": "gpt2", "architectures": ["GPT2Model"]"#, Purpose::LanguageModel),
+            (r#""model_type": "gpt2", "architectures": null"#, Purpose::LanguageModel),
+            (r#""model_type": "gpt2", "architectures": []"#, Purpose::LanguageModel),
+            (r#""model_type": "gpt2""#, Purpose::LanguageModel),
+            (
+                r#""model_type": "gpt2", "architectures": ["GPT2ForSequenceClassification"]"#,
+                Purpose::Classifier,
+            ),
+            (r#""model_type": "bert", "architectures": ["BertModel"]"#, Purpose::Base),
+            (r#""model_type": "bert""#, Purpose::Base),
+        ] {
+            let dir = folder(&format!(r#"{{{keys}, "n_layer": 2, "n_positions": 64}}"#));
+            assert_eq!(ModelFolder::open(dir.path()).unwrap().purpose, purpose, "{keys}");
         }
     }
 
