@@ -135,6 +135,31 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_line() {
              not \"builtin:geometry\"",
         ),
         (
+            "layers = 1",
+            "layers = 1025",
+            "exp.toml:9: model.layers must be a whole number from 1 to 1024, not 1025",
+        ),
+        (
+            "hidden = 16",
+            "hidden = 131074",
+            "exp.toml:10: model.hidden must be a whole number from 1 to 131072, not 131074",
+        ),
+        (
+            "heads = 2",
+            "heads = 2048",
+            "exp.toml:11: model.heads must be a whole number from 1 to 1024, not 2048",
+        ),
+        (
+            "context = 32",
+            "context = 10",
+            "exp.toml:12: model.context must be a whole number from 11 to 4194304, not 10",
+        ),
+        (
+            "[train]",
+            "[report]\ndraws = 1_000_001\n[train]",
+            "exp.toml:20: report.draws must be a whole number from 1 to 1000000, not 1_000_001",
+        ),
+        (
             "recipe = \"weak-to-strong\"",
             "recipe = \"debate\"",
             "exp.toml:2: recipe must be \"weak-to-strong\", not \"debate\"",
@@ -213,6 +238,17 @@ fn keys_that_contradict_each_other_are_refused() {
             "[train]\nbatch = 16",
             "[methods]\nrun = [\"confidence\"]\n[train]\nbatch = 1",
             "exp.toml:22: train.batch = 1 has no median: the confidence loss needs a batch of at least 2",
+        ),
+        (
+            "weak_labels = 100, test = 50 }",
+            "weak_labels = 1, test = 50 }\n[methods]\nrun = [\"confidence\"]",
+            "exp.toml:6: task.split.weak_labels = 1 has no median: the confidence loss needs at least 2 rows",
+        ),
+        (
+            "seeds = [0, 1]",
+            "seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22]\n\
+             report = { draws = 1_000_000 }",
+            "exp.toml:4: report.draws = 1000000 is too many for 69 predictions: take 972592 at most",
         ),
         (
             "[train]",

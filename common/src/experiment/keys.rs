@@ -4,8 +4,9 @@
 use super::{
     read::Table,
     value::{
-        Balance, Below, Count, MethodName, Mode, ModelSource, Name, NonNegative, Pairs, Positive, Precision,
-        Recipe, RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, Value,
+        Balance, Below, Context, Count, Draws, Heads, Hidden, Layers, MethodName, Mode, ModelSource, Name,
+        NonNegative, Pairs, Positive, Precision, Recipe, RelativePath, Seeds, Share, Strategy, TaskKind,
+        TaskSource, Value,
     },
 };
 use crate::plan::Schedule;
@@ -186,13 +187,13 @@ sections! {
         /// hub (of which a local copy lies under the data root), or a folder (relative to the experiment file).
         from: Option<ModelSource> = None, else "made here";
         /// With `from`: keep only the first layers. Without: the number of layers.
-        layers: Option<Count> = None, else "with `from`: all; needed without";
+        layers: Option<Layers> = None, else "with `from`: all; needed without";
         /// Width of a model made here; a multiple of `heads`.
-        hidden: Option<Count> = None, else "needed without `from`";
+        hidden: Option<Hidden> = None, else "needed without `from`";
         /// Attention heads of a model made here.
-        heads: Option<Count> = None, else "needed without `from`";
-        /// Longest sequence of a model made here, in tokens.
-        context: Option<Count> = None, else "needed without `from`";
+        heads: Option<Heads> = None, else "needed without `from`";
+        /// Longest sequence of a model made here, in tokens. A line of the corpus has 11.
+        context: Option<Context> = None, else "needed without `from`";
         /// Peak learning rate of this model's finetuning.
         learning_rate: Option<Positive> = None, else "that of `[train]`";
     }
@@ -296,7 +297,7 @@ sections! {
     /// The numbers of the report.
     "report" Report {
         /// Draws of the bootstrap behind the confidence intervals.
-        draws: Count = Count(2_000);
+        draws: Draws = Draws(2_000);
         /// Seed of the bootstrap.
         seed: u64 = 0;
     }

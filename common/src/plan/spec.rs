@@ -106,6 +106,17 @@ pub struct Architecture {
     pub context: usize,
 }
 
+impl Architecture {
+    /// What is believed of a model, from `config.json` and experiment file alike.
+    pub const MOST_LAYERS: usize = 1 << 10;
+    /// See [`Self::MOST_LAYERS`].
+    pub const MOST_HIDDEN: usize = 1 << 17;
+    /// See [`Self::MOST_LAYERS`].
+    pub const MOST_HEADS: usize = 1 << 10;
+    /// See [`Self::MOST_LAYERS`].
+    pub const MOST_CONTEXT: usize = 1 << 22;
+}
+
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,6 +159,9 @@ impl Arithmetic {
 
     /// Operands are of two digits at most.
     pub const LARGEST_BELOW: u32 = 100;
+
+    /// Tokens of a corpus line: the mark of the beginning, the nine characters of a claim, and its mark.
+    pub const LINE_TOKENS: usize = 11;
 
     /// How many different claims there are: a right one for each pair of operands, and as many wrong ones at least.
     pub fn most_rows(&self) -> usize {
@@ -341,14 +355,14 @@ pub struct Optimizer {
 pub enum Schedule {
     /// It does not.
     Constant,
-    /// In a line, to zero.
+    /// In a line that would reach zero one step after the last.
     #[default]
     Linear,
-    /// Along half a cosine, to zero.
+    /// Along half a cosine that would reach zero one step after the last.
     Cosine,
 }
 
-/// A pass of a model over rows.
+/// A run of a model over rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Infer {
     /// Rows that are read.

@@ -1,4 +1,4 @@
-//! Plans of a single finetuning or a single pass over a file, for `fulcrum train` and `fulcrum infer`.
+//! Plans of a single finetuning or a single run of a model over files, for `fulcrum train` and `fulcrum infer`.
 
 use std::collections::BTreeMap;
 

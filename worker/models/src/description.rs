@@ -69,10 +69,10 @@ impl Description {
         let names = &self.family.fields;
         let bounds: [Bound; 6] = [
             ("vocab_size", self.vocabulary, 1 << 24),
-            (names.positions, self.positions, 1 << 22),
-            (names.hidden, self.hidden, 1 << 17),
-            (names.layers, self.layers, 1 << 10),
-            (names.heads, self.heads, 1 << 10),
+            (names.positions, self.positions, Architecture::MOST_CONTEXT),
+            (names.hidden, self.hidden, Architecture::MOST_HIDDEN),
+            (names.layers, self.layers, Architecture::MOST_LAYERS),
+            (names.heads, self.heads, Architecture::MOST_HEADS),
             (names.inner, self.inner, 1 << 20),
         ];
         for (field, value, limit) in bounds {

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, path::Path};
 use crate::{
     experiment::{
         Body, Model, Origin, Pair,
-        keys::{self, Field, Raw},
+        keys::{self, Raw},
         problem::Log,
-        value::{Count, ModelSource, Pairs},
+        value::{ModelSource, Pairs},
     },
     plan::Architecture,
 };
@@ -32,13 +32,10 @@ fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
     let name = &raw.name.value.0;
     let body = match &raw.from.value {
         Some(source) => {
-            for (key, field) in [("hidden", &raw.hidden), ("heads", &raw.heads), ("context", &raw.context)] {
-                if field.line.is_some() {
-                    log.add(
-                        field.line,
-                        format!("model.{key} is not read: {name:?} has its shape `from` elsewhere"),
-                    );
-                }
+            let shape =
+                [("hidden", raw.hidden.line), ("heads", raw.heads.line), ("context", raw.context.line)];
+            for (key, line) in shape.into_iter().filter(|(_, line)| line.is_some()) {
+                log.add(line, format!("model.{key} is not read: {name:?} has its shape `from` elsewhere"));
             }
             let origin = match source {
                 ModelSource::Pypi(package) => Origin::Pypi(package.clone()),
@@ -54,15 +51,17 @@ fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
 
 fn architecture(raw: &keys::Model, log: &Log<'_>) -> Option<Architecture> {
     let name = &raw.name.value.0;
-    let needed = |key: &str, field: &Field<Option<Count>>| {
-        if field.value.is_none() {
+    let needed = |key: &str, value: Option<usize>| {
+        if value.is_none() {
             let way_out = "a model made here has layers, hidden, heads and context, any other has from";
             log.add(raw.line, format!("model.{key} is missing for {name:?}: {way_out}"));
         }
-        field.value.map(|count| count.0)
+        value
     };
-    let (layers, hidden) = (needed("layers", &raw.layers), needed("hidden", &raw.hidden));
-    let (heads, context) = (needed("heads", &raw.heads), needed("context", &raw.context));
+    let layers = needed("layers", raw.layers.value.map(|layers| layers.0));
+    let hidden = needed("hidden", raw.hidden.value.map(|hidden| hidden.0));
+    let heads = needed("heads", raw.heads.value.map(|heads| heads.0));
+    let context = needed("context", raw.context.value.map(|context| context.0));
     let (hidden, heads) = (hidden?, heads?);
     if !hidden.is_multiple_of(heads) {
         log.add(raw.heads.line, format!("model.heads = {heads} does not divide model.hidden = {hidden}"));

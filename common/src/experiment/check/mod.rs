@@ -6,15 +6,18 @@ mod ladder;
 mod task;
 mod training;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Batches, Bootstrap, Experiment, Method, Parallel,
+    Batches, Bootstrap, Experiment, Method, Pair, Parallel,
     keys::{self, Raw},
     problem::Log,
     value::MethodName,
 };
 use crate::plan::SplitRule;
+
+/// Accuracies that a bootstrap may hold at a time, one per draw and prediction: half a GiB.
+const MOST_ACCURACIES: usize = 1 << 26;
 
 pub(super) use training::training;
 
@@ -33,6 +36,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let methods = methods(raw, log);
     let train = training::train(raw, log);
     let infer = infer(raw, log);
+    let bootstrap = bootstrap(raw, &pairs, &methods, log);
     Some(Experiment {
         name: raw.top.name.value.0.clone(),
         folder: folder.to_owned(),
@@ -45,7 +49,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         pairs,
         train: train?,
         infer,
-        bootstrap: Bootstrap { draws: raw.report.draws.value.0, seed: raw.report.seed.value },
+        bootstrap,
         parallel: Parallel {
             workers: raw.parallel.workers.value.map(|count| count.0),
             threads: raw.parallel.threads.value.map(|count| count.0),
@@ -99,12 +103,35 @@ fn check_confidence(raw: &Raw, log: &Log<'_>) {
         let line = raw.train.batch.line;
         log.add(line, "train.batch = 1 has no median: the confidence loss needs a batch of at least 2");
     }
+    if raw.split.weak_labels.value.0 < 2 {
+        log.add(
+            raw.split.weak_labels.line,
+            "task.split.weak_labels = 1 has no median: the confidence loss needs at least 2 rows",
+        );
+    }
     if raw.task.classes.value.len() > 2 {
         log.add(
             raw.task.classes.line,
             "task.classes must be two: the confidence loss is defined for two classes",
         );
     }
+}
+
+/// Every draw judges every prediction, of which each seed has one per supervisor, ceiling and student.
+fn bootstrap(raw: &Raw, pairs: &[Pair], methods: &[Method], log: &Log<'_>) -> Bootstrap {
+    let draws = raw.report.draws.value.0;
+    let distinct = |end: fn(&Pair) -> usize| pairs.iter().map(end).collect::<BTreeSet<_>>().len();
+    let students = pairs.len().saturating_mul(methods.len());
+    let models = students + distinct(|pair| pair.weak) + distinct(|pair| pair.strong);
+    let predictions = models.saturating_mul(raw.top.seeds.value.0.len()).max(1);
+    if draws.saturating_mul(predictions) > MOST_ACCURACIES {
+        let most = MOST_ACCURACIES / predictions;
+        log.add(
+            raw.report.draws.line.or(raw.top.seeds.line),
+            format!("report.draws = {draws} is too many for {predictions} predictions: take {most} at most"),
+        );
+    }
+    Bootstrap { draws, seed: raw.report.seed.value }
 }
 
 fn infer(raw: &Raw, log: &Log<'_>) -> Batches {

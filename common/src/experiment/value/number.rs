@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::Arithmetic;
+use crate::plan::{Architecture, Arithmetic};
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
@@ -65,6 +65,18 @@ macro_rules! within {
 within! {
     /// Something there is at least one of.
     Count(usize): "a whole number from 1", integer, |n| *n >= 1;
+    /// Blocks of a model.
+    Layers(usize): "a whole number from 1 to 1024", integer, |n| (1..=Architecture::MOST_LAYERS).contains(n);
+    /// Width of a model.
+    Hidden(usize): "a whole number from 1 to 131072", integer, |n| (1..=Architecture::MOST_HIDDEN).contains(n);
+    /// Attention heads of a model.
+    Heads(usize): "a whole number from 1 to 1024", integer, |n| (1..=Architecture::MOST_HEADS).contains(n);
+    /// Longest sequence of a model made here: it must hold a line of the corpus.
+    Context(usize): "a whole number from 11 to 4194304", integer, |n| {
+        (Arithmetic::LINE_TOKENS..=Architecture::MOST_CONTEXT).contains(n)
+    };
+    /// Draws of a bootstrap.
+    Draws(usize): "a whole number from 1 to 1000000", integer, |n| (1..=1_000_000).contains(n);
     /// A bound of the operands of `builtin:arithmetic`.
     Below(u32): "a whole number from 2 to 100", integer, |n| (2..=Arithmetic::LARGEST_BELOW).contains(n);
     /// A part of a whole.
