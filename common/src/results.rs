@@ -126,7 +126,7 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Outcome of measuring one prediction, as `fulcrum infer` on labelled rows does.
+/// Outcome of a `measure` stage over a single prediction of labelled rows. No command plans such a stage yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccuracyResults {
