@@ -45,8 +45,7 @@ impl fmt::Display for Claim {
 /// When there are too few different claims for so many rows.
 pub fn rows(task: &Arithmetic) -> Result<impl Iterator<Item = Result<Row>> + use<>> {
     check(task)?;
-    // As many right claims as pairs of operands, and more wrong ones than that.
-    let different = 2 * task.below as usize * task.below as usize;
+    let different = task.most_rows();
     if task.rows > different {
         let (rows, below) = (task.rows, task.below);
         return Err(DataError::value(format!(
@@ -88,8 +87,9 @@ pub fn corpus(task: &Arithmetic) -> Result<Table> {
 }
 
 fn check(task: &Arithmetic) -> Result<()> {
-    if !(2..=100).contains(&task.below) {
-        return Err(DataError::value(format!("below = {} is out of range: 2 to 100", task.below)));
+    let largest = Arithmetic::LARGEST_BELOW;
+    if !(2..=largest).contains(&task.below) {
+        return Err(DataError::value(format!("below = {} is out of range: 2 to {largest}", task.below)));
     }
     if !(0.0..=1.0).contains(&task.noise) {
         return Err(DataError::value(format!("noise = {} is out of range: 0 to 1", task.noise)));
@@ -206,6 +206,15 @@ mod tests {
         let claims = labelled(&task(5_000, 100, 0.0)).into_iter().map(|(text, _)| text);
         for text in texts.into_iter().chain(claims) {
             assert!(text.chars().all(|c| Arithmetic::ALPHABET.contains(c)), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_corpus_has_the_tokens_that_models_are_made_for() {
+        for below in [2, 100] {
+            for text in corpus(&task(500, below, 0.5)).unwrap().texts {
+                assert_eq!(1 + text.chars().count(), Arithmetic::LINE_TOKENS, "{text}");
+            }
         }
     }
 

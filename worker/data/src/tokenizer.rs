@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokenizers::{
     PostProcessor,
@@ -32,7 +33,7 @@ impl Tokenizer {
     /// Reads a tokenizer file.
     ///
     /// # Errors
-    /// When the file cannot be read, is too large, or is no tokenizer.
+    /// When the file cannot be read, is too large, is no tokenizer, or cuts texts at random.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = fs::metadata(path).map_err(DataError::io(path))?.len();
         if bytes > MAX_FILE_BYTES {
@@ -47,6 +48,7 @@ impl Tokenizer {
 
     fn from_bytes(text: &[u8]) -> std::result::Result<Self, String> {
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|e| format!("no tokenizer: {e}"))?;
+        refuse_sampling(text)?;
         let padding = inner.get_padding().map(|padding| padding.pad_id);
         inner.with_padding(None).with_truncation(None).map_err(|e| format!("no tokenizer: {e}"))?;
         let last =
@@ -95,6 +97,38 @@ impl Tokenizer {
     /// One more than the largest token id: the rows that a model's embedding needs at least.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+}
+
+/// The settings of a tokenizer file by which a text is cut at random.
+#[derive(Deserialize)]
+struct Sampling {
+    model: SamplingModel,
+}
+
+/// Of byte-pair encoding the share of merges left out; of a unigram model the smoothing of its draw, and among how
+/// many of the best ways to cut a text it draws (0 and 1: the best).
+#[derive(Deserialize)]
+struct SamplingModel {
+    dropout: Option<f64>,
+    alpha: Option<f64>,
+    nbest_size: Option<i64>,
+}
+
+/// Refuses a file that cuts texts at random: the library draws from a generator of its own, so each worker would
+/// read other tokens, and each run too.
+fn refuse_sampling(text: &[u8]) -> std::result::Result<(), String> {
+    let Sampling { model } = serde_json::from_slice(text).map_err(|e| format!("no tokenizer: {e}"))?;
+    let settings = [
+        ("dropout", model.dropout.filter(|&share| share != 0.0).map(|share| share.to_string())),
+        ("alpha", model.alpha.filter(|&alpha| alpha != 0.0).map(|alpha| alpha.to_string())),
+        ("nbest_size", model.nbest_size.filter(|best| !(0..=1).contains(best)).map(|best| best.to_string())),
+    ];
+    match settings.into_iter().find_map(|(name, value)| Some((name, value?))) {
+        Some((name, value)) => Err(format!(
+            "model.{name} = {value} cuts texts at random, so no two workers would read the same tokens: set it to null"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -244,6 +278,34 @@ mod tests {
         let text = character_tokenizer("ab").replace("<pad>", "<first>").replace("<unk>", "<|endoftext|>");
         assert_eq!(Tokenizer::from_bytes(text.as_bytes()).unwrap().pad_id(), 2);
         assert_eq!(Tokenizer::from_bytes(text.replace("<|endoftext|>", "x").as_bytes()).unwrap().pad_id(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cuts_texts_at_random_is_refused() {
+        let pairs: Value = serde_json::from_str(&character_tokenizer("ab")).unwrap();
+        let mut unigram = pairs.clone();
+        unigram["model"] = json!({"type": "Unigram", "unk_id": 2, "byte_fallback": false, "vocab": [
+            ["<pad>", 0.0], ["<begin>", 0.0], ["<unk>", 0.0], ["a", -1.0], ["b", -1.0], ["ab", -1.5],
+        ]});
+        let loaded = |base: &Value, name: &str, value: Value| {
+            let mut file = base.clone();
+            file["model"][name] = value;
+            Tokenizer::from_bytes(file.to_string().as_bytes()).map(|_| ())
+        };
+        let cases = [
+            (&pairs, "dropout", json!(0.1), json!(0.0)),
+            (&unigram, "alpha", json!(0.2), json!(0.0)),
+            (&unigram, "nbest_size", json!(64), json!(1)),
+            (&unigram, "nbest_size", json!(-1), json!(0)),
+        ];
+        for (base, name, random, fixed) in cases {
+            let message = loaded(base, name, random.clone()).unwrap_err();
+            let expected = format!("model.{name} = {random} cuts texts at random");
+            assert!(message.starts_with(&expected), "{message}");
+            for value in [fixed, Value::Null] {
+                assert_eq!(loaded(base, name, value), Ok(()), "{name}");
+            }
+        }
     }
 
     #[test]
