@@ -23,12 +23,12 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
         Prepare::Dataset { source, format, split } => dataset(job, source, format, split),
         Prepare::Corpus { source } => {
-            let corpus = prepare::corpus(source, &files(job, source)?)?;
+            let corpus = unchanged(job, source, |paths| Ok(prepare::corpus(source, paths)?))?;
             tables(job, [(Part::Corpus, &corpus)])
         }
         Prepare::Rows { source, format } => {
-            let rows = prepare::examples(source, &files(job, source)?, format)?.table;
-            tables(job, [(Part::Rows, &rows)])
+            let rows = unchanged(job, source, |paths| Ok(prepare::examples(source, paths, format)?))?;
+            tables(job, [(Part::Rows, &rows.table)])
         }
         Prepare::Model { digest, layers } => import(job, *digest, *layers),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
@@ -36,7 +36,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
 }
 
 fn dataset(job: &Job<'_>, source: &Source, format: &Format, rule: &SplitRule) -> Result<Outcome, Error> {
-    let examples = prepare::examples(source, &files(job, source)?, format)?;
+    let examples = unchanged(job, source, |paths| Ok(prepare::examples(source, paths, format)?))?;
     let split = split(&examples, rule)?;
     let mut outcome = tables(job, split.parts.iter().map(|(part, table)| (*part, table)))?;
     let mut text = serde_json::to_vec_pretty(&split.manifest).expect("a split's description is plain data");
@@ -57,15 +57,27 @@ fn tables<'t>(job: &Job<'_>, parts: impl IntoIterator<Item = (Part, &'t Table)>)
     Ok(outcome)
 }
 
-/// Where the files of a source lie, their bytes compared with the plan's.
-fn files(job: &Job<'_>, source: &Source) -> Result<Vec<PathBuf>, Error> {
-    let Source::Files { files } = source else { return Ok(Vec::new()) };
-    let located = files.iter().enumerate().map(|(at, file)| {
-        let path = location(job, &format!("file/{at}"))?;
-        Error::check_digest(&path, source::digest(&path)?, file.digest)?;
-        Ok(path)
-    });
-    located.collect()
+/// Reads the files of a source where they lie. Their bytes are compared with the plan's before, so that a fault in
+/// a file that was changed since the plan is not blamed on its lines, and after: what was read is what the plan names.
+fn unchanged<T>(
+    job: &Job<'_>,
+    source: &Source,
+    read: impl FnOnce(&[PathBuf]) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let files = match source {
+        Source::Files { files } => files.as_slice(),
+        Source::Arithmetic(_) => &[],
+    };
+    let paths =
+        (0..files.len()).map(|at| location(job, &format!("file/{at}"))).collect::<Result<Vec<_>, _>>()?;
+    let compare = || {
+        let mut pairs = paths.iter().zip(files);
+        pairs.try_for_each(|(path, file)| Error::check_digest(path, source::digest(path)?, file.digest))
+    };
+    compare()?;
+    let read = read(&paths)?;
+    compare()?;
+    Ok(read)
 }
 
 fn location(job: &Job<'_>, role: &str) -> Result<PathBuf, Error> {
@@ -111,7 +123,34 @@ fn new_model(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use fulcrum_common::plan::{Estimate, FileDigest, Spec, Stage, Work};
+
     use super::*;
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_makes_no_artifact() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.txt");
+        fs::write(&path, "then\n").unwrap();
+        let files = vec![FileDigest { name: "rows.txt".into(), digest: source::digest(&path).unwrap() }];
+        let source = Source::Files { files };
+        let work = Work::Prepare(Prepare::Corpus { source: source.clone() });
+        let spec = Spec { work, inputs: BTreeMap::new() };
+        let locations = BTreeMap::from([("file/0".to_owned(), path.to_str().unwrap().to_owned())]);
+        let estimate = Estimate::default();
+        let stage = Stage { key: spec.key(), name: "corpus".into(), spec, locations, estimate };
+        let (inputs, device) = (BTreeMap::new(), tch::Device::Cpu);
+        let job = Job { stage: &stage, inputs: &inputs, shard: None, output: folder.path(), device };
+        let text = |paths: &[PathBuf]| fs::read_to_string(&paths[0]).map_err(Error::io(&paths[0]));
+        assert_eq!(unchanged(&job, &source, text).unwrap(), "then\n");
+        let error = unchanged(&job, &source, |paths| {
+            fs::write(&path, "now\n").unwrap();
+            text(paths)
+        });
+        assert!(matches!(error, Err(Error::Digest { .. })), "{error:?}");
+    }
 
     #[test]
     fn a_new_model_knows_the_token_that_opens_its_texts() {
