@@ -40,7 +40,6 @@ fn fifty_steps_give_the_losses_of_one_rank_on_two_and_three() {
         assert!(last < 0.95 * first, "objective {number} learned nothing: {first} to {last}");
         for other in &left[1..] {
             let difference = largest_difference(&left[0], other);
-            eprintln!("DIFF {difference}");
             assert!(difference < 1e-5, "objective {number}: losses differ by {difference}");
         }
     }
