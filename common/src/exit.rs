@@ -6,7 +6,7 @@ pub const DONE: i32 = 0;
 pub const USAGE: i32 = 2;
 /// Preempted after a durable checkpoint: requeue.
 pub const PREEMPTED: i32 = 10;
-/// The membership of the gang changed under this worker: respawn it.
+/// The membership of the gang changed under this worker, or the machine failed it at its start: respawn it.
 pub const MEMBERSHIP: i32 = 11;
 /// Configuration or handshake mismatch: do not retry.
 pub const MISMATCH: i32 = 20;

@@ -8,6 +8,7 @@ mod attempt;
 mod control;
 mod engine;
 mod identity;
+mod scratch;
 mod session;
 mod stage;
 
@@ -28,6 +29,7 @@ use crate::{
     args::Args,
     control::{Config, Control},
     engine::EngineThread,
+    scratch::Scratch,
     stage::Stages,
 };
 
@@ -38,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("FULCRUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let args = Args::parse();
     if args.watch_stdin {
@@ -46,7 +48,8 @@ fn main() {
     }
     end(work(args).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
-        exit::USAGE
+        // The arguments were good, so it was the machine: another start may work.
+        exit::MEMBERSHIP
     }))
 }
 
@@ -56,9 +59,12 @@ fn work(args: Args) -> anyhow::Result<i32> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(async {
         let store = Store::open(&args.store).context("cannot open the store")?;
+        let scratch =
+            Scratch::open(store.root(), &args.seat).context("cannot open scratch space in the store")?;
         let (results, outcomes) = mpsc::unbounded_channel();
         let (handle, device, threads) = (Handle::current(), args.device, args.threads);
-        let engine = EngineThread::start(move || Stages::new(store, handle, device, threads), results)?;
+        let engine =
+            EngineThread::start(move || Stages::new(store, scratch, handle, device, threads), results)?;
         let hello = identity::hello(&args.seat, device, threads);
         let config = Config { place: args.place(), hello, patience: PATIENCE };
         Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, termination()?).run().await)

@@ -15,6 +15,7 @@ use crate::{
     args::Device,
     attempt::Attempt,
     engine::{Engine, Fault, Product, Task},
+    scratch::Scratch,
 };
 
 /// How long a rank waits to hear where its gang meets.
@@ -28,18 +29,19 @@ const OPERATION: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Stages {
     store: Store,
+    scratch: Scratch,
     runtime: Handle,
     device: tch::Device,
 }
 
 impl Stages {
     /// To be made on the thread that computes.
-    pub(crate) fn new(store: Store, runtime: Handle, device: Device, threads: u32) -> Self {
+    pub(crate) fn new(store: Store, scratch: Scratch, runtime: Handle, device: Device, threads: u32) -> Self {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let device = match device {
             Device::Cpu => tch::Device::Cpu,
         };
-        Self { store, runtime, device }
+        Self { store, scratch, runtime, device }
     }
 
     /// Every input's files on this machine, verified.
@@ -71,7 +73,7 @@ impl Stages {
 impl Engine for Stages {
     fn run(&mut self, task: &Task, attempt: &Arc<Attempt>) -> Result<Product, Fault> {
         let inputs = self.check_out(&task.inputs)?;
-        let scratch = tempfile::tempdir().map_err(Fault::passing)?;
+        let scratch = self.scratch.folder().map_err(Fault::passing)?;
         let shard = task.shard.map(range).transpose()?;
         let job =
             Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device: self.device };
@@ -202,9 +204,13 @@ mod tests {
             Self { runtime: Runtime::new().unwrap(), store, _folder: folder }
         }
 
+        fn stages(&self) -> Stages {
+            let scratch = Scratch::open(self.store.root(), "w0").unwrap();
+            Stages::new(self.store.clone(), scratch, self.runtime.handle().clone(), Device::Cpu, 1)
+        }
+
         fn run(&self, task: &Task) -> Result<Product, Fault> {
-            let handle = self.runtime.handle().clone();
-            Stages::new(self.store.clone(), handle, Device::Cpu, 1).run(task, &attempt().0)
+            self.stages().run(task, &attempt().0)
         }
 
         fn commit(&self, stage: &Stage, product: Product) -> Manifest {
@@ -223,6 +229,15 @@ mod tests {
         assert_eq!(product.facts["rows/corpus"], 20);
         assert_eq!(product.files[0].path, format!("artifacts/{}/5/corpus.parquet", stage.key));
         scene.commit(&stage, product);
+    }
+
+    #[test]
+    fn stages_write_below_the_store_and_a_lost_scratch_folder_is_worth_another_try() {
+        let scene = Scene::new();
+        let mut stages = scene.stages();
+        std::fs::remove_dir_all(scene.store.root().join("scratch")).unwrap();
+        let fault = stages.run(&task(corpus(), (0, 1), BTreeMap::new()), &attempt().0).unwrap_err();
+        assert!(fault.retry && fault.message.contains("scratch"), "{}", fault.message);
     }
 
     #[test]
