@@ -23,12 +23,12 @@ pub(crate) struct Args {
     places: Places,
 }
 
-/// Prints the plan. Makes no store where there is none.
+/// Prints the plan. Makes no store where there is none; packages that it has to look into are fetched.
 ///
 /// # Errors
 /// What is wrong with the experiment file.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let compiled = compile(&args.file, &args.places, Fetch::Never)?;
+    let compiled = compile(&args.file, &args.places, Fetch::Missing)?;
     let mut cached = BTreeSet::new();
     if compiled.store.join("artifacts").is_dir() {
         let store = Store::open(&compiled.store)?;

@@ -74,9 +74,16 @@ impl Place {
     /// A folder whose workers are this shell script.
     pub(crate) fn with_worker(script: &str) -> Self {
         let place = Self::new();
-        place.write("fulcrum-worker", &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(place.at("fulcrum-worker"), fs::Permissions::from_mode(0o755)).unwrap();
+        place.program("fulcrum-worker", script);
         place
+    }
+
+    /// A shell script. Those in `bin` are found before those of the machine.
+    pub(crate) fn program(&self, path: &str, script: &str) {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     pub(crate) fn at(&self, path: &str) -> PathBuf {
@@ -95,6 +102,8 @@ impl Place {
         let mut command = Command::new(self.at("fulcrum"));
         command.args(args).current_dir(self.folder.path()).env_remove("FULCRUM_DATA");
         command.env("FULCRUM_CACHE", self.at("cache"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.at("bin").display()));
         command
     }
 

@@ -101,13 +101,13 @@ impl Value for TaskSource {
 
 impl Value for ModelSource {
     fn kind() -> String {
-        "\"pypi:PACKAGE\", \"hf:OWNER/NAME\" or a folder".into()
+        "\"pypi:PACKAGE\", \"pypi:PACKAGE==VERSION\", \"hf:OWNER/NAME\" or a folder".into()
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         match text.split_once(':') {
-            Some(("pypi", package)) if is_name(package) => Ok(Self::Pypi(package.to_owned())),
+            Some(("pypi", package)) if is_requirement(package) => Ok(Self::Pypi(package.to_owned())),
             Some(("hf", id)) if is_hub_id(id) => Ok(Self::Hub(id.to_owned())),
             Some(("builtin" | "hf" | "pypi", _)) => Err(Wrong::Kind),
             _ => Ok(Self::Folder(text)),
@@ -121,6 +121,11 @@ impl Value for ModelSource {
             Self::Folder(path) => path.show(),
         }
     }
+}
+
+/// `NAME` or `NAME==VERSION`, which can stand in a file name too.
+fn is_requirement(package: &str) -> bool {
+    package.splitn(2, "==").all(is_name)
 }
 
 /// `NAME` or `OWNER/NAME`.
