@@ -99,6 +99,21 @@ fn training_refuses_to_write_over_something_before_it_begins() {
 }
 
 #[test]
+fn shards_that_no_worker_could_take_are_refused_before_anything_is_read() {
+    let place = Place::new();
+    let args = ["infer", "--model", ".", "--data", "rows.csv", "--out", "x.parquet"];
+    let sized = |sizes: [&'static str; 4]| [&args[..], &sizes].concat();
+    check(&place, &sized(["--batch", "10", "--shard", "25"]), 2, "shards of 25 rows are no multiple");
+    check(&place, &sized(["--batch", "10", "--shard", "20"]), 2, "config.json");
+}
+
+#[test]
+fn a_disk_that_refuses_is_not_bad_usage() {
+    let place = Place::new();
+    check(&place, &["run", "tiny.toml", "--store", "tiny.toml/store"], 30, "tiny.toml/store");
+}
+
+#[test]
 fn a_coordinator_does_not_listen_to_the_world_unasked() {
     let place = Place::new();
     place.write("plan.json", "{\"stages\": []}");

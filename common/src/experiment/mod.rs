@@ -11,7 +11,10 @@ mod read;
 mod reference;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 pub use problem::{Errors, Problem};
 pub use reference::reference;
@@ -214,6 +217,23 @@ impl Training {
 pub struct Batches {
     pub(crate) batch: usize,
     pub(crate) shard: usize,
+}
+
+impl Batches {
+    /// With the defaults of `[infer]` for what is not given.
+    ///
+    /// # Errors
+    /// If `shard` is no multiple of `batch`.
+    pub fn new(batch: Option<NonZeroUsize>, shard: Option<NonZeroUsize>) -> Result<Self, String> {
+        let batch = batch.map_or(keys::INFER_BATCH, NonZeroUsize::get);
+        let shard = shard.map_or(keys::INFER_SHARD, NonZeroUsize::get);
+        if !shard.is_multiple_of(batch) {
+            return Err(format!(
+                "shards of {shard} rows are no multiple of a batch of {batch}: give one that is"
+            ));
+        }
+        Ok(Self { batch, shard })
+    }
 }
 
 impl Default for Batches {

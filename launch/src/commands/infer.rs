@@ -1,12 +1,15 @@
 //! `fulcrum infer`: one model over one table of rows, one Parquet file out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{experiment::Batches, recipe};
 
 use super::{one_off::OneOff, print};
-use crate::{failure::of_store, progress::thousands, splice::splice};
+use crate::{progress::thousands, splice::splice};
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
@@ -20,6 +23,13 @@ pub(crate) struct Args {
     /// Texts are cut to this many tokens [default: as many as the model reads]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+    /// Rows per forward pass [default: that of experiment files]
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
+    /// Rows per shard, the unit that workers take; a multiple of --batch. A file has 16384 shards at most
+    /// [default: that of experiment files]
+    #[arg(long, value_name = "N")]
+    shard: Option<NonZeroUsize>,
 }
 
 /// Runs the model and puts the parts together.
@@ -37,22 +47,17 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if args.max_tokens == Some(0) {
         bail!("--max-tokens = 0 leaves nothing to read: give 1 or more");
     }
+    let batches = Batches::new(args.batch, args.shard).map_err(anyhow::Error::msg)?;
     let model = args.common.model()?;
     let max_tokens = args.max_tokens.unwrap_or(model.positions);
-    let plan = recipe::infer(
-        &model,
-        &args.common.files()?,
-        &args.common.template(),
-        Batches::default(),
-        max_tokens,
-    )?;
+    let plan = recipe::infer(&model, &args.common.files()?, &args.common.template(), batches, max_tokens)?;
     let (store, manifest) = args.common.run("infer", &plan).await?;
     let mut names: Vec<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
     names.retain(|name| name.ends_with(".parquet"));
     names.sort_unstable();
     let mut parts = Vec::with_capacity(names.len());
     for name in names {
-        parts.push(store.local(&manifest, name).await.map_err(of_store)?);
+        parts.push(store.local(&manifest, name).await?);
     }
     let rows = splice(&parts, &args.out)?;
     print(&format!("{} rows in {}\n", thousands(rows), args.out.display()))
