@@ -11,7 +11,7 @@ use fulcrum_common::{
     source::{Roots, Sources},
 };
 
-use crate::fetch;
+use crate::{failure::Failure, fetch};
 
 /// Where data is looked for and artifacts are kept.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -64,7 +64,7 @@ pub(crate) fn compile(file: &Path, places: &Places, fetch: Fetch) -> Result<Comp
         fetch::packages(&experiment, &roots, &mut |line| eprintln!("{line}"))?;
     }
     let plan = recipe::compile(&experiment, &Sources::resolve(&experiment, &roots)?)?;
-    let goal = plan.goal().context("the experiment compiles to no stage at all")?;
+    let goal = plan.goal().ok_or_else(|| Failure::bug("the experiment compiles to no stage at all"))?;
     let store = places.store.clone().unwrap_or_else(|| experiment.store().to_owned());
     Ok(Compiled { experiment, text, plan, goal, store })
 }

@@ -1,8 +1,11 @@
-//! Errors that carry the exit code of the contract in `fulcrum_common::exit`.
+//! Which exit code of the contract in `fulcrum_common::exit` an error stands for.
 
-use fulcrum_common::{exit, store::StoreError};
+use std::{error::Error, io};
 
-/// A failure whose exit code is known. Any other error of a command counts as bad usage.
+use fulcrum_common::{exit, recipe::RecipeError, store::StoreError};
+use parquet::errors::ParquetError;
+
+/// A failure whose exit code is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -18,23 +21,49 @@ impl Failure {
         Self { code, message: message.into() }
     }
 
-    /// The exit code that `error` stands for.
-    pub(crate) fn code_of(error: &anyhow::Error) -> i32 {
-        error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<Self>())
-            .map_or(exit::USAGE, |failure| failure.code)
+    /// A bug of ours.
+    pub(crate) fn bug(message: impl Into<String>) -> Self {
+        Self::new(exit::INTERNAL, message)
     }
+
+    /// The exit code that `error` stands for: that of the first of its causes, from the outermost, that has one.
+    /// What nobody gave a code to is about what the user said.
+    pub(crate) fn code_of(error: &anyhow::Error) -> i32 {
+        let known = [of_failure, of_system, of_bug];
+        known.iter().find_map(|code| error.chain().find_map(code)).unwrap_or(exit::USAGE)
+    }
+}
+
+fn of_failure(cause: &(dyn Error + 'static)) -> Option<i32> {
+    cause.downcast_ref().map(|failure: &Failure| failure.code)
+}
+
+/// Trouble with disks and networks. That a file is not there, or there already, is about what the user said.
+fn of_system(cause: &(dyn Error + 'static)) -> Option<i32> {
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return match error {
+            damage if damage.is_damage() => Some(exit::DIGEST),
+            StoreError::Io { .. } | StoreError::Backend(_) => Some(exit::NO_PROGRESS),
+            _ => None,
+        };
+    }
+    use io::ErrorKind::{AlreadyExists, InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        NotFound | AlreadyExists | IsADirectory | NotADirectory | InvalidData | UnexpectedEof => None,
+        _ => Some(exit::NO_PROGRESS),
+    }
+}
+
+/// Libraries that work only on what we made ourselves.
+fn of_bug(cause: &(dyn Error + 'static)) -> Option<i32> {
+    let unresolved = matches!(cause.downcast_ref(), Some(RecipeError::Unresolved { .. }));
+    let ours = unresolved || cause.is::<minijinja::Error>() || cause.is::<ParquetError>();
+    ours.then_some(exit::INTERNAL)
 }
 
 /// The error with all its causes; more than one line only where it speaks of several things.
 pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     format!("{error:#}").lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-/// A failure of the store: damaged bytes have a code of their own.
-pub(crate) fn of_store(error: StoreError) -> anyhow::Error {
-    if error.is_damage() { Failure::new(exit::DIGEST, error.to_string()).into() } else { error.into() }
 }
 
 #[cfg(test)]
@@ -51,11 +80,25 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bytes_have_a_code_of_their_own() {
-        let damaged = of_store(StoreError::Missing { path: "artifacts/x".into() });
-        assert_eq!(Failure::code_of(&damaged), exit::DIGEST);
-        let refused = of_store(StoreError::Name("../x".into()));
-        assert_eq!(Failure::code_of(&refused), exit::USAGE);
+    fn damage_trouble_and_bugs_are_not_bad_usage() {
+        let io = |kind: io::ErrorKind| io::Error::from(kind);
+        let store = |kind| StoreError::Io { path: "store".into(), source: io(kind) };
+        let cases: [(anyhow::Error, i32); 10] = [
+            (StoreError::Missing { path: "artifacts/x".into() }.into(), exit::DIGEST),
+            (StoreError::Name("../x".into()).into(), exit::USAGE),
+            (StoreError::InUse("store".into()).into(), exit::USAGE),
+            (store(io::ErrorKind::NotADirectory).into(), exit::NO_PROGRESS),
+            (io(io::ErrorKind::PermissionDenied).into(), exit::NO_PROGRESS),
+            (io(io::ErrorKind::StorageFull).into(), exit::NO_PROGRESS),
+            (io(io::ErrorKind::NotFound).into(), exit::USAGE),
+            (ParquetError::External(Box::new(io(io::ErrorKind::StorageFull))).into(), exit::NO_PROGRESS),
+            (ParquetError::General("not ours".into()).into(), exit::INTERNAL),
+            (Failure::bug("lost").into(), exit::INTERNAL),
+        ];
+        for (error, code) in cases {
+            let error = error.context("trying");
+            assert_eq!(Failure::code_of(&error), code, "{error:#}");
+        }
     }
 
     #[test]

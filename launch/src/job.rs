@@ -2,15 +2,14 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use fulcrum_common::{
-    Key, exit,
     plan::Plan,
     store::{Manifest, Store},
 };
 
 use crate::{
-    failure::{Failure, of_store},
+    failure::Failure,
     progress::Progress,
     run_folder::{RunFolder, write_json},
     supervise::{self, Cluster},
@@ -66,8 +65,8 @@ pub(crate) async fn run(
     store: &Store,
     crew: Crew,
 ) -> Result<Manifest> {
-    let goal = plan.goal().context("the plan has no stages")?;
-    if let Some(manifest) = find(store, goal).await? {
+    let goal = plan.goal().ok_or_else(|| Failure::bug("the plan has no stages"))?;
+    if let Some(manifest) = store.manifest(goal).await? {
         return Ok(manifest);
     }
     write_json(&folder.plan(), plan)?;
@@ -81,21 +80,9 @@ pub(crate) async fn run(
     };
     let mut progress = Progress::new();
     supervise::run(&cluster, &mut progress).await?;
-    let missing = || {
-        Failure::new(
-            exit::INTERNAL,
-            format!("the run ended well but its result {} is not in the store", goal.short()),
-        )
-    };
-    find(store, goal).await?.ok_or_else(|| missing().into())
-}
-
-/// The artifact under a key.
-///
-/// # Errors
-/// If it is damaged.
-pub(crate) async fn find(store: &Store, key: Key) -> Result<Option<Manifest>> {
-    store.manifest(key).await.map_err(of_store)
+    let missing =
+        || Failure::bug(format!("the run ended well but its result {} is not in the store", goal.short()));
+    Ok(store.manifest(goal).await?.ok_or_else(missing)?)
 }
 
 #[cfg(test)]

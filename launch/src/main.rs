@@ -34,7 +34,7 @@ fn main() {
 
 fn run(command: commands::Cli) -> i32 {
     let done = tokio::runtime::Runtime::new()
-        .map_err(|error| Failure::new(exit::INTERNAL, format!("cannot start the runtime: {error}")).into())
+        .map_err(|error| anyhow::Error::new(error).context("cannot start the runtime"))
         .and_then(|runtime| {
             let done = runtime.block_on(command.run());
             runtime.shutdown_background();

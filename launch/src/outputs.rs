@@ -1,6 +1,6 @@
 //! What a run leaves for people: results.json, results.csv, report.html.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result};
 use fulcrum_common::{
@@ -9,7 +9,6 @@ use fulcrum_common::{
 };
 
 use crate::{
-    failure::of_store,
     report::{self, Made, Outcome},
     run_folder::{RunFacts, RunFolder, read_bytes, read_json, write},
 };
@@ -17,16 +16,35 @@ use crate::{
 /// The file of a measure artifact that holds its numbers.
 const RESULTS: &str = "results.json";
 
+/// The table for other programs.
+const CSV: &str = "results.csv";
+
 /// Takes the results out of the goal's artifact, byte for byte, and writes the reports beside them.
 ///
 /// # Errors
 /// If the artifact is damaged or holds no results of an experiment, or the disk refuses.
 pub(crate) async fn write_all(folder: &RunFolder, store: &Store, goal: &Manifest) -> Result<Outcome> {
-    let bytes = store.read(goal, RESULTS).await.map_err(of_store)?;
+    let bytes = store.read(goal, RESULTS).await?;
     write(&folder.results(), &bytes)?;
     let outcome = read(folder)?;
     write_reports(folder, &outcome, folder.path())?;
     Ok(outcome)
+}
+
+/// Removes what [`write_all`] wrote.
+///
+/// # Errors
+/// If the disk refuses.
+pub(crate) fn remove_all(folder: &RunFolder) -> Result<()> {
+    for path in [folder.results(), folder.report(), folder.path().join(CSV)] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Reads the outcome from a run folder.
@@ -58,10 +76,10 @@ pub(crate) fn write_reports(folder: &RunFolder, outcome: &Outcome, out: &Path) -
         command: format!("fulcrum run {} --workers N", file.display()),
     };
     write(&out.join("report.html"), report::html(outcome, &made)?.as_bytes())?;
-    write(&out.join("results.csv"), &report::csv(&outcome.results)?)
+    write(&out.join(CSV), &report::csv(&outcome.results)?)
 }
 
 /// What the run is called. A folder with nothing but results.json has a report too.
-fn facts(folder: &RunFolder) -> Option<RunFacts> {
+pub(crate) fn facts(folder: &RunFolder) -> Option<RunFacts> {
     read_json(&folder.facts()).ok()
 }

@@ -66,6 +66,12 @@ fn finished(place: &Place) -> Vec<u8> {
     bytes
 }
 
+/// The folder of the one artifact in the store.
+fn artifact(place: &Place) -> std::path::PathBuf {
+    let mut artifacts = std::fs::read_dir(place.at("fulcrum-store/artifacts")).unwrap();
+    artifacts.next().unwrap().unwrap().path()
+}
+
 #[test]
 fn it_is_reported_at_once_without_any_worker() {
     let place = Place::new();
@@ -113,12 +119,27 @@ fn cleaning_keeps_what_runs_and_named_experiments_reach() {
     let place = Place::new();
     finished(&place);
     let gc = |args: &[&str]| place.run(&[&["artifacts", "gc"], args].concat());
-    assert!(gc(&["--dry-run"]).out.starts_with("would remove "));
-    assert_eq!(gc(&["--dry-run", "tiny.toml"]).out, "");
-    assert!(gc(&["tiny.toml"]).out.starts_with("removed 0 artifacts"));
+    for args in [&[][..], &["--dry-run"]] {
+        let refused = gc(args);
+        assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""));
+        assert!(
+            refused.err.contains("runs is no folder") && refused.err.contains("--runs"),
+            "{}",
+            refused.err
+        );
+    }
+    std::fs::create_dir(place.at("runs")).unwrap();
+    let foretold = gc(&["--dry-run"]).out;
+    assert!(
+        foretold.starts_with("would remove ") && foretold.ends_with("would keep 0 artifacts\n"),
+        "{foretold}"
+    );
+    assert_eq!(gc(&["--dry-run", "tiny.toml"]).out, "would keep 1 artifacts\n");
+    let kept = "removed 0 artifacts, 0 unfinished attempts, 0 bytes; kept 1 artifacts\n";
+    assert_eq!(gc(&["tiny.toml", "--runs", "nowhere"]).out, kept);
     place.run(&["run", "tiny.toml"]);
-    assert!(gc(&[]).out.starts_with("removed 0 artifacts"), "the run's plan reaches it");
-    std::fs::remove_dir_all(place.at("runs")).unwrap();
+    assert_eq!(gc(&[]).out, kept, "the run's plan reaches it");
+    std::fs::remove_dir_all(place.at("runs/tiny")).unwrap();
     assert!(gc(&[]).out.starts_with("removed 1 artifacts"));
     assert_eq!(place.run(&["artifacts", "ls"]).out.lines().last(), Some("0 artifacts, 0 bytes"));
 }
@@ -139,9 +160,7 @@ fn damaged_bytes_have_their_own_exit_code() {
     assert_eq!(place.read("copy/results.json").into_bytes(), results().to_json());
     assert_eq!(place.run(&["artifacts", "verify"]).code, Some(0));
 
-    let artifacts = std::fs::read_dir(place.at("fulcrum-store/artifacts")).unwrap();
-    let artifact = artifacts.map(|entry| entry.unwrap().path()).next().unwrap();
-    let file = artifact.join("1/results.json");
+    let file = artifact(&place).join("1/results.json");
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[20] ^= 1;
     std::fs::remove_file(&file).unwrap();
@@ -150,5 +169,43 @@ fn damaged_bytes_have_their_own_exit_code() {
         let done = place.run(command);
         assert_eq!(done.code, Some(21), "{command:?}: {}", done.err);
         assert!(done.err.contains("damaged"), "{}", done.err);
+        assert!(done.err.contains("`fulcrum artifacts verify --repair` removes"), "{}", done.err);
     }
+    let repaired = place.run(&["artifacts", "verify", "--repair"]);
+    assert_eq!(repaired.code, Some(0), "{}", repaired.err);
+    assert!(repaired.out.contains("removed 1 artifacts") && repaired.out.contains("kept 0 artifacts"));
+    assert_eq!(place.run(&["artifacts", "verify"]).code, Some(0));
+    finished(&place);
+    assert_eq!(place.run(&["run", "tiny.toml"]).code, Some(0), "what was removed can be made again");
+}
+
+#[test]
+fn an_artifact_that_cannot_be_read_is_listed_as_damaged() {
+    let place = Place::new();
+    finished(&place);
+    std::fs::write(artifact(&place).join("manifest.json"), "{").unwrap();
+    let listed = place.run(&["artifacts", "ls"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.err);
+    assert!(listed.out.contains("damaged"), "{}", listed.out);
+    let last = "0 artifacts, 0 bytes, and 1 damaged: `fulcrum artifacts verify` says how";
+    assert_eq!(listed.out.lines().last(), Some(last));
+    let planned = place.run(&["plan", "tiny.toml"]);
+    assert_eq!(planned.code, Some(21), "{}", planned.err);
+    assert!(planned.err.contains("verify --repair"), "{}", planned.err);
+}
+
+#[test]
+fn another_experiment_of_the_same_name_does_not_inherit_the_outcome() {
+    let place = Place::new();
+    finished(&place);
+    let outcome = ["results.json", "results.csv", "report.html"].map(|name| format!("runs/tiny/{name}"));
+    let there = || outcome.iter().filter(|path| place.at(path).exists()).count();
+    assert_eq!(place.run(&["run", "tiny.toml"]).code, Some(0));
+    assert_eq!(there(), 3);
+    // Without a worker program it does not get far.
+    place.write("tiny.toml", &support::EXPERIMENT.replace("test = 20", "test = 24"));
+    assert_eq!(place.run(&["run", "tiny.toml"]).code, Some(2));
+    assert_eq!(there(), 0);
+    let report = place.run(&["report", "tiny"]);
+    assert!(report.err.contains("has no results yet"), "{}", report.err);
 }

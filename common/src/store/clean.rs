@@ -23,8 +23,7 @@ pub struct Verification {
     pub faults: Vec<Fault>,
 }
 
-/// Something wrong with an artifact. [`Store::gc`] without its key in the keep set removes it, and the
-/// next run makes it anew.
+/// Something wrong with an artifact. [`Store::repair`] removes it, and the next run makes it anew.
 #[derive(Debug)]
 pub struct Fault {
     /// The artifact.
@@ -38,8 +37,10 @@ pub struct Fault {
 /// What cleaning took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Artifacts that nobody wanted to keep.
+    /// Artifacts removed.
     pub artifacts: u64,
+    /// Artifacts kept.
+    pub kept: u64,
     /// Folders of attempts that were never committed, or lost.
     pub attempts: u64,
     /// Bytes freed.
@@ -79,6 +80,23 @@ impl Store {
         Ok(seen)
     }
 
+    /// Verifies, and removes every damaged artifact. What could not be read is left: that may pass.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while anyone else, in this process or another, has the store open;
+    /// or if something cannot be removed.
+    pub async fn repair(self) -> Result<(Verification, Swept)> {
+        let alone = self.alone()?;
+        let seen = alone.verify().await?;
+        let damaged = seen.faults.iter().filter(|fault| fault.error.is_damage());
+        let damaged: BTreeSet<Key> = damaged.map(|fault| fault.key).collect();
+        let mut swept = Swept { kept: seen.artifacts - damaged.len() as u64, ..Swept::default() };
+        for key in damaged {
+            sweep_artifact(&alone.inner.root.join("artifacts").join(key.to_string()), &mut swept)?;
+        }
+        Ok((seen, swept))
+    }
+
     /// Removes every artifact that is not in `keep`, and everything that attempts left behind.
     ///
     /// # Errors
@@ -91,10 +109,13 @@ impl Store {
             let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Ok(key) = name.parse::<Key>() else { continue };
             match if keep.contains(&key) { alone.manifest(key).await } else { Ok(None) } {
-                Ok(Some(manifest)) => sweep_attempts(&folder, &manifest, &mut swept)?,
+                Ok(Some(manifest)) => {
+                    swept.kept += 1;
+                    sweep_attempts(&folder, &manifest, &mut swept)?;
+                }
                 Ok(None) => sweep_artifact(&folder, &mut swept)?,
                 // Wanted and damaged: for people to look at, not for cleaning to judge.
-                Err(error) if error.is_damage() => {}
+                Err(error) if error.is_damage() => swept.kept += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -108,7 +129,7 @@ impl Store {
         // One handle cannot hold both kinds of lock, so the shared one goes first.
         drop(shared);
         let (file, _) = Lock::file(&root)?;
-        file.try_lock().map_err(|_| StoreError::InUse(root.clone()))?;
+        file.try_lock().map_err(|error| StoreError::lock(&root, error))?;
         let lock = Lock { _held: Some(file) };
         Ok(Self { inner: Arc::new(Inner { root, backend, verified, lock }) })
     }

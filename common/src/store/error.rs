@@ -1,8 +1,15 @@
 //! What can be wrong with a store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::TryLockError,
+    path::{Path, PathBuf},
+};
 
 use crate::Key;
+
+/// The way out of damage.
+const REPAIR: &str =
+    "`fulcrum artifacts verify --repair` removes what is damaged, and the next run makes it again";
 
 /// What can be wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +20,7 @@ pub enum StoreError {
     )]
     Name(String),
     /// A manifest that does not hold together.
-    #[error("manifest of {key}: {reason}", key = key.short())]
+    #[error("manifest of {key}: {reason}: {REPAIR}", key = key.short())]
     Manifest {
         /// The artifact.
         key: Key,
@@ -32,13 +39,13 @@ pub enum StoreError {
         name: String,
     },
     /// A file that a manifest names is gone.
-    #[error("{path} is missing: run `fulcrum artifacts verify`")]
+    #[error("{path} is missing: {REPAIR}")]
     Missing {
         /// Path in the store.
         path: String,
     },
     /// A file does not have the bytes that its manifest states.
-    #[error("{path} is damaged: {found}, expected {expected}: run `fulcrum artifacts verify`")]
+    #[error("{path} is damaged: {found}, expected {expected}: {REPAIR}")]
     Damaged {
         /// Path in the store.
         path: String,
@@ -70,6 +77,14 @@ impl StoreError {
     /// Whether bytes in the store are not what was put there, so that asking again cannot help.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Manifest { .. } | Self::Missing { .. } | Self::Damaged { .. })
+    }
+
+    /// Why the store in `root` cannot be had alone: others have it open, or it cannot be locked at all.
+    pub(super) fn lock(root: &Path, error: TryLockError) -> Self {
+        match error {
+            TryLockError::WouldBlock => Self::InUse(root.to_owned()),
+            TryLockError::Error(source) => Self::io(root.join("lock"))(source),
+        }
     }
 
     pub(super) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {

@@ -48,14 +48,14 @@ impl Store {
         Ok(keys)
     }
 
-    /// The manifests of all artifacts, by key.
+    /// The manifests of all artifacts, by key, or what is wrong with each.
     ///
     /// # Errors
-    /// If one of them cannot be read.
-    pub async fn list(&self) -> Result<Vec<Manifest>> {
+    /// If the folder cannot be read.
+    pub async fn list(&self) -> Result<Vec<(Key, Result<Manifest>)>> {
         let mut manifests = Vec::new();
         for key in self.keys().await? {
-            manifests.extend(self.manifest(key).await?);
+            manifests.extend(self.manifest(key).await.transpose().map(|manifest| (key, manifest)));
         }
         Ok(manifests)
     }
@@ -87,20 +87,36 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Copies the files of an artifact into a new or empty folder; returns its manifest.
+    /// Copies the files of an artifact into a new or empty folder; returns its manifest. The files are copied aside
+    /// and moved once all are there: an export that fails or is killed leaves none of them in the folder.
     ///
     /// # Errors
     /// If there is no such artifact, the folder holds something, or the bytes are not those that were put.
     pub async fn export(&self, key: Key, folder: &Path) -> Result<Manifest> {
         let manifest = self.manifest(key).await?.ok_or(StoreError::Absent(key))?;
-        fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-        if fs::read_dir(folder).map_err(StoreError::io(folder))?.next().is_some() {
+        let stands = folder.exists();
+        if stands && fs::read_dir(folder).map_err(StoreError::io(folder))?.next().is_some() {
             return Err(StoreError::NotEmpty(folder.to_owned()));
         }
+        // A folder that stands is not replaced: someone may work in it, or it may be a file system of its own.
+        let home = if stands { folder } else { parent(folder) };
+        fs::create_dir_all(home).map_err(StoreError::io(home))?;
+        let aside = tempfile::Builder::new().prefix(".").tempdir_in(home).map_err(StoreError::io(home))?;
+        // Temporary folders are private, exported ones are not.
+        let whole = aside.path().join("whole");
+        fs::create_dir(&whole).map_err(StoreError::io(&whole))?;
         for file in &manifest.files {
             let source = self.local(&manifest, &file.name).await?;
-            let target = folder.join(&file.name);
+            let target = whole.join(&file.name);
             tokio::fs::copy(source, &target).await.map_err(StoreError::io(&target))?;
+        }
+        if !stands {
+            fs::rename(&whole, folder).map_err(StoreError::io(folder))?;
+            return Ok(manifest);
+        }
+        for file in &manifest.files {
+            let target = folder.join(&file.name);
+            fs::rename(whole.join(&file.name), &target).map_err(StoreError::io(&target))?;
         }
         Ok(manifest)
     }
@@ -120,6 +136,11 @@ impl Store {
     fn verified(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<File>> {
         self.inner.verified.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The folder that `path` lies in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 impl File {

@@ -64,7 +64,8 @@ async fn what_is_put_and_committed_is_read_back() {
     let manifest = artifact(&folder.open(), 0, 1, b"lever").await;
     let store = folder.open();
     assert_eq!(store.manifest(manifest.key).await.unwrap().as_ref(), Some(&manifest));
-    assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&manifest));
+    let listed = store.list().await.unwrap();
+    assert!(matches!(&listed[..], [(_, Ok(found))] if *found == manifest), "{listed:?}");
     assert_eq!(store.read(&manifest, "data.bin").await.unwrap(), "lever");
     let path = store.local(&manifest, "data.bin").await.unwrap();
     assert_eq!(fs::read(path).unwrap(), b"lever");
@@ -104,7 +105,7 @@ async fn a_crash_between_files_and_manifest_leaves_nothing_visible() {
     folder.open().put(key, 1, "data.bin", "half".into()).await.unwrap();
     let store = folder.open();
     assert_eq!(store.manifest(key).await.unwrap(), None);
-    assert_eq!(store.list().await.unwrap(), []);
+    assert!(store.list().await.unwrap().is_empty());
     let second = artifact(&store, 0, 2, b"whole").await;
     assert_eq!(store.read(&second, "data.bin").await.unwrap(), "whole");
 }
@@ -223,7 +224,7 @@ async fn cleaning_keeps_what_is_wanted_and_nothing_else() {
     store.put(spec(2).key(), 6, "data.bin", "an attempt that died".into()).await.unwrap();
     let swept = store.gc(&BTreeSet::from([kept.key, spec(2).key()])).await.unwrap();
     assert_eq!(folder.files(), wanted);
-    assert_eq!((swept.artifacts, swept.attempts), (1, 2));
+    assert_eq!((swept.artifacts, swept.kept, swept.attempts), (1, 1, 2));
     assert!(swept.bytes > 48, "{swept:?}");
     assert_eq!(folder.open().read(&kept, "data.bin").await.unwrap(), "kept");
 }
@@ -236,6 +237,51 @@ async fn cleaning_leaves_a_wanted_artifact_alone_when_its_manifest_is_torn() {
     let before = folder.files();
     folder.open().gc(&BTreeSet::from([torn.key])).await.unwrap();
     assert_eq!(folder.files(), before);
+}
+
+#[tokio::test]
+async fn a_torn_manifest_hides_no_other_artifact_from_the_list() {
+    let folder = Folder::new();
+    let torn = artifact(&folder.open(), 0, 1, b"lever").await;
+    let whole = artifact(&folder.open(), 1, 2, b"whole").await;
+    fs::write(folder.0.path().join(write::manifest_path(torn.key)), "{").unwrap();
+    let listed: BTreeMap<_, _> = folder.open().list().await.unwrap().into_iter().collect();
+    assert!(listed[&torn.key].as_ref().is_err_and(StoreError::is_damage));
+    assert_eq!(listed[&whole.key].as_ref().unwrap(), &whole);
+}
+
+#[tokio::test]
+async fn repair_removes_what_is_damaged_and_nothing_else() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let whole = artifact(&store, 0, 1, b"whole").await;
+    let begun = store.put(spec(3).key(), 4, "data.bin", "an attempt".into()).await.unwrap();
+    let expected = folder.files();
+    let flipped = artifact(&store, 1, 2, b"lever").await;
+    fs::write(folder.path(&flipped.files[0]), "lever".to_uppercase()).unwrap();
+    let torn = artifact(&store, 2, 3, b"lever").await;
+    fs::write(folder.0.path().join(write::manifest_path(torn.key)), "{").unwrap();
+    let refused = folder.open().repair().await;
+    assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
+    let (seen, swept) = store.repair().await.unwrap();
+    assert_eq!((seen.faults.len(), swept.artifacts, swept.kept), (2, 2, 1));
+    assert_eq!(folder.files(), expected, "{} is not damaged", begun.path);
+    let store = folder.open();
+    assert!(store.verify().await.unwrap().faults.is_empty());
+    assert_eq!(store.read(&whole, "data.bin").await.unwrap(), "whole");
+    assert_eq!(artifact(&store, 1, 5, b"lever").await.epoch, 5, "it can be made again");
+}
+
+#[test]
+fn only_a_lock_that_others_hold_means_that_the_store_is_in_use() {
+    use std::fs::TryLockError;
+
+    let root = Path::new("store");
+    assert!(matches!(StoreError::lock(root, TryLockError::WouldBlock), StoreError::InUse(_)));
+    let unsupported = TryLockError::Error(std::io::ErrorKind::Unsupported.into());
+    let error = StoreError::lock(root, unsupported);
+    assert!(matches!(&error, StoreError::Io { .. }), "{error}");
+    assert!(error.to_string().starts_with("store/lock: "), "{error}");
 }
 
 #[tokio::test]
@@ -261,4 +307,30 @@ async fn an_artifact_is_exported_whole_and_only_into_an_empty_folder() {
     assert!(matches!(store.export(manifest.key, &target).await, Err(StoreError::NotEmpty(_))));
     let absent = store.export(spec(9).key(), &folder.0.path().join("none")).await;
     assert!(matches!(absent, Err(StoreError::Absent(_))));
+}
+
+#[tokio::test]
+async fn an_export_that_fails_leaves_no_file_behind() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut files = Vec::new();
+    for name in ["a.bin", "b.bin"] {
+        files.push(store.put(spec(0).key(), 1, name, name.into()).await.unwrap());
+    }
+    let manifest = store.commit(&manifest_of(0, 1, files)).await.unwrap();
+    fs::write(folder.path(&manifest.files[1]), "B.bin").unwrap();
+    let out = folder.0.path().join("out");
+    let (new, empty) = (out.join("new"), out.join("empty"));
+    fs::create_dir_all(&empty).unwrap();
+    for target in [&new, &empty] {
+        assert!(store.export(manifest.key, target).await.unwrap_err().is_damage());
+    }
+    assert!(!new.exists() && fs::read_dir(&empty).unwrap().next().is_none());
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "rubbish is left beside the new folder");
+    fs::write(folder.path(&manifest.files[1]), "b.bin").unwrap();
+    for target in [&new, &empty] {
+        store.export(manifest.key, target).await.unwrap();
+        assert_eq!(fs::read_dir(target).unwrap().count(), 2);
+        assert_eq!(fs::read(target.join("b.bin")).unwrap(), b"b.bin");
+    }
 }

@@ -1,23 +1,19 @@
 //! `fulcrum artifacts`: what is in the store, whether it is whole, what of it nobody needs.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::Cell;
 use fulcrum_common::{
     Key, exit,
     plan::Plan,
-    store::{Manifest, Store},
+    store::{Fault, Manifest, Store, Swept, Verification},
 };
 
 use super::print;
 use crate::{
     experiment::{Fetch, Places, compile},
-    failure::{Failure, of_store},
+    failure::Failure,
     progress::thousands,
     run_folder::{RunFolder, read_json},
     table::{number, table},
@@ -35,7 +31,7 @@ enum Command {
     /// List what is in the store
     Ls(At),
     /// Compare every byte in the store with its digest
-    Verify(At),
+    Verify(Verify),
     /// Remove what no run and no named experiment file reaches, and what failed attempts left behind
     Gc(Gc),
     /// Copy the files of one artifact into a new folder
@@ -47,6 +43,15 @@ struct At {
     /// The artifact store
     #[arg(long, value_name = "DIR", default_value = "fulcrum-store")]
     store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    #[command(flatten)]
+    at: At,
+    /// Remove artifacts that are damaged: the next run makes them again
+    #[arg(long)]
+    repair: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,7 +88,8 @@ struct Export {
 pub(super) async fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Ls(at) => ls(&open(&at)?).await,
-        Command::Verify(at) => verify(&open(&at)?).await,
+        Command::Verify(args) if args.repair => repair(open(&args.at)?).await,
+        Command::Verify(args) => verify(&open(&args.at)?).await,
         Command::Gc(gc) => clean(gc).await,
         Command::Export(export) => copy(&export).await,
     }
@@ -98,12 +104,18 @@ fn open(at: &At) -> Result<Store> {
 }
 
 async fn ls(store: &Store) -> Result<()> {
-    let mut manifests = store.list().await.map_err(of_store)?;
+    let (mut manifests, mut damaged) = (Vec::new(), Vec::new());
+    for (key, found) in store.list().await? {
+        match found {
+            Ok(manifest) => manifests.push(manifest),
+            Err(_) => damaged.push(key),
+        }
+    }
     manifests.sort_by(|a, b| (a.spec.work.kind(), &a.name).cmp(&(b.spec.work.kind(), &b.name)));
-    print(&format!("{}\n", listed(&manifests)))
+    print(&format!("{}\n", listed(&manifests, &damaged)))
 }
 
-fn listed(manifests: &[Manifest]) -> String {
+fn listed(manifests: &[Manifest], damaged: &[Key]) -> String {
     let mut table = table(["key", "kind", "name", "files", "bytes"]);
     for manifest in manifests {
         table.add_row([
@@ -114,63 +126,110 @@ fn listed(manifests: &[Manifest]) -> String {
             number(thousands(manifest.bytes())),
         ]);
     }
+    for key in damaged {
+        table.add_row([key.short().as_str(), "damaged"]);
+    }
     let bytes = manifests.iter().map(Manifest::bytes).sum();
-    format!("{table}\n{} artifacts, {} bytes", manifests.len(), thousands(bytes))
+    let whole = format!("{} artifacts, {} bytes", manifests.len(), thousands(bytes));
+    match damaged.len() {
+        0 => format!("{table}\n{whole}"),
+        n => format!("{table}\n{whole}, and {n} damaged: `fulcrum artifacts verify` says how"),
+    }
 }
 
 async fn verify(store: &Store) -> Result<()> {
     let seen = store.verify().await?;
-    let counts = format!(
+    print(&format!("{}\n", counts(&seen)))?;
+    if seen.faults.is_empty() {
+        return Ok(());
+    }
+    let mut faults: Vec<String> = seen.faults.iter().map(told).collect();
+    faults.push(
+        "`fulcrum artifacts verify --repair` removes damaged artifacts, and the next run makes them again"
+            .into(),
+    );
+    Err(Failure::new(exit::DIGEST, faults.join("\n")).into())
+}
+
+async fn repair(store: Store) -> Result<()> {
+    let (seen, swept) = store.repair().await?;
+    let (damaged, unread): (Vec<_>, Vec<_>) = seen.faults.iter().partition(|fault| fault.error.is_damage());
+    let mut lines = format!("{}\n", counts(&seen));
+    for fault in damaged {
+        lines.push_str(&format!("{}\n", told(fault)));
+    }
+    let (removed, bytes, kept) = (swept.artifacts, thousands(swept.bytes), swept.kept);
+    print(&format!("{lines}removed {removed} artifacts, {bytes} bytes; kept {kept} artifacts\n"))?;
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let unread: Vec<String> = unread.into_iter().map(told).collect();
+    Err(Failure::new(exit::NO_PROGRESS, unread.join("\n")).into())
+}
+
+fn counts(seen: &Verification) -> String {
+    format!(
         "{} artifacts, {} files, {} bytes compared, {} damaged",
         thousands(seen.artifacts),
         thousands(seen.files),
         thousands(seen.bytes),
         seen.faults.len()
-    );
-    print(&format!("{counts}\n"))?;
-    if seen.faults.is_empty() {
-        return Ok(());
-    }
-    let fault = |fault: &fulcrum_common::store::Fault| {
-        let name = fault.name.as_deref().unwrap_or("unreadable manifest");
-        format!("{} ({name}): {}", fault.key.short(), fault.error)
-    };
-    let faults: Vec<String> = seen.faults.iter().map(fault).collect();
-    Err(Failure::new(exit::DIGEST, faults.join("\n")).into())
+    )
+}
+
+/// One line on a fault.
+fn told(fault: &Fault) -> String {
+    let name = fault.name.as_deref().unwrap_or("unreadable manifest");
+    format!("{} ({name}): {}", fault.key.short(), fault.error)
 }
 
 async fn clean(gc: Gc) -> Result<()> {
-    let mut keep = kept_by_runs(&gc.runs)?;
+    let store = open(&gc.at)?;
+    let mut keep = kept_by_runs(&gc)?;
     let places = Places { store: Some(gc.at.store.clone()), data_root: gc.data_root };
     for file in &gc.keep {
         let compiled = compile(file, &places, Fetch::Never)
             .with_context(|| format!("nothing is removed while {} cannot be kept", file.display()))?;
         keep.extend(compiled.plan.stages.iter().map(|stage| stage.key));
     }
-    let store = open(&gc.at)?;
-    if !gc.dry_run {
-        let swept = store.gc(&keep).await.map_err(of_store)?;
-        let (artifacts, attempts, bytes) = (swept.artifacts, swept.attempts, thousands(swept.bytes));
-        return print(&format!(
-            "removed {artifacts} artifacts, {attempts} unfinished attempts, {bytes} bytes\n"
-        ));
+    if gc.dry_run {
+        return foretell(&store, &keep).await;
     }
-    let mut lines = String::new();
-    for key in store.keys().await?.into_iter().filter(|key| !keep.contains(key)) {
-        let line = match store.manifest(key).await {
-            Ok(Some(manifest)) => format!("{}  {} bytes", manifest.name, thousands(manifest.bytes())),
-            Ok(None) => continue,
+    let Swept { artifacts, kept, attempts, bytes } = store.gc(&keep).await?;
+    let bytes = thousands(bytes);
+    print(&format!(
+        "removed {artifacts} artifacts, {attempts} unfinished attempts, {bytes} bytes; kept {kept} artifacts\n"
+    ))
+}
+
+/// Says which artifacts would be removed, and how many kept.
+async fn foretell(store: &Store, keep: &BTreeSet<Key>) -> Result<()> {
+    let (mut lines, mut kept) = (String::new(), 0);
+    for (key, found) in store.list().await? {
+        if keep.contains(&key) {
+            kept += 1;
+            continue;
+        }
+        let line = match found {
+            Ok(manifest) => format!("{}  {} bytes", manifest.name, thousands(manifest.bytes())),
             Err(error) => error.to_string(),
         };
         lines.push_str(&format!("would remove {}  {line}\n", key.short()));
     }
-    print(&lines)
+    print(&format!("{lines}would keep {kept} artifacts\n"))
 }
 
-/// The stages of every run below `runs`.
-fn kept_by_runs(runs: &Path) -> Result<BTreeSet<Key>> {
-    let mut keep = BTreeSet::new();
+/// The stages of every run in the runs folder. Where there is none, experiment files must say what is kept: a wrong
+/// folder must not empty the store.
+fn kept_by_runs(gc: &Gc) -> Result<BTreeSet<Key>> {
+    let (mut keep, runs) = (BTreeSet::new(), &gc.runs);
     if !runs.is_dir() {
+        if gc.keep.is_empty() {
+            bail!(
+                "{} is no folder, so nothing would be kept: name the folder of the runs with --runs, or the experiment files to keep",
+                runs.display()
+            );
+        }
         return Ok(keep);
     }
     for entry in fs::read_dir(runs).with_context(|| format!("cannot read {}", runs.display()))? {
@@ -198,6 +257,6 @@ async fn copy(export: &Export) -> Result<()> {
             bail!("several artifacts have a key that begins with {:?}: give more digits", export.key)
         }
     };
-    let manifest = store.export(key, &export.folder).await.map_err(of_store)?;
+    let manifest = store.export(key, &export.folder).await?;
     print(&format!("{} -> {}\n", manifest.name, export.folder.display()))
 }

@@ -46,8 +46,11 @@ pub(super) async fn run(args: Args) -> Result<()> {
     print(&format!("{}\n\n{}\n", table(&outcome.results), folder.report().display()))
 }
 
-/// Leaves in the run folder what is being run, before it runs.
+/// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
 fn describe(args: &Args, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
+    if !outputs::facts(folder).is_some_and(|facts| facts.goal == compiled.goal) {
+        outputs::remove_all(folder)?;
+    }
     write(&folder.experiment(), compiled.text.as_bytes())?;
     write_json(&folder.plan(), &compiled.plan)?;
     let facts = RunFacts {

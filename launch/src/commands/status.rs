@@ -13,7 +13,6 @@ use fulcrum_common::{
 use super::print;
 use crate::{
     client::Client,
-    job::find,
     progress::{duration, thousands},
     run_folder::{RunFacts, RunFolder, read_json},
     table::{number, table},
@@ -65,7 +64,7 @@ async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
     let store = Store::open(&facts.store)?;
     let mut cached = std::collections::BTreeSet::new();
     for stage in &plan.stages {
-        if find(&store, stage.key).await?.is_some() {
+        if store.manifest(stage.key).await?.is_some() {
             cached.insert(stage.key);
         }
     }

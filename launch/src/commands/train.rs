@@ -13,7 +13,6 @@ use super::{
     one_off::{OneOff, refuse_full},
     print,
 };
-use crate::failure::of_store;
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
@@ -88,7 +87,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let finetuning = Finetuning { files: args.common.files()?, format, training, seed: args.seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
     let (store, trained) = args.common.run("train", &plan).await?;
-    store.export(trained.key, &args.out).await.map_err(of_store)?;
+    store.export(trained.key, &args.out).await?;
     print(&format!("{}\n", args.out.display()))
 }
 
