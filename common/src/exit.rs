@@ -12,7 +12,7 @@ pub const MEMBERSHIP: i32 = 11;
 pub const MISMATCH: i32 = 20;
 /// The bytes of an input are not the ones the plan names.
 pub const DIGEST: i32 = 21;
-/// Repeated attempts made no progress: do not requeue.
+/// Repeated attempts made no progress, or a disk refuses: do not requeue.
 pub const NO_PROGRESS: i32 = 30;
 /// A bug in Fulcrum.
 pub const INTERNAL: i32 = 40;
