@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
 
 /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
 fn describe(args: &Args, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
-    if !outputs::facts(folder).is_some_and(|facts| facts.goal == compiled.goal) {
+    if outputs::facts(folder).is_none_or(|facts| facts.goal != compiled.goal) {
         outputs::remove_all(folder)?;
     }
     write(&folder.experiment(), compiled.text.as_bytes())?;
