@@ -50,6 +50,8 @@ impl Seat {
         let child = command
             // Colours are for terminals.
             .env("NO_COLOR", "1")
+            // What libtorch warns of when a peer is lost, the worker says in its own words.
+            .env("TORCH_CPP_LOG_LEVEL", std::env::var_os("TORCH_CPP_LOG_LEVEL").unwrap_or("ERROR".into()))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
