@@ -8,7 +8,7 @@ use fulcrum_common::{
     store::{File, Manifest},
 };
 
-use crate::input::Hello;
+use crate::input::{Class, Hello};
 
 /// The outcome of one [`tick`](crate::tick).
 #[derive(Clone, Debug, Default)]
@@ -126,10 +126,13 @@ pub enum Record {
 }
 
 /// What an assignment left in the store.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Product {
     /// The epoch that made it.
     pub epoch: u64,
+    /// The workers that made it. No worker's in journals that do not say it.
+    #[serde(default)]
+    pub class: Class,
     /// Its files.
     pub files: Vec<File>,
     /// Its numbers.

@@ -7,7 +7,7 @@ use std::{
 
 use fulcrum_common::{
     protocol::{Command, LEASE_MS, StatusReply},
-    store::{Manifest, Store},
+    store::{Manifest, Store, StoreError},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,6 +22,7 @@ use crate::{
     state::{StageState, State},
     status::status,
     tick::tick,
+    told::Told,
 };
 
 /// Leases are looked at this often when nothing else happens.
@@ -45,6 +46,7 @@ pub(crate) struct Driver {
     links: HashMap<u64, Link>,
     /// Streams whose workers do not read.
     clogged: Vec<u64>,
+    told: Told,
     start: Instant,
     stop_asked: bool,
     settled: Option<Instant>,
@@ -66,6 +68,7 @@ impl Driver {
             own,
             links: HashMap::new(),
             clogged: Vec::new(),
+            told: Told::default(),
             start: Instant::now(),
             stop_asked: false,
             settled: None,
@@ -126,7 +129,8 @@ impl Driver {
         let Decisions { actions, reasons } = decisions;
         let (records, others): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Record(_)));
-        if !records.is_empty() {
+        let reasons = self.told.news(reasons, !records.is_empty());
+        if !records.is_empty() || !reasons.is_empty() {
             let records = records.iter().filter_map(|action| match action {
                 Action::Record(record) => Some(record),
                 _ => None,
@@ -166,7 +170,11 @@ impl Driver {
         tokio::spawn(async move {
             let input = match store.commit(&manifest).await {
                 Ok(standing) => Input::Committed(Box::new(standing)),
-                Err(error) => Input::CommitFailed { key: manifest.key, message: error.to_string() },
+                Err(error) => Input::CommitFailed {
+                    key: manifest.key,
+                    message: error.to_string(),
+                    damaged: error.is_damage() || matches!(error, StoreError::Name(_)),
+                },
             };
             // Where the driver is gone, the journal still has the manifest.
             let _ = own.send(Ask::Hear(input)).await;

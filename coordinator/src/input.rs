@@ -1,6 +1,6 @@
 //! What the state machine is told. Every value here has been checked by `wire` before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use fulcrum_common::{
     Key,
@@ -26,12 +26,14 @@ pub enum Input {
     },
     /// The manifest stands in the store. It may be another attempt's, where that one came first.
     Committed(Box<Manifest>),
-    /// The store refused the manifest of this stage.
+    /// The manifest of this stage is not in the store.
     CommitFailed {
         /// The stage.
         key: Key,
         /// One line.
         message: String,
+        /// The files are not what the manifest says. Otherwise they are, but the store could not be written.
+        damaged: bool,
     },
     /// Somebody asked the run to stop.
     Stop,
@@ -93,9 +95,26 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Gangs are formed of workers of one class only: the same kind of device, the same number of threads.
-    pub fn class(&self) -> (&str, u32) {
-        (self.device.split(':').next().unwrap_or_default(), self.threads)
+    /// What the worker is to the bytes that it makes.
+    pub fn class(&self) -> Class {
+        let device = self.device.split(':').next().unwrap_or_default().to_owned();
+        Class { device, threads: self.threads }
+    }
+}
+
+/// Workers of one class make the same bytes of the same work. A gang, and all shards of a stage, are given to one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Class {
+    /// Kind of device, without its number: `cuda`.
+    pub device: String,
+    /// Compute threads.
+    pub threads: u32,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.threads == 1 { "" } else { "s" };
+        write!(f, "{} with {} thread{plural}", self.device, self.threads)
     }
 }
 

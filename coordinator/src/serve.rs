@@ -29,6 +29,7 @@ use crate::{
     input::Input,
     journal::{Journal, JournalError, recover},
     service::{Ask, Service},
+    size::{self, SizeError},
     state::{Phase, State},
 };
 
@@ -109,9 +110,30 @@ pub enum ServeError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Assignments that no worker could be sent.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// A bug.
     #[error("the coordinator's driver ended without a result")]
     Driver,
+}
+
+/// A disk or a socket failed: the contract's code that asks for another start.
+const START_AGAIN: i32 = exit::MEMBERSHIP;
+
+impl ServeError {
+    /// The exit code of the process. Whoever supervises it learns whether another start may help.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Plan(_) => exit::MISMATCH,
+            Self::Empty | Self::Gang { .. } | Self::Exposed(_) | Self::Busy(_) | Self::Size(_) => exit::USAGE,
+            Self::Store(error) if error.is_damage() => exit::DIGEST,
+            Self::Journal(JournalError::Foreign { .. }) => exit::MISMATCH,
+            Self::Journal(error) if error.is_damage() => exit::DIGEST,
+            Self::Io { .. } | Self::Store(_) | Self::Journal(_) => START_AGAIN,
+            Self::Driver => exit::INTERNAL,
+        }
+    }
 }
 
 /// Serves one run until its goal is in the store, it failed, or it was asked to stop.
@@ -200,6 +222,7 @@ fn check(config: &Config) -> Result<usize, ServeError> {
     if config.plan.stages.is_empty() {
         return Err(ServeError::Empty);
     }
+    size::check(&config.plan)?;
     let (workers, gang) = (config.workers.get(), config.gang.unwrap_or(config.workers).get());
     if gang > workers {
         return Err(ServeError::Gang { gang, workers });
@@ -276,4 +299,56 @@ fn outcome(state: &State) -> Outcome {
 
 fn io(what: String) -> impl FnOnce(std::io::Error) -> ServeError {
     move |source| ServeError::Io { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tick::builder::Sketch;
+
+    fn failed(code: rusqlite::ErrorCode) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error { code, extended_code: 0 }, None)
+    }
+
+    #[test]
+    fn the_exit_code_says_whether_another_start_may_help() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let path = || PathBuf::from("somewhere");
+        let plan = PlanError::Input { name: "goal".into(), input: "data".into() };
+        let unread = JournalError::Value { what: "a key", message: "short".into() };
+        for (error, code) in [
+            (ServeError::Plan(plan), exit::MISMATCH),
+            (ServeError::Empty, exit::USAGE),
+            (ServeError::Busy(path()), exit::USAGE),
+            (io("listening".into())(full()), START_AGAIN),
+            (StoreError::Io { path: path(), source: full() }.into(), START_AGAIN),
+            (StoreError::Missing { path: "artifacts".into() }.into(), exit::DIGEST),
+            (JournalError::Sqlite(failed(rusqlite::ErrorCode::DiskFull)).into(), START_AGAIN),
+            (JournalError::Sqlite(failed(rusqlite::ErrorCode::DatabaseCorrupt)).into(), exit::DIGEST),
+            (JournalError::Foreign { path: path() }.into(), exit::MISMATCH),
+            (unread.into(), exit::DIGEST),
+            (ServeError::Driver, exit::INTERNAL),
+        ] {
+            assert_eq!(error.code(), code, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plan_whose_assignments_exceed_a_message_is_not_served() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut plan = Sketch::chain();
+        plan.stages[2].estimate.examples = 1 << 30;
+        let config = Config {
+            run: "run".into(),
+            folder: folder.path().join("run"),
+            store: folder.path().join("store"),
+            plan,
+            workers: NonZeroUsize::MIN,
+            gang: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            insecure_listen: false,
+        };
+        let error = bind(config).await.expect_err("it is too large");
+        assert!(matches!(error, ServeError::Size(_)) && error.to_string().contains("goal"), "{error}");
+    }
 }

@@ -10,7 +10,7 @@ use fulcrum_common::{
 
 use crate::{
     action::Product,
-    input::{Hello, Progress},
+    input::{Class, Hello, Progress},
 };
 
 /// Everything that decisions rest on.
@@ -69,16 +69,19 @@ pub struct Entry {
     pub state: StageState,
     /// Epochs begun.
     pub attempts: u32,
-    /// The last failure, one line.
+    /// The last failure, one line; none once its files are made.
     pub message: String,
     /// The artifact, once it stands in the store.
     pub manifest: Option<Manifest>,
-    /// Failures since the last progress.
     pub(crate) faults: Faults,
     /// When the present attempt began.
     pub(crate) since: u64,
     /// The gang epoch that ended last through a membership fault. Its members may still tell the true cause.
     pub(crate) broken: Option<u64>,
+    /// When its manifest, which the store did not take, is committed again.
+    pub(crate) recommit: Option<u64>,
+    /// Since when other workers are free, but none of the class that made its finished shards is here.
+    pub(crate) classless: Option<u64>,
     /// Shards that an earlier coordinator of this run saw finished.
     pub(crate) kept: BTreeMap<u64, Product>,
 }
@@ -160,7 +163,8 @@ pub enum ShardState {
     Done(Product),
 }
 
-/// Failures since the last progress.
+/// Failures in this start of the coordinator. An attempt leaves nothing to the next, so there is no progress in
+/// between that would clear them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
     /// Of the work itself.
@@ -257,6 +261,8 @@ impl State {
                 faults: Faults::default(),
                 since: 0,
                 broken: None,
+                recommit: None,
+                classless: None,
                 kept: shards.remove(&stage.key).unwrap_or_default(),
             }
         };
@@ -281,7 +287,7 @@ impl State {
         let Some(ended) = self.ended else { return false };
         let live = self.workers.values().filter(|worker| worker.state != WorkerState::Lost);
         let busy = live.clone().any(|worker| matches!(worker.state, WorkerState::Working(_)));
-        let committing = self.stages.iter().any(|entry| matches!(entry.state, StageState::Committing(_)));
+        let committing = self.stages.iter().any(Entry::commits);
         let finishing = self.phase == Phase::Stopping && (busy || committing);
         !finishing && (live.count() == 0 || self.now.saturating_sub(ended) > patience)
     }
@@ -322,6 +328,11 @@ impl State {
 }
 
 impl Entry {
+    /// Whether its manifest is on its way into the store, and not held up: then the journal keeps it.
+    fn commits(&self) -> bool {
+        matches!(self.state, StageState::Committing(_)) && self.recommit.is_none()
+    }
+
     /// Workers that a gang of this stage takes.
     pub(crate) fn world(&self, gang: usize) -> usize {
         if matches!(self.stage.spec.work, Work::Train(_)) { gang } else { 1 }
@@ -329,6 +340,11 @@ impl Entry {
 }
 
 impl Worker {
+    /// Whether it is here and of that class.
+    pub(crate) fn is_of(&self, class: &Class) -> bool {
+        self.state != WorkerState::Lost && self.hello.class() == *class
+    }
+
     /// Whether it may be given work, now or after what it does.
     pub(crate) fn serves(&self) -> bool {
         self.state != WorkerState::Lost && !self.draining

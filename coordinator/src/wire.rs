@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fulcrum_common::{
+    exit,
     protocol::{self, WorkerEvent, worker_event},
     store::File,
 };
@@ -19,6 +20,8 @@ const MESSAGE_LIMIT: usize = 2000;
 const FILES_LIMIT: usize = 4096;
 /// Facts in one assignment's result.
 const FACTS_LIMIT: usize = 1024;
+/// Exit codes that a worker's failure may give the run. Others say how a process ended, not the work.
+const CODES: [i32; 4] = [exit::MISMATCH, exit::DIGEST, exit::NO_PROGRESS, exit::INTERNAL];
 /// Threads a worker may claim.
 const THREADS_LIMIT: u32 = 4096;
 
@@ -137,7 +140,7 @@ fn failure(it: protocol::Failed) -> Failure {
         message: it.message.chars().take(MESSAGE_LIMIT).map(line).collect(),
         retry: it.retry,
         membership: it.membership,
-        code: u8::try_from(it.code).unwrap_or_default().into(),
+        code: CODES.into_iter().find(|code| i64::from(*code) == i64::from(it.code)).unwrap_or_default(),
     }
 }
 
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn a_hello_in_order_passes() {
         let Ok(Event::Hello(hello)) = parse(Message::Hello(good())) else { panic!("refused") };
-        assert_eq!((hello.seat.as_str(), hello.class()), ("w0", ("cuda", 4)));
+        assert_eq!((hello.seat.as_str(), hello.class().to_string()), ("w0", "cuda with 4 threads".into()));
     }
 
     #[test]
@@ -227,6 +230,17 @@ mod tests {
         let Ok(Event::Failed { failure, .. }) = parse(Message::Failed(failed)) else { panic!("refused") };
         assert!(failure.message.starts_with("a b") && failure.message.len() == MESSAGE_LIMIT);
         assert_eq!(failure.code, 0);
+    }
+
+    #[test]
+    fn only_codes_that_say_how_the_work_failed_are_kept() {
+        for (code, kept) in
+            [(20, 20), (21, 21), (30, 30), (40, 40), (0, 0), (2, 0), (10, 0), (11, 0), (276, 0)]
+        {
+            let failed = protocol::Failed { code, ..Default::default() };
+            let Ok(Event::Failed { failure, .. }) = parse(Message::Failed(failed)) else { panic!("refused") };
+            assert_eq!(failure.code, kept, "{code}");
+        }
     }
 
     #[test]

@@ -106,6 +106,19 @@ async fn live(events: mpsc::WeakSender<WorkerEvent>) {
     }
 }
 
+fn hello(seat: &str) -> Hello {
+    Hello {
+        protocol: PROTOCOL_VERSION,
+        code: CODE_VERSION,
+        worker: seat.into(),
+        incarnation: "first".into(),
+        host: "here".into(),
+        pid: 1,
+        device: "cpu".into(),
+        threads: 1,
+    }
+}
+
 /// A worker's end of a stream.
 struct Worker {
     events: mpsc::Sender<WorkerEvent>,
@@ -115,17 +128,7 @@ struct Worker {
 
 impl Worker {
     async fn join(address: SocketAddr, folder: &Path, seat: &str) -> Self {
-        let hello = Hello {
-            protocol: PROTOCOL_VERSION,
-            code: CODE_VERSION,
-            worker: seat.into(),
-            incarnation: "first".into(),
-            host: "here".into(),
-            pid: 1,
-            device: "cpu".into(),
-            threads: 1,
-        };
-        let mut worker = Self::open(address, folder, Event::Hello(hello)).await;
+        let mut worker = Self::open(address, folder, Event::Hello(hello(seat))).await;
         assert!(matches!(worker.next().await, Some(command::Command::Welcome(_))));
         tokio::spawn(live(worker.events.downgrade()));
         worker
@@ -298,6 +301,36 @@ async fn a_run_that_was_stopped_goes_on_with_the_shards_that_are_left() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_written_holds_a_stage_up_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    let mut worker = Worker::join(address, folder.path(), "w0").await;
+    let data = worker.assignment().await;
+    // A folder in the place of the manifest: as any refusal of the system, it is no damage of the files.
+    let key = plan().stages[0].key;
+    let manifest = folder.path().join(format!("store/artifacts/{key}/manifest.json"));
+    std::fs::create_dir_all(manifest.join("in the way")).unwrap();
+    worker.finish(&data).await;
+    let mut client = client(address).await;
+    let held_up = async {
+        loop {
+            let reply = client.status(StatusRequest {}).await.unwrap().into_inner();
+            if reply.reason.contains("commit failed") {
+                return reply;
+            }
+        }
+    };
+    let reply = timeout(DEADLINE, held_up).await.expect("status says why");
+    assert_eq!((reply.stages[0].state.as_str(), reply.stages[0].attempts), ("running", 1));
+    std::fs::remove_dir_all(&manifest).unwrap();
+    let other = tokio::spawn(Worker::join(address, folder.path(), "w1").await.work());
+    let worked = timeout(DEADLINE, worker.work()).await.unwrap();
+    assert!(!worked.contains(&"data".to_owned()), "{worked:?}");
+    assert!(!timeout(DEADLINE, other).await.unwrap().unwrap().contains(&"data".to_owned()));
+    assert_eq!(end(serving).await.phase, "done");
+}
+
+#[tokio::test]
 async fn two_coordinators_never_serve_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let first = bind(config(folder.path())).await.unwrap();
@@ -316,10 +349,30 @@ async fn what_cannot_be_served_is_refused_before_anything_is_touched() {
         (Config { plan: Plan::default(), ..good() }, "no stages"),
         (Config { gang: NonZeroUsize::new(3), ..good() }, "at least 3 workers"),
     ] {
-        let message = bind(bad).await.unwrap_err().to_string();
+        let error = bind(bad).await.unwrap_err();
+        let message = error.to_string();
+        assert_eq!(error.code(), exit::USAGE);
         assert!(message.contains(part), "{message}");
     }
     assert!(!folder.path().join("run").exists());
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_in_the_journal_too_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    for _ in 0..3 {
+        let older = Hello { protocol: 0, ..hello("w9") };
+        let mut older = Worker::open(address, folder.path(), Event::Hello(older)).await;
+        assert!(matches!(older.next().await, Some(command::Command::Refused(_))));
+    }
+    client(address).await.stop(StopRequest {}).await.unwrap();
+    end(serving).await;
+    let journal = rusqlite::Connection::open(folder.path().join("run").join("journal.sqlite")).unwrap();
+    let told: i64 = journal
+        .query_row("SELECT count(*) FROM events WHERE event LIKE 'refused w9 of here%'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(told, 1);
 }
 
 #[tokio::test]
@@ -328,21 +381,13 @@ async fn a_stream_that_breaks_the_protocol_is_closed_and_the_run_goes_on() {
     let (address, serving) = start(folder.path()).await;
     let mut rude = Worker::open(address, folder.path(), Event::Leaving(Leaving {})).await;
     assert!(rude.next().await.is_none());
-    let hello = Hello { worker: "../w0".into(), threads: 1, ..Hello::default() };
-    let mut hostile = Worker::open(address, folder.path(), Event::Hello(hello)).await;
+    let outside = Event::Hello(hello("../w0"));
+    let mut hostile = Worker::open(address, folder.path(), outside).await;
     assert!(hostile.next().await.is_none());
     let mut newer = Worker::open(
         address,
         folder.path(),
-        Event::Hello(Hello {
-            protocol: PROTOCOL_VERSION + 1,
-            worker: "w0".into(),
-            incarnation: "a".into(),
-            host: "here".into(),
-            device: "cpu".into(),
-            threads: 1,
-            ..Hello::default()
-        }),
+        Event::Hello(Hello { protocol: PROTOCOL_VERSION + 1, ..hello("w0") }),
     )
     .await;
     let Some(command::Command::Refused(refused)) = newer.next().await else { panic!("not refused") };

@@ -61,6 +61,20 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether the file does not hold what was written, so that opening it again cannot help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Sqlite(source) => matches!(
+                source.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+            ),
+            Self::Value { .. } => true,
+            Self::Foreign { .. } => false,
+        }
+    }
+}
+
 impl Journal {
     /// Opens or creates the journal.
     ///

@@ -24,7 +24,7 @@ CREATE TABLE stages (
     kind       TEXT    NOT NULL,               -- prepare, train, infer, merge, measure
     state      TEXT    NOT NULL,               -- waiting, ready, running, done, cached, failed
     attempts   INTEGER NOT NULL,               -- epochs begun in that start
-    message    TEXT    NOT NULL DEFAULT '',    -- last failure
+    message    TEXT    NOT NULL DEFAULT '',    -- last failure; empty once its files are made
     pending    TEXT,                           -- JSON of a manifest on its way into the store
     changed_ms INTEGER NOT NULL
 ) STRICT;
@@ -47,7 +47,7 @@ CREATE TABLE shards (
     stage      TEXT    NOT NULL REFERENCES stages (key),
     shard      INTEGER NOT NULL,
     epoch      INTEGER NOT NULL,               -- the one that made it
-    product    TEXT    NOT NULL,               -- JSON: epoch, files, facts
+    product    TEXT    NOT NULL,               -- JSON: epoch, class of worker, files, facts
     changed_ms INTEGER NOT NULL,
     PRIMARY KEY (stage, shard)
 ) STRICT;
@@ -67,7 +67,7 @@ CREATE TABLE workers (
     reason      TEXT                           -- why it left
 ) STRICT;
 
--- Every decision, in words.
+-- Every decision, in words. One that is repeated while nothing changes is written once.
 CREATE TABLE events (
     id    INTEGER PRIMARY KEY,
     run   INTEGER NOT NULL REFERENCES runs (id),

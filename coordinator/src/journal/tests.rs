@@ -6,7 +6,7 @@ use fulcrum_common::{Key, store::File};
 
 use super::*;
 use crate::{
-    Hello, Past, Product, State,
+    Class, Hello, Past, Product, State,
     tick::builder::{Sketch, manifest},
 };
 
@@ -33,7 +33,7 @@ fn began(epoch: u64, key: Key, shard: Option<u64>) -> Record {
 
 fn product(epoch: u64) -> Product {
     let file = File { name: "part".into(), path: "somewhere".into(), bytes: 3, digest: Key::of(b"x") };
-    Product { epoch, files: vec![file], facts: [("rows".to_owned(), 4)].into() }
+    Product { epoch, class: Class::default(), files: vec![file], facts: [("rows".to_owned(), 4)].into() }
 }
 
 #[test]

@@ -13,8 +13,8 @@ use fulcrum_common::{
 };
 
 use crate::{
-    Action, Event, Failure, Hello, Input, Past, Phase, Progress, Record, ShardState, StageState, State,
-    WorkerState, tick,
+    Action, Class, Event, Failure, Hello, Input, Past, Phase, Progress, Record, ShardState, StageState,
+    State, WorkerState, tick,
 };
 
 /// Rows that every prepared stage of a scene has.
@@ -117,6 +117,8 @@ pub(crate) struct Scene {
     pub(crate) store: BTreeMap<Key, Manifest>,
     next_session: u64,
     over: BTreeSet<u64>,
+    /// Who was given each epoch.
+    classes: BTreeMap<u64, Class>,
     last_epoch: u64,
 }
 
@@ -136,6 +138,7 @@ impl Scene {
             store: BTreeMap::new(),
             next_session: 1,
             over: BTreeSet::new(),
+            classes: BTreeMap::new(),
             last_epoch: 0,
         }
     }
@@ -167,7 +170,12 @@ impl Scene {
 
     /// A new process takes the seat.
     pub(crate) fn join(&mut self, seat: &str) {
-        let hello = Self::hello(seat, self.next_session);
+        self.join_with(seat, 1);
+    }
+
+    /// [`Scene::join`] by a process with so many threads.
+    pub(crate) fn join_with(&mut self, seat: &str, threads: u32) {
+        let hello = Hello { threads, ..Self::hello(seat, self.next_session) };
         self.greet(hello);
     }
 
@@ -230,6 +238,23 @@ impl Scene {
         for manifest in std::mem::take(&mut self.commits) {
             let standing = self.store.entry(manifest.key).or_insert(manifest).clone();
             self.step([Input::Committed(Box::new(standing))]);
+        }
+    }
+
+    /// The store does not take what is under way.
+    pub(crate) fn commit_fails(&mut self, message: &str, damaged: bool) {
+        let key = self.commits.remove(0).key;
+        self.step([Input::CommitFailed { key, message: message.into(), damaged }]);
+    }
+
+    /// Time passes, and these workers live.
+    pub(crate) fn live(&mut self, ms: u64, seats: &[&str]) {
+        for _ in 0..ms.div_ceil(500) {
+            self.now += 500;
+            for seat in seats {
+                self.beat(seat);
+            }
+            self.step([]);
         }
     }
 
@@ -310,8 +335,11 @@ impl Scene {
             Action::Send { session, command } => self.hear(session, command),
             Action::Close { .. } => {}
             Action::Commit(manifest) => {
-                for file in &manifest.files {
-                    let epoch: u64 = file.path.split('/').nth(2).unwrap().parse().unwrap();
+                let epoch = |file: &File| file.path.split('/').nth(2).unwrap().parse::<u64>().unwrap();
+                let classes: BTreeSet<_> =
+                    manifest.files.iter().map(|file| &self.classes[&epoch(file)]).collect();
+                assert!(classes.len() <= 1, "one artifact is made by equals: {classes:?}");
+                for epoch in manifest.files.iter().map(epoch) {
                     assert!(
                         !self.over.contains(&epoch),
                         "nothing of epoch {epoch} counts: it was taken back"
@@ -337,6 +365,7 @@ impl Scene {
                 assert!(self.store.contains_key(key), "{role} of {} stands in the store", stage.name);
                 assert!(assignment.inputs.contains_key(role), "{role} travels along");
             }
+            self.classes.insert(assignment.epoch, self.state.workers[&seat].hello.class());
             let before = self.work.insert(seat.clone(), assignment.clone());
             assert!(before.is_none(), "{seat} has one assignment at a time");
         }

@@ -9,10 +9,10 @@ use crate::{
     state::{Faults, StageState, State},
 };
 
-/// Failures of the work itself, without progress in between, that end the run.
+/// Failures of the work itself, of one stage or one shard, that end the run.
 pub(crate) const MAX_WORK_FAULTS: u32 = 3;
 
-/// Losses of workers, without progress in between, that end the run. Many: work that kills its worker each
+/// Losses of workers, at one stage or one shard, that end the run. Many: work that kills its worker each
 /// time has to end too, but a flaky cluster is not the work's fault.
 pub(crate) const MAX_MEMBERSHIP_FAULTS: u32 = 20;
 
@@ -22,13 +22,13 @@ impl Faults {
         if !failure.retry {
             return Some(if failure.code == 0 { exit::MISMATCH } else { failure.code });
         }
-        let (count, most) = if failure.membership {
-            (&mut self.membership, MAX_MEMBERSHIP_FAULTS)
-        } else {
-            (&mut self.work, MAX_WORK_FAULTS)
+        let (count, most, code) = match (failure.membership, failure.code) {
+            (true, _) => (&mut self.membership, MAX_MEMBERSHIP_FAULTS, exit::NO_PROGRESS),
+            (false, 0) => (&mut self.work, MAX_WORK_FAULTS, exit::NO_PROGRESS),
+            (false, code) => (&mut self.work, MAX_WORK_FAULTS, code),
         };
         *count += 1;
-        (*count >= most).then_some(exit::NO_PROGRESS)
+        (*count >= most).then_some(code)
     }
 }
 

@@ -17,6 +17,8 @@ mod shards;
 #[cfg(test)]
 pub(crate) mod builder;
 #[cfg(test)]
+mod placement;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod rules;
@@ -39,6 +41,7 @@ pub fn tick(state: &mut State, now: u64, inputs: impl IntoIterator<Item = Input>
         apply(state, input, &mut out);
     }
     leases::expire(state, &mut out);
+    results::recommit(state, &mut out);
     schedule::promote(state, &mut out);
     schedule::assign(state, &mut out);
     run::settle(state, &mut out);
@@ -54,7 +57,8 @@ fn apply(state: &mut State, input: Input, out: &mut Decisions) {
         },
         Input::Closed { session, reason } => membership::closed(state, session, &reason, out),
         Input::Committed(manifest) => results::committed(state, *manifest, out),
-        Input::CommitFailed { key, message } => results::commit_failed(state, key, &message, out),
+        Input::CommitFailed { key, message, damaged: true } => results::spoiled(state, key, &message, out),
+        Input::CommitFailed { key, message, damaged: false } => results::held_up(state, key, &message, out),
         Input::Stop => run::stop(state, out),
     }
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::builder::{Scene, Sketch, fault};
-use crate::{Event, Failure, Input, Phase, Progress};
+use crate::{Event, Failure, Phase, Progress};
 
 const SEATS: [&str; 3] = ["w0", "w1", "w2"];
 
@@ -13,7 +13,8 @@ const LOSSES: usize = 15;
 
 #[derive(Clone, Debug)]
 enum Happening {
-    Join(usize),
+    /// A process with so many threads.
+    Join(usize, u32),
     Beat(usize),
     Done(usize),
     Break(usize),
@@ -23,7 +24,9 @@ enum Happening {
     Repeat(usize, usize),
     Lie(usize, u64),
     Commit,
-    CommitFails,
+    CommitFails {
+        damaged: bool,
+    },
     Wait(u64),
     Restart,
 }
@@ -31,7 +34,8 @@ enum Happening {
 fn happening() -> impl Strategy<Value = Happening> {
     let seat = 0..SEATS.len();
     prop_oneof![
-        4 => seat.clone().prop_map(Happening::Join),
+        4 => seat.clone().prop_map(|seat| Happening::Join(seat, 1)),
+        1 => seat.clone().prop_map(|seat| Happening::Join(seat, 2)),
         6 => seat.clone().prop_map(Happening::Beat),
         8 => seat.clone().prop_map(Happening::Done),
         1 => seat.clone().prop_map(Happening::Break),
@@ -40,7 +44,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (seat.clone(), 0..8_usize).prop_map(|(seat, nth)| Happening::Repeat(seat, nth)),
         1 => (seat, 0..20_u64).prop_map(|(seat, epoch)| Happening::Lie(seat, epoch)),
         6 => Just(Happening::Commit),
-        1 => Just(Happening::CommitFails),
+        1 => any::<bool>().prop_map(|damaged| Happening::CommitFails { damaged }),
         2 => (1..25_u64).prop_map(|tenths| Happening::Wait(tenths * 100)),
         1 => Just(Happening::Restart),
     ]
@@ -58,9 +62,9 @@ impl Story {
         let scene = &mut self.scene;
         let present = |scene: &Scene, seat: usize| scene.streams.contains_key(SEATS[seat]);
         match what {
-            Happening::Join(seat) if self.losses < LOSSES => {
+            Happening::Join(seat, threads) if self.losses < LOSSES => {
                 self.losses += usize::from(scene.work.contains_key(SEATS[seat]));
-                scene.join(SEATS[seat]);
+                scene.join_with(SEATS[seat], threads);
             }
             Happening::Beat(seat) if present(scene, seat) => scene.beat(SEATS[seat]),
             Happening::Done(seat) => {
@@ -95,9 +99,8 @@ impl Story {
                 }
             }
             Happening::Commit => scene.commit(),
-            Happening::CommitFails if !scene.commits.is_empty() => {
-                let key = scene.commits.remove(0).key;
-                scene.step([Input::CommitFailed { key, message: "no space".into() }]);
+            Happening::CommitFails { damaged } if !scene.commits.is_empty() => {
+                scene.commit_fails("no space", damaged);
             }
             Happening::Wait(ms) if self.losses < LOSSES => {
                 self.losses += usize::from(ms >= 1000);
@@ -108,13 +111,15 @@ impl Story {
         }
     }
 
-    /// From here on everybody does what it should, and what is lost comes back.
+    /// From here on everybody does what it should, and what is lost comes back. Time passes: longer than a commit
+    /// that failed waits, and longer than shards wait for a class of workers that does not come back.
     fn heal(&mut self) {
         let scene = &mut self.scene;
         for seat in SEATS {
             scene.join(seat);
         }
         for _ in 0..100 {
+            scene.now += 250;
             scene.commit();
             for seat in SEATS {
                 scene.beat(seat);
@@ -137,7 +142,7 @@ fn tell(happenings: Vec<Happening>) -> Scene {
 }
 
 fn is_the_works_fault(what: &Happening) -> bool {
-    matches!(what, Happening::Fail(_) | Happening::CommitFails)
+    matches!(what, Happening::Fail(_) | Happening::CommitFails { damaged: true })
 }
 
 proptest! {

@@ -18,6 +18,9 @@ use crate::{
     state::{Owner, StageState, State, WorkerState},
 };
 
+/// Milliseconds between two attempts to commit where the store cannot be written.
+pub(super) const COMMIT_PAUSE_MS: u64 = 5_000;
+
 /// A worker finished its part of an assignment.
 pub(super) fn done(
     state: &mut State,
@@ -27,9 +30,18 @@ pub(super) fn done(
     facts: BTreeMap<String, u64>,
     out: &mut Decisions,
 ) {
+    let owner = state.owner(epoch, seat);
+    if let Some(Owner::Rank { stage, rank: 0 } | Owner::Shard { stage, .. }) = owner
+        && let Some(stray) = files.iter().find(|file| !lies_in(file, state.stages[stage].stage.key, epoch))
+    {
+        let message = format!("{seat} made {:?} at {:?}, not in epoch {epoch}", stray.name, stray.path);
+        let failure = Failure { message, retry: true, membership: false, code: 0 };
+        return failed(state, seat, epoch, failure, out);
+    }
     free(state, seat, epoch);
-    let product = Product { epoch, files, facts };
-    match state.owner(epoch, seat) {
+    let class = state.workers.get(seat).map(|worker| worker.hello.class()).unwrap_or_default();
+    let product = Product { epoch, class, files, facts };
+    match owner {
         Some(Owner::Rank { stage, rank: 0 }) => {
             end(epoch, "done", &format!("finished by {seat}"), out);
             // Whatever the others still do is of no use any more.
@@ -41,6 +53,11 @@ pub(super) fn done(
         None if product.files.is_empty() => {}
         None => out.because(format!("ignored what {seat} made in epoch {epoch}: the epoch is over")),
     }
+}
+
+/// Whether the file lies where an attempt puts it. The bytes of another attempt are not what this one made.
+fn lies_in(file: &File, key: Key, epoch: u64) -> bool {
+    file.path == format!("artifacts/{key}/{epoch}/{}", file.name)
 }
 
 /// A worker failed, or was lost, in its part of an assignment.
@@ -97,6 +114,8 @@ pub(super) fn finish(state: &mut State, stage: usize, product: Product, out: &mu
         manifest.files.len()
     ));
     entry.state = StageState::Committing(Box::new(manifest.clone()));
+    entry.message.clear();
+    entry.recommit = None;
     record(state, stage, out);
     out.actions.push(Action::Commit(Box::new(manifest)));
 }
@@ -109,6 +128,7 @@ pub(super) fn committed(state: &mut State, manifest: Manifest, out: &mut Decisio
     let entry = &mut state.stages[stage];
     entry.state = StageState::Done;
     entry.message.clear();
+    entry.recommit = None;
     entry.manifest = Some(manifest);
     out.because(format!("{:?} is done", entry.stage.name));
     if matches!(entry.stage.spec.work, Work::Infer(_)) {
@@ -117,8 +137,33 @@ pub(super) fn committed(state: &mut State, manifest: Manifest, out: &mut Decisio
     record(state, stage, out);
 }
 
+/// The store could not be written: no space, no permission. The files are as they should be, and wait.
+pub(super) fn held_up(state: &mut State, key: Key, message: &str, out: &mut Decisions) {
+    let Some(stage) = committing(state, key) else { return };
+    let entry = &mut state.stages[stage];
+    entry.recommit = Some(state.now.saturating_add(COMMIT_PAUSE_MS));
+    let message = format!("commit failed, the files are kept and it is tried again: {message}");
+    if entry.message != message {
+        out.because(format!("{:?}: {message}", entry.stage.name));
+        entry.message = message;
+        record(state, stage, out);
+    }
+}
+
+/// Tries again the commits whose pause is over.
+pub(super) fn recommit(state: &mut State, out: &mut Decisions) {
+    for entry in &mut state.stages {
+        if let StageState::Committing(manifest) = &entry.state
+            && entry.recommit.is_some_and(|at| at <= state.now)
+        {
+            entry.recommit = None;
+            out.actions.push(Action::Commit(manifest.clone()));
+        }
+    }
+}
+
 /// The store refused a manifest: the files are not what was said. They are made again.
-pub(super) fn commit_failed(state: &mut State, key: Key, message: &str, out: &mut Decisions) {
+pub(super) fn spoiled(state: &mut State, key: Key, message: &str, out: &mut Decisions) {
     let Some(stage) = committing(state, key) else { return };
     let entry = &mut state.stages[stage];
     entry.state = StageState::Waiting;

@@ -1,12 +1,13 @@
-//! One test per rule.
+//! One test per rule; those about who is given what are in `placement`.
 
 use fulcrum_common::{exit, protocol::command::Command};
 
 use super::{
     builder::{ROWS, SHARD, Scene, Sketch, fault, manifest},
     faults::{MAX_MEMBERSHIP_FAULTS, MAX_WORK_FAULTS},
+    results::COMMIT_PAUSE_MS,
 };
-use crate::{Event, Failure, Phase, Progress, ShardState, StageState, WorkerState, status};
+use crate::{Event, Failure, Phase, Progress, Record, ShardState, StageState, WorkerState, status};
 
 fn commands(scene: &Scene, seat: &str) -> Vec<&'static str> {
     let word = |command: &Command| match command {
@@ -21,7 +22,7 @@ fn commands(scene: &Scene, seat: &str) -> Vec<&'static str> {
 }
 
 /// A chain whose training has begun on two workers.
-fn training() -> Scene {
+pub(super) fn training() -> Scene {
     let mut scene = Scene::with(Sketch::chain(), 2, &["w0", "w1"]);
     scene.done("w0");
     scene.commit();
@@ -30,7 +31,7 @@ fn training() -> Scene {
 }
 
 /// A chain whose inference has begun on two workers.
-fn labelling() -> Scene {
+pub(super) fn labelling() -> Scene {
     let mut scene = training();
     scene.done("w0");
     scene.done("w1");
@@ -167,23 +168,6 @@ fn a_heartbeat_from_before_the_assignment_is_no_news_but_dropped_work_is() {
 }
 
 #[test]
-fn gangs_are_formed_of_equals_only() {
-    let mut scene = training();
-    scene.close("w1");
-    scene.fail("w0", Failure { membership: true, ..fault(true) });
-    for (seat, device, threads) in [("w2", "cuda:0", 1), ("w3", "cpu", 2)] {
-        let hello = crate::Hello { device: device.into(), threads, ..Scene::hello(seat, 9) };
-        scene.greet(hello);
-        scene.beat(seat);
-    }
-    assert!(scene.work.is_empty());
-    assert_eq!(scene.state.reason, "\"model\" waits for 2 equal workers to join");
-    scene.join("w4");
-    scene.beat("w4");
-    assert_eq!(scene.work.keys().collect::<Vec<_>>(), ["w0", "w4"]);
-}
-
-#[test]
 fn the_meeting_place_goes_from_rank_0_to_the_others_and_from_nobody_else() {
     let mut scene = training();
     let epoch = scene.work["w0"].epoch;
@@ -217,22 +201,6 @@ fn the_loss_of_a_member_after_rank_0_is_done_harms_nothing() {
     scene.close("w1");
     scene.commit();
     assert_eq!(scene.word("model"), "done");
-}
-
-#[test]
-fn shards_go_to_whoever_is_free_and_make_one_artifact_in_order() {
-    let mut scene = labelling();
-    let ranges =
-        |scene: &Scene, seat: &str| scene.work[seat].shard.map(|shard| (shard.start, shard.end)).unwrap();
-    assert_eq!(ranges(&scene, "w0"), (0, SHARD as u64));
-    scene.done("w1");
-    assert_eq!(ranges(&scene, "w1"), (2 * SHARD as u64, ROWS));
-    scene.done("w1");
-    scene.done("w0");
-    let made = &scene.commits[0];
-    let names: Vec<_> = made.files.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(names, ["part-0", "part-1", "part-2"]);
-    assert_eq!(made.facts["rows/corpus"], ROWS);
 }
 
 #[test]
@@ -298,10 +266,29 @@ fn work_that_fails_again_and_again_ends_the_run() {
 }
 
 #[test]
+fn work_that_ends_the_run_gives_it_its_own_exit_code() {
+    for (code, ends) in [(0, exit::NO_PROGRESS), (exit::INTERNAL, exit::INTERNAL)] {
+        let mut scene = Scene::with(Sketch::chain(), 1, &["w0"]);
+        for _ in 0..MAX_WORK_FAULTS {
+            scene.fail("w0", Failure { code, ..fault(true) });
+        }
+        assert_eq!(scene.state.phase, Phase::Failed(ends));
+    }
+    let mut scene = Scene::with(Sketch::chain(), 1, &["w0"]);
+    for _ in 0..MAX_MEMBERSHIP_FAULTS {
+        scene.fail("w0", Failure { code: exit::INTERNAL, membership: true, ..fault(true) });
+    }
+    assert_eq!(scene.state.phase, Phase::Failed(exit::NO_PROGRESS), "what a peer did is not the work's bug");
+}
+
+#[test]
 fn a_shard_that_fails_again_and_again_ends_the_run_whatever_others_do() {
     let mut scene = labelling();
-    for _ in 0..MAX_WORK_FAULTS {
+    for attempt in 1..=MAX_WORK_FAULTS {
         assert_eq!(scene.work["w0"].shard.unwrap().index, 0);
+        if attempt == 2 {
+            scene.done("w1");
+        }
         scene.fail("w0", fault(true));
     }
     assert_eq!(scene.state.phase, Phase::Failed(exit::NO_PROGRESS));
@@ -339,11 +326,93 @@ fn a_refused_commit_makes_the_stage_anew() {
     scene.done("w0");
     scene.done("w1");
     scene.done("w0");
-    let manifest = scene.commits.remove(0);
-    let message = "part-0 is missing".to_owned();
-    scene.step([crate::Input::CommitFailed { key: manifest.key, message }]);
+    scene.commit_fails("part-0 is missing", true);
     assert_eq!(scene.work["w0"].shard.unwrap().index, 0);
     assert!(scene.said("commit failed: part-0 is missing"));
+}
+
+#[test]
+fn what_the_store_could_not_take_is_kept_and_committed_again_after_a_pause() {
+    let mut scene = training();
+    scene.done("w0");
+    scene.fail("w1", Failure { membership: true, ..fault(true) });
+    let made = scene.commits[0].clone();
+    for _ in 0..2 * MAX_WORK_FAULTS {
+        scene.commit_fails("no space left", false);
+        assert_eq!((scene.word("model"), scene.commits.len()), ("running", 0));
+        scene.live(COMMIT_PAUSE_MS - 500, &["w0", "w1"]);
+        assert!(scene.commits.is_empty() && scene.work.is_empty(), "not yet");
+        let reply = status(&scene.state);
+        assert!(reply.reason.contains("\"model\": commit failed") && reply.reason.contains("no space left"));
+        scene.live(500, &["w0", "w1"]);
+        assert_eq!(scene.commits, std::slice::from_ref(&made));
+    }
+    let told = scene.records.iter().filter(|record| {
+        matches!(record, Record::Stage { message, pending: Some(_), .. } if message.contains("no space"))
+    });
+    assert_eq!(told.count(), 1, "the same failure is no news");
+    scene.commit();
+    assert_eq!((scene.word("model"), scene.state.reason.as_str()), ("done", ""));
+}
+
+#[test]
+fn a_run_that_is_stopped_does_not_wait_for_a_store_that_takes_nothing() {
+    let mut scene = Scene::with(Sketch::chain(), 1, &["w0"]);
+    scene.done("w0");
+    scene.step([crate::Input::Stop]);
+    scene.say("w0", Event::Leaving);
+    assert!(!scene.state.settled(2000), "the commit is under way");
+    scene.commit_fails("no space left", false);
+    assert!(scene.state.settled(2000));
+    scene.restart();
+    scene.commit();
+    assert_eq!(scene.word("data"), "done", "the journal has kept it");
+}
+
+#[test]
+fn files_of_another_attempt_are_no_result_of_this_one() {
+    for shards in [false, true] {
+        let mut scene = if shards { labelling() } else { training() };
+        let Event::Done { epoch, mut files, facts } = Scene::product(&scene.work["w0"]) else { panic!() };
+        files[0].path = files[0].path.replace(&format!("/{epoch}/"), &format!("/{}/", epoch - 1));
+        scene.work.remove("w0");
+        scene.say("w0", Event::Done { epoch, files, facts });
+        assert!(scene.said(&format!("not in epoch {epoch}")));
+        assert!(scene.commits.is_empty() && scene.state.phase == Phase::Running);
+        let again = scene.state.stages.iter().find(|entry| !entry.message.is_empty()).unwrap();
+        assert!(again.message.contains("not in epoch") && !again.state.is_made());
+        if shards {
+            assert_eq!(scene.work["w0"].shard.unwrap().index, 0, "the shard is made again");
+        }
+    }
+}
+
+#[test]
+fn a_stage_that_no_message_could_be_about_fails_with_the_way_out() {
+    let mut scene = labelling();
+    let StageState::Shards(shards) = &scene.state.stages[2].state else { panic!("not in shards") };
+    assert_eq!(shards.len(), 3);
+    scene.done("w0");
+    scene.done("w1");
+    scene.done("w0");
+    let file = scene.commits[0].files[0].clone();
+    scene.commits[0].files = vec![file; 100_000];
+    scene.commit();
+    assert_eq!(scene.state.phase, Phase::Failed(exit::MISMATCH));
+    assert!(scene.state.reason.contains("raise `shard` under [infer]"), "{}", scene.state.reason);
+}
+
+#[test]
+fn too_many_shards_fail_the_run_and_name_the_key_that_helps() {
+    let mut scene = Scene::with(Sketch::chain(), 1, &["w0"]);
+    let epoch = scene.work.remove("w0").unwrap().epoch;
+    let facts = [("rows/corpus".to_owned(), 1 << 20)].into();
+    scene.say("w0", Event::Done { epoch, files: vec![], facts });
+    scene.commit();
+    scene.done("w0");
+    scene.commit();
+    assert!(scene.state.reason.contains("1048576 rows in shards of 4"), "{}", scene.state.reason);
+    assert!(scene.state.reason.contains("raise `shard` under [infer]"), "{}", scene.state.reason);
 }
 
 #[test]
@@ -394,33 +463,6 @@ fn a_restart_commits_what_was_made_and_not_yet_committed() {
     assert_eq!(scene.word("model"), "running");
     scene.commit();
     assert_eq!(scene.word("model"), "done");
-}
-
-#[test]
-fn stages_run_side_by_side_where_workers_are_free() {
-    let mut sketch = Sketch::default();
-    let (a, b) = (sketch.prepare("a", 0), sketch.prepare("b", 1));
-    sketch.measure("goal", &[("a", a), ("b", b)]);
-    let scene = Scene::with(sketch.0, 2, &["w0", "w1"]);
-    assert_eq!(scene.works_on("w0").as_deref(), Some("a"));
-    assert_eq!(scene.works_on("w1").as_deref(), Some("b"));
-}
-
-#[test]
-fn a_gang_that_waits_for_busy_workers_holds_back_what_comes_after_it() {
-    let mut sketch = Sketch::default();
-    let data = sketch.prepare("data", 0);
-    let slow = sketch.prepare("slow", 1);
-    let model = sketch.train("model", 0, data);
-    let later = sketch.measure("later", &[("data", data)]);
-    sketch.measure("goal", &[("a", slow), ("b", model), ("c", later)]);
-    let mut scene = Scene::with(sketch.0, 2, &["w0", "w1"]);
-    scene.done("w0");
-    scene.commit();
-    assert_eq!(scene.works_on("w0"), None, "w0 is kept for the gang");
-    assert_eq!(scene.state.reason, "\"model\" waits for 2 equal workers to be free");
-    scene.close("w1");
-    assert_eq!(scene.works_on("w0").as_deref(), Some("slow"), "one worker alone does what one can do");
 }
 
 #[test]

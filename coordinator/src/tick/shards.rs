@@ -1,7 +1,5 @@
 //! Shards: ranges of rows, leased one by one to whoever is free, kept once finished.
 
-use std::collections::BTreeMap;
-
 use fulcrum_common::{
     plan::{Infer, Stage, Work},
     protocol,
@@ -10,7 +8,7 @@ use fulcrum_common::{
 use super::{faults, gangs, results};
 use crate::{
     action::{Decisions, Product, Record},
-    input::Failure,
+    input::{Class, Failure},
     state::{Faults, Shard, ShardState, StageState, State},
 };
 
@@ -29,7 +27,9 @@ pub(super) fn cut(state: &mut State, stage: usize, out: &mut Decisions) {
     let size = shard as u64;
     // No rows are one empty shard: its worker writes the empty file that readers expect.
     let count = rows.div_ceil(size).max(1);
-    let kept = std::mem::take(&mut entry.kept);
+    let mut kept = std::mem::take(&mut entry.kept);
+    let class = kept.values().next().map(|product| product.class.clone());
+    kept.retain(|_, product| class.as_ref() == Some(&product.class));
     let shards: Vec<Shard> = (0..count)
         .map(|index| Shard {
             start: index * size,
@@ -41,6 +41,7 @@ pub(super) fn cut(state: &mut State, stage: usize, out: &mut Decisions) {
     let finished = shards.iter().filter(|shard| matches!(shard.state, ShardState::Done(_))).count();
     out.because(format!("{:?} is ready: {count} shards, {finished} finished before", entry.stage.name));
     entry.since = state.now;
+    entry.classless = None;
     entry.state = StageState::Shards(shards);
     results::record(state, stage, out);
     gather(state, stage, out);
@@ -57,10 +58,36 @@ fn rows(state: &State, stage: &Stage) -> Result<u64, String> {
     if infer.shard == 0 || rows.div_ceil(infer.shard as u64) > MAX_SHARDS {
         let size = infer.shard;
         return Err(format!(
-            "{rows} rows in shards of {size} are over {MAX_SHARDS} shards: make them larger"
+            "{rows} rows in shards of {size} are over {MAX_SHARDS} shards: raise `shard` under [infer], or --shard"
         ));
     }
     Ok(rows)
+}
+
+/// The class whose workers make the stage's shards: a stage's bytes come from equals only. None while
+/// no shard is given out or finished.
+pub(super) fn class(state: &State, stage: usize) -> Option<Class> {
+    let StageState::Shards(shards) = &state.stages[stage].state else { return None };
+    shards.iter().find_map(|shard| match &shard.state {
+        ShardState::Pending => None,
+        ShardState::Leased { seat, .. } => state.workers.get(seat).map(|worker| worker.hello.class()),
+        ShardState::Done(product) => Some(product.class.clone()),
+    })
+}
+
+/// Gives the finished shards up, so that workers of another class can make them all.
+pub(super) fn forget(state: &mut State, stage: usize, out: &mut Decisions) {
+    let entry = &mut state.stages[stage];
+    let StageState::Shards(shards) = &mut entry.state else { return };
+    for shard in shards.iter_mut().filter(|shard| matches!(shard.state, ShardState::Done(_))) {
+        shard.state = ShardState::Pending;
+    }
+    entry.classless = None;
+    out.because(format!(
+        "{:?} begins anew: nobody like those that made its shards is here",
+        entry.stage.name
+    ));
+    out.record(Record::ShardsDropped { key: entry.stage.key });
 }
 
 /// Leases the first pending shard to a worker; false where none is pending.
@@ -119,7 +146,7 @@ fn gather(state: &mut State, stage: usize, out: &mut Decisions) {
     if shards.iter().any(|shard| !matches!(shard.state, ShardState::Done(_))) {
         return;
     }
-    let mut whole = Product { epoch: 0, files: Vec::new(), facts: BTreeMap::new() };
+    let mut whole = Product::default();
     for shard in shards {
         let ShardState::Done(product) = &shard.state else { continue };
         whole.epoch = whole.epoch.max(product.epoch);

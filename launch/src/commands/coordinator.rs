@@ -48,7 +48,7 @@ pub(crate) struct Args {
 pub(super) async fn run(args: Args) -> Result<()> {
     let config = check(&args)?;
     let outcome = tokio::select! {
-        outcome = serve(config) => outcome?,
+        outcome = serve(config) => outcome.map_err(|error| Failure::new(error.code(), error.to_string()))?,
         () = parent_gone(args.watch_stdin) => {
             return Err(Failure::new(exit::PREEMPTED, "the process that started this coordinator is gone").into());
         }
