@@ -81,10 +81,14 @@ impl Record {
             | (_, Death::Code(code @ (exit::USAGE | exit::MISMATCH | exit::DIGEST))) => {
                 Verdict::GiveUp(Failure::new(code, format!("{seat} ended with {death} and would again")))
             }
-            _ if self.deaths >= DEATHS_WITHOUT_PROGRESS => Verdict::GiveUp(Failure::new(
-                exit::NO_PROGRESS,
-                format!("{seat} ended {} times without progress, last with {death}", self.deaths),
-            )),
+            _ if self.deaths >= DEATHS_WITHOUT_PROGRESS => {
+                // A bug that every start runs into stays a bug.
+                let code =
+                    if death == Death::Code(exit::INTERNAL) { exit::INTERNAL } else { exit::NO_PROGRESS };
+                let times = self.deaths;
+                let reason = format!("{seat} ended {times} times without progress, last with {death}");
+                Verdict::GiveUp(Failure::new(code, reason))
+            }
             (_, death) => Verdict::Respawn(self.delay(death)),
         }
     }
@@ -105,6 +109,16 @@ mod tests {
     use super::*;
 
     const KILLED: Death = Death::Signal(9);
+
+    #[test]
+    fn a_bug_at_every_start_ends_the_run_as_a_bug() {
+        for (death, code) in [(Death::Code(exit::INTERNAL), exit::INTERNAL), (KILLED, exit::NO_PROGRESS)] {
+            let mut record = Record::default();
+            let verdicts = (0..DEATHS_WITHOUT_PROGRESS).map(|_| record.judge("w0", Part::Worker, death, 0));
+            let Some(Verdict::GiveUp(failure)) = verdicts.last() else { panic!("{death}: not given up") };
+            assert_eq!(failure.code, code);
+        }
+    }
 
     #[test]
     fn the_coordinators_clean_end_is_the_end_of_the_run() {
