@@ -304,7 +304,7 @@ fn io(what: String) -> impl FnOnce(std::io::Error) -> ServeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tick::builder::Sketch;
+    use crate::tick::tests::builder::Sketch;
 
     fn failed(code: rusqlite::ErrorCode) -> rusqlite::Error {
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error { code, extended_code: 0 }, None)

@@ -77,7 +77,7 @@ fn json(value: &impl serde::Serialize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tick::builder::{ROWS, SHARD, Sketch, manifest};
+    use crate::tick::tests::builder::{ROWS, SHARD, Sketch, manifest};
 
     /// A plan that measures so many predictions at once, each of so many rows.
     fn plan(predictions: u64, rows: u64) -> Plan {

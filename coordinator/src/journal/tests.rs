@@ -7,7 +7,7 @@ use fulcrum_common::{Key, store::File};
 use super::*;
 use crate::{
     Class, Hello, Past, Product, State,
-    tick::builder::{Sketch, manifest},
+    tick::tests::builder::{Sketch, manifest},
 };
 
 fn fresh() -> (tempfile::TempDir, PathBuf) {

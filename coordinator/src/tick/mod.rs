@@ -15,13 +15,7 @@ mod schedule;
 mod shards;
 
 #[cfg(test)]
-pub(crate) mod builder;
-#[cfg(test)]
-mod placement;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod rules;
+pub(crate) mod tests;
 
 pub(crate) use membership::MAX_WORKERS;
 

@@ -2,10 +2,9 @@
 
 use super::{
     builder::{ROWS, SHARD, Scene, Sketch, fault},
-    rules::{labelling, training},
-    schedule::CLASS_PATIENCE_MS,
+    labelling, training,
 };
-use crate::Failure;
+use crate::{Failure, tick::schedule::CLASS_PATIENCE_MS};
 
 #[test]
 fn gangs_are_formed_of_equals_only() {
