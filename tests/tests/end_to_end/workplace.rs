@@ -136,7 +136,7 @@ impl Workplace {
     }
 
     /// Assignments that the run's journal says did not come to their good end.
-    pub(crate) fn lost_attempts(&self) -> u64 {
+    pub(crate) fn lost_attempts(&self) -> i64 {
         let journal = rusqlite::Connection::open(self.at("runs/tiny/journal.sqlite")).unwrap();
         let count = "SELECT count(*) FROM epochs WHERE outcome IN ('aborted', 'lost', 'failed')";
         journal.query_row(count, [], |row| row.get(0)).unwrap()
