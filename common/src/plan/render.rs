@@ -75,8 +75,8 @@ pub fn render(plan: &Plan, cached: &BTreeSet<Key>) -> String {
         views.len(),
         views.iter().filter(is_cached).count(),
         to_run().count(),
-        count(to_run().map(|estimate| estimate.examples).sum()),
-        count(to_run().map(|estimate| estimate.tokens).sum()),
+        grouped(to_run().map(|estimate| estimate.examples).sum()),
+        grouped(to_run().map(|estimate| estimate.tokens).sum()),
     ));
     text
 }
@@ -87,16 +87,18 @@ fn depth(plan: &Plan, stage: &Stage) -> usize {
     inputs.map(|input| 1 + depth(plan, input)).max().unwrap_or(0)
 }
 
-/// Whole numbers with thin groups: `1234567` is `1 234 567`; what is unknown or nothing is a dash.
+/// A cell of the table: what is unknown or nothing is a dash.
 fn count(number: u64) -> String {
-    if number == 0 {
-        return "-".to_owned();
-    }
+    if number == 0 { "-".to_owned() } else { grouped(number) }
+}
+
+/// Digits in threes, as on every other screen: `1234567` is `1,234,567`.
+fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(' ');
+            grouped.push(',');
         }
         grouped.push(digit);
     }
@@ -157,9 +159,9 @@ mod tests {
         let text = render(&plan, &BTreeSet::new());
         let expected = format!(
             "stage        kind     key           state    examples  tokens up to\n\
-             model small  prepare  {}  to run  1 234 567             -\n\
+             model small  prepare  {}  to run  1,234,567             -\n\
              \u{20} average    merge    {}  to run          -             -\n\
-             \n2 stages: 0 cached, 2 to run with 1 234 567 examples and up to - tokens\n",
+             \n2 stages: 0 cached, 2 to run with 1,234,567 examples and up to 0 tokens\n",
             first.short(),
             second.short(),
         );
