@@ -30,6 +30,10 @@ using WorkPtr = c10::intrusive_ptr<c10d::Work>;
 constexpr int kAbortTag = 1;    // nothing is ever sent with it
 constexpr int kGoodbyeTag = 2;  // the last message of a member that leaves in order
 
+// c10d notes every operation of a process in one flight recorder, whose table of groups has no lock:
+// members that share a process (the tests', or two stages' for a moment) must not start operations at once.
+std::mutex flight_recorder;
+
 constexpr auto kForever = std::chrono::hours(24 * 365);
 constexpr auto kGoodbyeTime = std::chrono::seconds(2);
 
@@ -109,6 +113,7 @@ class FulcrumGroup {
     while (!in_flight_.empty() && in_flight_.front()->isCompleted()) {
       in_flight_.pop_front();
     }
+    std::lock_guard<std::mutex> recording(flight_recorder);
     in_flight_.push_back(body());
     return new FulcrumWork{in_flight_.back()};
   }
@@ -146,6 +151,7 @@ class FulcrumGroup {
 
   WorkPtr receive(int peer, int tag) {
     std::vector<at::Tensor> byte{at::zeros({1}, at::kByte)};
+    std::lock_guard<std::mutex> recording(flight_recorder);
     return gloo->recv(byte, peer, tag);
   }
 
@@ -173,6 +179,7 @@ class FulcrumGroup {
     for_each_peer([&](int peer) {
       try {
         std::vector<at::Tensor> byte{at::zeros({1}, at::kByte)};
+        std::lock_guard<std::mutex> recording(flight_recorder);
         sent.push_back(gloo->send(byte, peer, kGoodbyeTag));
       } catch (const std::exception&) {
         // It left before us.
