@@ -1,0 +1,73 @@
+//! Combinations of models, and numbers from predictions.
+
+use serde::{Deserialize, Serialize};
+
+use super::Part;
+
+/// A combination of models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// The unweighted mean of every tensor.
+    Average,
+}
+
+/// Numbers from predictions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Accuracy of every model of a weak-to-strong run, and the performance gap recovered.
+    WeakToStrong {
+        /// The models of the ladder, weakest first, as the report names them.
+        ladder: Vec<String>,
+        /// Every prediction and its place in the table.
+        predictions: Vec<Prediction>,
+        /// Draws of the bootstrap.
+        draws: usize,
+        /// Seed of the bootstrap.
+        seed: u64,
+    },
+    /// Accuracy of one prediction on rows that carry labels.
+    Accuracy {
+        /// Rows that were predicted.
+        part: Part,
+    },
+}
+
+/// One prediction: the probabilities that one trained model gave to the test rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The stage's input that holds it.
+    pub input: String,
+    /// The stage's input that holds the trained model (for its size).
+    pub model: String,
+    /// What the model is in the experiment.
+    pub role: Role,
+    /// Seed of the training.
+    pub seed: u64,
+}
+
+/// What a trained model is in a weak-to-strong experiment. Names are those of the ladder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Trained on ground truth, first half.
+    Weak {
+        /// The model.
+        model: String,
+    },
+    /// Trained on ground truth, second half.
+    Ceiling {
+        /// The model.
+        model: String,
+    },
+    /// Trained on weak labels of the second half.
+    Student {
+        /// The method, e.g. `naive`.
+        method: String,
+        /// The supervisor.
+        weak: String,
+        /// The student.
+        strong: String,
+    },
+}

@@ -1,0 +1,111 @@
+//! What each kind of stage is told. Everything that changes the result is a field here, and nothing else is.
+//!
+//! Roles of inputs, and what each kind leaves in its artifact:
+//!
+//! | work | inputs | files | facts |
+//! |---|---|---|---|
+//! | prepare dataset | - | `ground_truth.parquet`, `weak_labels.parquet`, `validation.parquet`, `test.parquet`, `split.json` | `rows/<split>` |
+//! | prepare corpus | - | `corpus.parquet` | `rows/corpus` |
+//! | prepare rows | - | `rows.parquet` | `rows/rows` |
+//! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
+//! | train | `model`, `data`, and `labels` for weak labels | a model as above, `losses.jsonl` | `parameters`, `steps` |
+//! | infer | `model`, `data` | `part-00000.parquet`, ... | `rows` |
+//! | merge | `model/0`, `model/1`, ... | a model as above | `parameters` |
+//! | measure | `data`, and one per prediction | `results.json` | - |
+//!
+//! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32).
+
+mod format;
+mod infer;
+mod measure;
+mod prepare;
+mod source;
+mod train;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use format::*;
+pub use infer::*;
+pub use measure::*;
+pub use prepare::*;
+pub use source::*;
+pub use train::*;
+
+/// The kinds of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Bring something from outside into the store. One worker.
+    Prepare(Prepare),
+    /// Finetune a model. A gang of workers in lockstep.
+    Train(Train),
+    /// Run a model over rows. Shards, leased one by one.
+    Infer(Infer),
+    /// Combine models. One worker.
+    Merge(Merge),
+    /// Compute numbers from predictions. One worker, no device.
+    Measure(Measure),
+}
+
+impl Work {
+    /// The word people read.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Prepare(_) => "prepare",
+            Self::Train(_) => "train",
+            Self::Infer(_) => "infer",
+            Self::Merge(_) => "merge",
+            Self::Measure(_) => "measure",
+        }
+    }
+}
+
+/// A part of a prepared table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Rows for the weak supervisor.
+    GroundTruth,
+    /// Rows that the weak supervisor labels.
+    WeakLabels,
+    /// Rows held out during development.
+    Validation,
+    /// Rows that every model is tested on.
+    Test,
+    /// Unlabelled text.
+    Corpus,
+    /// A whole table.
+    Rows,
+}
+
+impl Part {
+    /// The word used in file names and facts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::GroundTruth => "ground_truth",
+            Self::WeakLabels => "weak_labels",
+            Self::Validation => "validation",
+            Self::Test => "test",
+            Self::Corpus => "corpus",
+            Self::Rows => "rows",
+        }
+    }
+
+    /// The part's file in a prepared artifact.
+    pub fn file(self) -> String {
+        format!("{}.parquet", self.word())
+    }
+
+    /// The fact that counts the part's rows.
+    pub fn fact(self) -> String {
+        format!("rows/{}", self.word())
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

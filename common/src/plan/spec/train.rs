@@ -1,0 +1,141 @@
+//! A finetuning: what the model ends in, what is minimized, and how.
+
+use serde::{Deserialize, Serialize};
+
+use super::Part;
+
+/// A finetuning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Train {
+    /// Rows that are trained on.
+    pub part: Part,
+    /// What the model ends in.
+    pub head: Head,
+    /// What is minimized.
+    pub objective: Objective,
+    /// How.
+    pub optimizer: Optimizer,
+    /// Sequences are cut to this many tokens.
+    pub max_tokens: usize,
+    /// Seed of the row order and of a fresh head.
+    pub seed: u64,
+}
+
+/// What a model ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// Next-token logits.
+    LanguageModel,
+    /// One logit per class.
+    Classifier {
+        /// Number of classes.
+        classes: usize,
+    },
+}
+
+/// What is minimized. Labels are the input `labels` (soft, from a weak supervisor) where the stage has one,
+/// else the rows' own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Mean next-token cross-entropy.
+    LanguageModel,
+    /// Mean cross-entropy against hard or soft labels.
+    CrossEntropy,
+    /// The auxiliary confidence loss in paper form (Burns et al. 2023, section 4.3).
+    Confidence {
+        /// Largest weight of the auxiliary term.
+        weight: f64,
+        /// Share of the steps over which the weight rises from 0.
+        warmup: f64,
+    },
+}
+
+/// AdamW and its schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Optimizer {
+    /// Passes over the rows.
+    pub passes: usize,
+    /// Rows per step over all workers.
+    pub batch: usize,
+    /// Rows per slot: one slot is one forward and backward pass.
+    pub micro_batch: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// How the rate falls.
+    pub schedule: Schedule,
+    /// Share of the steps over which the rate rises from 0.
+    pub warmup: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient; none for no clipping.
+    pub clip: Option<f64>,
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// In a line that would reach zero one step after the last.
+    #[default]
+    Linear,
+    /// Along half a cosine that would reach zero one step after the last.
+    Cosine,
+}
+
+/// How a new head begins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadInit {
+    /// Normal with the standard deviation 0.02, seeded; biases 0.
+    #[default]
+    Normal,
+    /// All zeros.
+    Zero,
+    /// Row c of a classifier is the unembedding row of the c-th of these tokens (Burns et al. 2023, appendix A.1);
+    /// each must be a single token of the model's vocabulary.
+    Unembedding(Vec<String>),
+}
+
+/// Which state of a sequence a classifier or a reward head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readout {
+    /// That of the last token that is not padding, by the attention mask.
+    Last,
+    /// The mean over all tokens that are not padding.
+    Mean,
+    /// That of the first token that is not padding.
+    First,
+}
+
+/// Which parameters are trained; the others keep their bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trainable {
+    /// Every one.
+    #[default]
+    All,
+    /// Those of the head alone: a linear probe.
+    Head,
+    /// All but those whose name one of these patterns matches; `*` stands for any characters.
+    Except(Vec<String>),
+}
+
+/// Low-rank adapters on linear maps (Hu et al. 2021): W x becomes W x + alpha / rank * B A x, and only A, B and the
+/// head are trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    /// Rows of A.
+    pub rank: usize,
+    /// Scale of the adapter, divided by the rank.
+    pub alpha: f64,
+    /// Share of the adapter's inputs that are dropped in training.
+    pub dropout: f64,
+    /// Endings of the names of the linear maps that are adapted, as in PEFT's `target_modules`, e.g. `q_proj`;
+    /// `all-linear` for every linear map but the head.
+    pub targets: Vec<String>,
+}
