@@ -8,7 +8,7 @@ use fulcrum_common::{
     exit,
     plan::{
         Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prepare, Schedule, Source, Spec, Stage, Train, Work,
+        Prepare, Schedule, Source, Spec, Stage, Train, Trainable, Work,
     },
     protocol::{
         Assignment, Command, Contact, Done, Failed, File, HEARTBEAT_MS, Heartbeat, Hello, Leaving,
@@ -52,7 +52,9 @@ fn plan() -> Plan {
     };
     let train = Train {
         part: Part::Corpus,
-        head: Head::LanguageModel,
+        head: Head::LanguageModel.into(),
+        trainable: Trainable::All,
+        lora: None,
         objective: Objective::LanguageModel,
         optimizer,
         max_tokens: 8,

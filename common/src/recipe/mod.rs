@@ -185,7 +185,7 @@ mod tests {
             let (train, _) = train(&plan, name);
             let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap();
             assert_eq!((train.part.word(), train.objective), (part, objective), "{name}");
-            assert_eq!(train.head, Head::Classifier { classes: 2 }, "{name}");
+            assert_eq!(train.head, Head::Classifier { classes: 2 }.into(), "{name}");
             assert_eq!(stage.spec.inputs.contains_key("labels"), has_labels, "{name}");
         }
     }
@@ -253,7 +253,7 @@ mod tests {
                 super::train(&folder(purpose), &Finetuning { files: rows(), format, training, seed: 0 })?;
             plan.check().unwrap();
             match &plan.stages.last().unwrap().spec.work {
-                Work::Train(train) => Ok((train.head, train.objective)),
+                Work::Train(train) => Ok((train.head.head, train.objective)),
                 other => panic!("{other:?}"),
             }
         };

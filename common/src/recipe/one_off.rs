@@ -9,7 +9,9 @@ use super::{
 use crate::{
     Key,
     experiment::{Batches, Training},
-    plan::{Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Spec, Train, Work},
+    plan::{
+        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Spec, Train, Trainable, Work,
+    },
     source::{ModelFolder, Purpose, SourceFile},
 };
 
@@ -42,7 +44,9 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
     let inputs = prepare(&mut plan, model, files, format);
     let work = Work::Train(Train {
         part: Part::Rows,
-        head,
+        head: head.into(),
+        trainable: Trainable::All,
+        lora: None,
         objective,
         optimizer: training.optimizer,
         max_tokens: training.max_tokens.min(model.positions),

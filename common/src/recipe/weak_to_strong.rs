@@ -13,7 +13,7 @@ use crate::{
     experiment::{Body, Experiment, Method, Model, Pair, Pretrain, Task},
     plan::{
         Arithmetic, Estimate, Format, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prediction, Prepare, Role, Source, Spec, Train, Work,
+        Prediction, Prepare, Role, Source, Spec, Train, Trainable, Work,
     },
     source::Sources,
 };
@@ -98,7 +98,9 @@ impl<'a> Compiler<'a> {
         let corpus = self.plan.add("corpus", corpus, estimate(rows, 0));
         let train = Train {
             part: Part::Corpus,
-            head: Head::LanguageModel,
+            head: Head::LanguageModel.into(),
+            trainable: Trainable::All,
+            lora: None,
             objective: Objective::LanguageModel,
             optimizer: pretrain.optimizer,
             max_tokens: context,
@@ -161,7 +163,9 @@ impl<'a> Compiler<'a> {
         let learning_rate = base.model.learning_rate.unwrap_or(train.optimizer.learning_rate);
         let train = Train {
             part,
-            head: Head::Classifier { classes: self.experiment.task.classes() },
+            head: Head::Classifier { classes: self.experiment.task.classes() }.into(),
+            trainable: Trainable::All,
+            lora: None,
             objective,
             optimizer: Optimizer { learning_rate, ..train.optimizer },
             max_tokens: base.max_tokens,

@@ -17,7 +17,7 @@ use fulcrum_common::{
     plan::{
         Architecture, Arithmetic, Estimate, FileDigest, Format, Head, Infer, Measure, Merge, Objective,
         Optimizer, Output, Part, Prediction, Prepare, Role, Schedule, Source, Spec, SplitRule, Stage, Train,
-        Work,
+        Trainable, Work,
     },
     results::{AccuracyResults, Results},
     source,
@@ -112,7 +112,8 @@ fn train(part: Part, head: Head, objective: Objective) -> Work {
         weight_decay: 0.01,
         clip: Some(1.0),
     };
-    Work::Train(Train { part, head, objective, optimizer, max_tokens: 16, seed: 7 })
+    let (head, trainable, lora) = (head.into(), Trainable::All, None);
+    Work::Train(Train { part, head, trainable, lora, objective, optimizer, max_tokens: 16, seed: 7 })
 }
 
 fn infer(part: Part, output: Output) -> Infer {

@@ -10,15 +10,37 @@ pub struct Train {
     /// Rows that are trained on.
     pub part: Part,
     /// What the model ends in.
-    pub head: Head,
+    pub head: HeadSpec,
+    /// Which parameters are trained; with adapters, these and a new head are.
+    pub trainable: Trainable,
+    /// Adapters on linear maps; none to train the weights themselves.
+    pub lora: Option<Lora>,
     /// What is minimized.
     pub objective: Objective,
     /// How.
     pub optimizer: Optimizer,
     /// Sequences are cut to this many tokens.
     pub max_tokens: usize,
-    /// Seed of the row order and of a fresh head.
+    /// Seed of the row order, of a fresh head and of adapters.
     pub seed: u64,
+}
+
+/// The head that a finetuning trains, and how it begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadSpec {
+    /// What the model ends in.
+    pub head: Head,
+    /// How it begins where the model does not end so already.
+    pub init: HeadInit,
+    /// Which state it reads; none for the family's own.
+    pub readout: Option<Readout>,
+}
+
+impl From<Head> for HeadSpec {
+    /// Begun and read as by default.
+    fn from(head: Head) -> Self {
+        Self { head, init: HeadInit::default(), readout: None }
+    }
 }
 
 /// What a model ends in.

@@ -6,7 +6,7 @@ use fulcrum_common::{
     Key,
     plan::{
         Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prepare, Schedule, Source, Spec, Stage, Train, Work,
+        Prepare, Schedule, Source, Spec, Stage, Train, Trainable, Work,
     },
     protocol::{Assignment, PROTOCOL_VERSION, command::Command},
     store::{File, Manifest},
@@ -51,7 +51,9 @@ impl Sketch {
         };
         let train = Train {
             part: Part::Corpus,
-            head: Head::LanguageModel,
+            head: Head::LanguageModel.into(),
+            trainable: Trainable::All,
+            lora: None,
             objective: Objective::LanguageModel,
             optimizer,
             max_tokens: 8,
