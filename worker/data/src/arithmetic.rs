@@ -83,7 +83,7 @@ pub fn corpus(task: &Arithmetic) -> Result<Table> {
         let flipped = rng.chance(task.noise);
         corpus_line(claim, claim.holds() != flipped)
     });
-    Ok(Table { rows: (0..task.rows as i64).collect(), texts: texts.collect(), labels: None })
+    Ok(Table { rows: (0..task.rows as i64).collect(), texts: texts.collect(), ..Table::default() })
 }
 
 fn check(task: &Arithmetic) -> Result<()> {

@@ -8,11 +8,11 @@ use std::{fs::File, path::Path, sync::Arc};
 use arrow::{
     array::{Array, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray},
     datatypes::{DataType, Float64Type, Int32Type, Int64Type, SchemaRef},
-    record_batch::RecordBatch,
+    record_batch::{RecordBatch, RecordBatchReader},
 };
 use parquet::{
     arrow::{
-        ArrowWriter,
+        ArrowWriter, ProjectionMask,
         arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
         arrow_writer::ArrowWriterOptions,
     },
@@ -62,6 +62,15 @@ pub(crate) struct Reader {
 impl Reader {
     /// Opens a file and reads its schema.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, None)
+    }
+
+    /// Opens a file for those of the named columns that it has; the others are never decoded.
+    pub(crate) fn open_columns(path: &Path, columns: &[&str]) -> Result<Self> {
+        Self::open_with(path, Some(columns))
+    }
+
+    fn open_with(path: &Path, columns: Option<&[&str]>) -> Result<Self> {
         let file = File::open(path).map_err(DataError::io(path))?;
         let unreadable = |e| DataError::file(path, format!("not readable as Parquet: {e}"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
@@ -72,9 +81,13 @@ impl Reader {
                 format!("claims {rows} rows, more than {MAX_ROWS} are not read"),
             ));
         }
-        let schema = builder.schema().clone();
-        let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
-        Ok(Self { path: path.into(), schema, batches })
+        let mask = match columns {
+            Some(columns) => ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied()),
+            None => ProjectionMask::all(),
+        };
+        let builder = builder.with_batch_size(BATCH_ROWS).with_projection(mask);
+        let batches = builder.build().map_err(unreadable)?;
+        Ok(Self { path: path.into(), schema: batches.schema(), batches })
     }
 
     pub(crate) fn has(&self, column: &str) -> bool {

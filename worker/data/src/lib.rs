@@ -18,5 +18,5 @@ pub mod tokenizer;
 pub use error::DataError;
 pub use format::Examples;
 pub use predictions::{LogProbabilities, Probabilities};
-pub use table::Table;
+pub use table::{Labels, Table};
 pub use tokenizer::Tokenizer;

@@ -225,6 +225,7 @@ mod tests {
                 rows: (0..rows as i64).collect(),
                 texts: (0..rows).map(|i| format!("text {i}")).collect(),
                 labels: Some((0..rows).map(|i| i32::from(i % rarity == 0)).collect()),
+                ..Table::default()
             },
             groups: size.map(|size| (0..rows).map(|i| format!("group {}", i / size)).collect()),
         }

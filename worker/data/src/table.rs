@@ -16,10 +16,11 @@ use crate::{
 /// The longest text a row may have.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
-/// Rows in a fixed order. On disk: columns `row` (i64), `text` (utf8) and, where known, `label` (i32).
+/// Rows in a fixed order. On disk: columns `row` (i64), `text` (utf8) and, where known, `label` (i32), `group` (i64)
+/// and `prompt` (utf8).
 ///
 /// The fields are open for reading and building; what makes a table valid (columns of one length, no row twice, no
-/// negative row or label, no text beyond [`MAX_TEXT_BYTES`]) is checked whenever one is written or read.
+/// negative row, label or group, no text beyond [`MAX_TEXT_BYTES`]) is checked whenever one is written or read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Positions in the source, each once.
@@ -28,6 +29,58 @@ pub struct Table {
     pub texts: Vec<String>,
     /// The class of each row, counted from 0.
     pub labels: Option<Vec<i32>>,
+    /// Rows with the same number belong together: the answers of one question, the sides of one pair.
+    pub groups: Option<Vec<i64>>,
+    /// What is given before each text and is not the model's to say.
+    pub prompts: Option<Vec<String>>,
+}
+
+/// A [`Table`] without its texts: what training, measuring and joining need beside tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Positions in the source, each once.
+    pub rows: Vec<i64>,
+    /// The class of each row, counted from 0.
+    pub labels: Option<Vec<i32>>,
+    /// Rows with the same number belong together.
+    pub groups: Option<Vec<i64>>,
+}
+
+impl Labels {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn of(reader: &columns::Reader) -> Self {
+        Self {
+            rows: Vec::new(),
+            labels: reader.has("label").then(Vec::new),
+            groups: reader.has("group").then(Vec::new),
+        }
+    }
+
+    fn extend(&mut self, batch: &columns::Batch) -> Result<()> {
+        self.rows.extend_from_slice(batch.int64("row")?.values());
+        if let Some(labels) = &mut self.labels {
+            labels.extend_from_slice(batch.int32("label")?.values());
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.extend_from_slice(batch.int64("group")?.values());
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        check_rows(&self.rows)?;
+        check_numbers("label", &self.rows, self.labels.as_deref())?;
+        check_numbers("group", &self.rows, self.groups.as_deref())
+    }
 }
 
 impl Table {
@@ -50,6 +103,11 @@ impl Table {
             rows: places.iter().map(|&i| self.rows[i]).collect(),
             texts: places.iter().map(|&i| self.texts[i].clone()).collect(),
             labels: self.labels.as_ref().map(|labels| places.iter().map(|&i| labels[i]).collect()),
+            groups: self.groups.as_ref().map(|groups| places.iter().map(|&i| groups[i]).collect()),
+            prompts: self
+                .prompts
+                .as_ref()
+                .map(|prompts| places.iter().map(|&i| prompts[i].clone()).collect()),
         }
     }
 
@@ -59,16 +117,33 @@ impl Table {
     /// When the file is no Parquet, a column is missing or of another type, or the table is not valid.
     pub fn read(path: &Path) -> Result<Self> {
         let mut reader = columns::Reader::open(path)?;
-        let mut table = Self { labels: reader.has("label").then(Vec::new), ..Self::default() };
+        let mut numbers = Labels::of(&reader);
+        let (mut texts, mut prompts) = (Vec::new(), reader.has("prompt").then(Vec::new));
         while let Some(batch) = reader.next()? {
-            table.rows.extend_from_slice(batch.int64("row")?.values());
-            table.texts.extend(batch.utf8("text")?.iter().flatten().map(str::to_owned));
-            if let Some(labels) = &mut table.labels {
-                labels.extend_from_slice(batch.int32("label")?.values());
+            numbers.extend(&batch)?;
+            texts.extend(batch.utf8("text")?.iter().flatten().map(str::to_owned));
+            if let Some(prompts) = &mut prompts {
+                prompts.extend(batch.utf8("prompt")?.iter().flatten().map(str::to_owned));
             }
         }
+        let Labels { rows, labels, groups } = numbers;
+        let table = Self { rows, texts, labels, groups, prompts };
         table.check().map_err(|what| DataError::file(path, what))?;
         Ok(table)
+    }
+
+    /// Reads rows, labels and groups of a table, and never its texts.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn read_labels(path: &Path) -> Result<Labels> {
+        let mut reader = columns::Reader::open_columns(path, &["row", "label", "group"])?;
+        let mut labels = Labels::of(&reader);
+        while let Some(batch) = reader.next()? {
+            labels.extend(&batch)?;
+        }
+        labels.check().map_err(|what| DataError::file(path, what))?;
+        Ok(labels)
     }
 
     /// Writes the table; the same table gives the same bytes.
@@ -82,6 +157,12 @@ impl Table {
         if self.labels.is_some() {
             fields.push(Field::new("label", DataType::Int32, false));
         }
+        if self.groups.is_some() {
+            fields.push(Field::new("group", DataType::Int64, false));
+        }
+        if self.prompts.is_some() {
+            fields.push(Field::new("prompt", DataType::Utf8, false));
+        }
         let schema = Arc::new(Schema::new(fields));
         let batches = (0..self.len()).step_by(BATCH_ROWS).map(|start| {
             let range = start..self.len().min(start + BATCH_ROWS);
@@ -90,7 +171,13 @@ impl Table {
                 Arc::new(StringArray::from_iter_values(&self.texts[range.clone()])),
             ];
             if let Some(labels) = &self.labels {
-                arrays.push(Arc::new(Int32Array::from(labels[range].to_vec())));
+                arrays.push(Arc::new(Int32Array::from(labels[range.clone()].to_vec())));
+            }
+            if let Some(groups) = &self.groups {
+                arrays.push(Arc::new(Int64Array::from(groups[range.clone()].to_vec())));
+            }
+            if let Some(prompts) = &self.prompts {
+                arrays.push(Arc::new(StringArray::from_iter_values(&prompts[range])));
             }
             RecordBatch::try_new(schema.clone(), arrays)
         });
@@ -98,23 +185,42 @@ impl Table {
     }
 
     fn check(&self) -> std::result::Result<(), String> {
-        let (rows, texts) = (self.rows.len(), self.texts.len());
-        if texts != rows {
-            return Err(format!("{rows} rows but {texts} texts"));
-        }
         check_rows(&self.rows)?;
-        if let Some(place) = self.texts.iter().position(|text| text.len() > MAX_TEXT_BYTES) {
-            let (row, bytes) = (self.rows[place], self.texts[place].len());
-            return Err(format!("the text of row {row} has {bytes} bytes, the most is {MAX_TEXT_BYTES}"));
+        check_texts("text", &self.rows, Some(&self.texts))?;
+        check_texts("prompt", &self.rows, self.prompts.as_deref())?;
+        check_numbers("label", &self.rows, self.labels.as_deref())?;
+        check_numbers("group", &self.rows, self.groups.as_deref())
+    }
+}
+
+fn check_texts(column: &str, rows: &[i64], texts: Option<&[String]>) -> std::result::Result<(), String> {
+    let Some(texts) = texts else { return Ok(()) };
+    if texts.len() != rows.len() {
+        return Err(format!("{} rows but {} {column}s", rows.len(), texts.len()));
+    }
+    match texts.iter().position(|text| text.len() > MAX_TEXT_BYTES) {
+        Some(place) => {
+            let (row, bytes) = (rows[place], texts[place].len());
+            Err(format!("the {column} of row {row} has {bytes} bytes, the most is {MAX_TEXT_BYTES}"))
         }
-        let Some(labels) = &self.labels else { return Ok(()) };
-        if labels.len() != rows {
-            return Err(format!("{rows} rows but {} labels", labels.len()));
+        None => Ok(()),
+    }
+}
+
+fn check_numbers<T: Copy + Into<i64>>(
+    column: &str,
+    rows: &[i64],
+    numbers: Option<&[T]>,
+) -> std::result::Result<(), String> {
+    let Some(numbers) = numbers else { return Ok(()) };
+    if numbers.len() != rows.len() {
+        return Err(format!("{} rows but {} {column}s", rows.len(), numbers.len()));
+    }
+    match numbers.iter().position(|&number| number.into() < 0) {
+        Some(place) => {
+            Err(format!("row {} has the negative {column} {}", rows[place], numbers[place].into()))
         }
-        match labels.iter().position(|&label| label < 0) {
-            Some(place) => Err(format!("row {} has the negative label {}", self.rows[place], labels[place])),
-            None => Ok(()),
-        }
+        None => Ok(()),
     }
 }
 
@@ -143,6 +249,8 @@ mod tests {
             rows: (0..rows as i64).map(|i| i * 3).collect(),
             texts: (0..rows).map(|i| format!("the lever is {i} feet long, \"ça va\"\n")).collect(),
             labels: Some((0..rows).map(|i| (i % 3) as i32).collect()),
+            groups: Some((0..rows).map(|i| (i / 2) as i64).collect()),
+            prompts: Some((0..rows).map(|i| format!("how long is lever {i}?")).collect()),
         }
     }
 
@@ -154,10 +262,12 @@ mod tests {
             for labels in [true, false] {
                 let mut table = sample(rows);
                 if !labels {
-                    table.labels = None;
+                    table = Table { rows: table.rows, texts: table.texts, ..Table::default() };
                 }
                 table.write(&path).unwrap();
                 assert_eq!(Table::read(&path).unwrap(), table, "{rows} rows, labels {labels}");
+                let Table { rows, labels, groups, .. } = table;
+                assert_eq!(Table::read_labels(&path).unwrap(), Labels { rows, labels, groups });
             }
         }
     }
@@ -180,12 +290,15 @@ mod tests {
             change(&mut table);
             table.write(&path).unwrap_err().to_string()
         };
-        let cases: [(String, &str); 6] = [
+        let cases: [(String, &str); 9] = [
             (broken(|t| t.rows[3] = 0), "row 0 appears twice"),
             (broken(|t| t.rows[1] = -1), "row -1 is negative"),
             (broken(|t| drop(t.texts.pop())), "4 rows but 3 texts"),
             (broken(|t| t.labels = Some(vec![0])), "4 rows but 1 labels"),
             (broken(|t| t.labels = Some(vec![0, 1, -7, 0])), "row 6 has the negative label -7"),
+            (broken(|t| t.groups = Some(vec![0, 1, 2, -1])), "row 9 has the negative group -1"),
+            (broken(|t| t.groups = Some(vec![])), "4 rows but 0 groups"),
+            (broken(|t| t.prompts = Some(vec![])), "4 rows but 0 prompts"),
             (broken(|t| t.texts[2] = "x".repeat(MAX_TEXT_BYTES + 1)), "the text of row 6 has 1048577 bytes"),
         ];
         for (message, expected) in cases {

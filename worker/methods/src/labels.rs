@@ -62,7 +62,12 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        Table { rows: vec![7, 3], texts: vec!["a".into(), "b".into()], labels: Some(vec![1, 0]) }
+        Table {
+            rows: vec![7, 3],
+            texts: vec!["a".into(), "b".into()],
+            labels: Some(vec![1, 0]),
+            ..Table::default()
+        }
     }
 
     fn weak(rows: &[i64]) -> Probabilities {

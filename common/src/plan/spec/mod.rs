@@ -13,7 +13,8 @@
 //! | merge | `model/0`, `model/1`, ... | a model as above | `parameters` |
 //! | measure | `data`, and one per prediction | `results.json` | - |
 //!
-//! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32).
+//! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32), `group` (i64: rows
+//! with the same number belong together) and `prompt` (utf8: what is given before the text).
 
 mod format;
 mod infer;
