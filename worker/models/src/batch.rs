@@ -4,7 +4,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::{ModelError, description::Description};
+use crate::{ModelError, cache::Seen, description::Description};
 
 /// What the network reads.
 #[derive(Debug)]
@@ -12,7 +12,11 @@ pub(crate) struct Batch {
     pub(crate) ids_bt: Tensor,
     /// Position of each token in its row, padding not counted; 0 at padding.
     pub(crate) positions_bt: Tensor,
+    /// Who sees whom.
     pub(crate) attend: Attend,
+    /// The same in layers with the model's sliding window, where that hides anything.
+    windowed: Option<Attend>,
+    /// Of the tokens that came before too.
     mask_bt: Tensor,
 }
 
@@ -23,7 +27,7 @@ pub(crate) enum Attend {
     Everything,
     /// Itself and those before it.
     Before,
-    /// Those that are true here, of shape `[b, 1, t, t]` (query, then key).
+    /// Those that are true here, of shape `[b, 1, t, k]` or `[t, k]` (query, then key).
     Masked(Tensor),
 }
 
@@ -39,24 +43,73 @@ impl Batch {
         mask_bt: &Tensor,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let tokens = check_shapes(description, ids_bt, mask_bt)?;
+        check_shapes(description, ids_bt, mask_bt, 0)?;
         check_ids(description, ids_bt)?;
         let padding = padding(mask_bt)?;
-        let ids_bt = ids_bt.to_device(device);
-        let mask_bt = mask_bt.to_device(device);
+        Ok(Self::arrange(description, ids_bt, mask_bt, padding, device))
+    }
+
+    /// A batch that goes on from the tokens that a cache has: `ids_bt` are the new ones, `mask_bt` covers old and
+    /// new, and padding is on the left.
+    ///
+    /// # Errors
+    /// As [`Batch::new`]; if the mask is not that of the cache for the old tokens; if a row ends in padding.
+    pub(crate) fn after(
+        description: &Description,
+        seen: Option<&Seen>,
+        ids_bt: &Tensor,
+        mask_bt: &Tensor,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let past = seen.map_or(0, |seen| seen.mask_bt.size()[1]);
+        check_shapes(description, ids_bt, mask_bt, past)?;
+        check_ids(description, ids_bt)?;
+        let padding = padding(mask_bt)?;
+        let refuse = |message: &str| Err(ModelError::Batch(message.to_owned()));
+        if mask_bt.select(1, -1).min().int64_value(&[]) != 1 {
+            return refuse(
+                "its mask has a row that ends in padding: pad on the left, leave out rows that are done",
+            );
+        }
+        if seen.is_some_and(|seen| mask_bt.narrow(1, 0, past).to_device(Device::Cpu) != seen.mask_bt) {
+            return refuse("its mask is not that of the tokens that came before");
+        }
+        Ok(Self::arrange(description, ids_bt, mask_bt, padding, device))
+    }
+
+    /// What follows from ids and mask that have been checked.
+    fn arrange(
+        description: &Description,
+        ids_bt: &Tensor,
+        mask_bt: &Tensor,
+        padding: Padding,
+        device: Device,
+    ) -> Self {
+        let (ids_bt, mask_bt) = (ids_bt.to_device(device), mask_bt.to_device(device));
+        let (new, all) = (ids_bt.size()[1], mask_bt.size()[1]);
         let positions_bt = match padding {
             Padding::None | Padding::Right => {
-                Tensor::arange(tokens, (Kind::Int64, device)).expand_as(&ids_bt)
+                Tensor::arange_start(all - new, all, (Kind::Int64, device)).expand_as(&ids_bt)
             }
-            Padding::Left => (mask_bt.cumsum(1, Kind::Int64) - 1).clamp_min(0),
+            Padding::Left => (mask_bt.cumsum(1, Kind::Int64) - 1).clamp_min(0).narrow(1, all - new, new),
         };
-        let attend = match (description.family.causal, padding) {
-            (false, Padding::None) => Attend::Everything,
-            // What stands after a token is hidden from it already, padding like the rest.
-            (true, Padding::None | Padding::Right) => Attend::Before,
-            (causal, _) => Attend::Masked(allowed(&mask_bt, causal)),
-        };
-        Ok(Self { ids_bt, positions_bt, attend, mask_bt })
+        let window = description.traits.window.as_ref().map(|window| window.tokens as i64);
+        let view = View { causal: description.family.causal, padding, new, mask_bt: &mask_bt };
+        let (attend, windowed) = (
+            view.attend(None),
+            window.filter(|&window| window < all).map(|window| view.attend(Some(window))),
+        );
+        Self { ids_bt, positions_bt, attend, windowed, mask_bt }
+    }
+
+    /// Who sees whom, in layers with or without the model's sliding window.
+    pub(crate) fn attend(&self, windowed: bool) -> &Attend {
+        self.windowed.as_ref().filter(|_| windowed).unwrap_or(&self.attend)
+    }
+
+    /// Tokens per row, padding not counted, those that came before counted; i64 `[b]`.
+    pub(crate) fn lengths(&self) -> Tensor {
+        self.mask_bt.sum_dim_intlist(1, false, Kind::Int64)
     }
 
     /// `[b, t, d]` to `[b, d]` at the first token that is not padding.
@@ -120,37 +173,78 @@ fn padding(mask_bt: &Tensor) -> Result<Padding, ModelError> {
     })
 }
 
-/// Who sees whom, bool `[b, 1, t, t]`. Every token sees itself, padding too: a softmax over nothing is NaN.
-fn allowed(mask_bt: &Tensor, causal: bool) -> Tensor {
-    let tokens = mask_bt.size()[1];
-    let options = (Kind::Bool, mask_bt.device());
-    let mut allowed_b1tt = mask_bt.eq(1).unsqueeze(1).unsqueeze(1).expand([-1, 1, tokens, tokens], false);
-    if causal {
-        allowed_b1tt = allowed_b1tt.logical_and(&Tensor::ones([tokens, tokens], options).tril(0));
-    }
-    let itself_tt = Tensor::ones([tokens], options).diag(0);
-    allowed_b1tt.logical_or(&itself_tt)
+/// What decides who sees whom.
+struct View<'a> {
+    causal: bool,
+    padding: Padding,
+    /// Tokens of a row that look; they are its last.
+    new: i64,
+    mask_bt: &'a Tensor,
 }
 
-/// The number of tokens per row.
-fn check_shapes(description: &Description, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<i64, ModelError> {
+impl View<'_> {
+    fn attend(&self, window: Option<i64>) -> Attend {
+        let all = self.mask_bt.size()[1];
+        match (self.causal, self.padding, window) {
+            (false, Padding::None, _) => Attend::Everything,
+            (true, Padding::None, None) if self.new == 1 => Attend::Everything,
+            // What stands after a token is hidden from it already, padding like the rest.
+            (true, Padding::None | Padding::Right, None) if self.new == all => Attend::Before,
+            (true, Padding::None | Padding::Right, window) => Attend::Masked(self.before(window)),
+            (causal, _, window) => Attend::Masked(self.visible(causal, window)),
+        }
+    }
+
+    /// Who comes before whom, itself included, and no further away than the window; bool `[t, k]`.
+    fn before(&self, window: Option<i64>) -> Tensor {
+        let all = self.mask_bt.size()[1];
+        let before = all - self.new;
+        let allowed_tk = Tensor::ones([self.new, all], (Kind::Bool, self.mask_bt.device())).tril(before);
+        match window {
+            Some(window) => allowed_tk.triu(before + 1 - window),
+            None => allowed_tk,
+        }
+    }
+
+    /// The same less padding, bool `[b, 1, t, k]`. Every token sees itself, padding too: a softmax over nothing
+    /// is NaN.
+    fn visible(&self, causal: bool, window: Option<i64>) -> Tensor {
+        let (all, new) = (self.mask_bt.size()[1], self.new);
+        let seen_b1tk = self.mask_bt.eq(1).unsqueeze(1).unsqueeze(1).expand([-1, 1, new, all], false);
+        let seen_b1tk = match causal {
+            true => seen_b1tk.logical_and(&self.before(window)),
+            false => seen_b1tk,
+        };
+        let itself_tk =
+            Tensor::ones([all], (Kind::Bool, self.mask_bt.device())).diag(0).narrow(0, all - new, new);
+        seen_b1tk.logical_or(&itself_tk)
+    }
+}
+
+/// Shapes and kinds of ids, `[b, t]`, and of a mask that covers so many tokens more before them.
+fn check_shapes(
+    description: &Description,
+    ids_bt: &Tensor,
+    mask_bt: &Tensor,
+    past: i64,
+) -> Result<(), ModelError> {
     let (ids, mask) = (ids_bt.size(), mask_bt.size());
     let refuse = |message: String| Err(ModelError::Batch(message));
-    if ids != mask || ids.len() != 2 || ids.contains(&0) {
+    let fit = ids.len() == 2 && mask.len() == 2 && ids[0] == mask[0] && ids[1] + past == mask[1];
+    if !fit || ids.contains(&0) {
+        let more = if past == 0 { String::new() } else { format!(", the mask with {past} tokens before") };
         return refuse(format!(
-            "ids have shape {ids:?} and the mask {mask:?}, but both must be [rows, tokens]"
+            "ids have shape {ids:?} and the mask {mask:?}, but both must be [rows, tokens]{more}"
         ));
     }
     if ids_bt.kind() != Kind::Int64 || mask_bt.kind() != Kind::Int64 {
         return refuse(format!("ids are {:?} and the mask {:?}, not Int64", ids_bt.kind(), mask_bt.kind()));
     }
-    if ids[1] > description.positions as i64 {
-        return refuse(format!(
-            "it has {} tokens in a row, the model takes {}",
-            ids[1], description.positions
-        ));
+    let longest = description.longest();
+    if mask[1] as usize > longest {
+        return refuse(format!("it has {} tokens in a row, the model takes {longest}", mask[1]));
     }
-    Ok(ids[1])
+    Ok(())
 }
 
 fn check_ids(description: &Description, ids_bt: &Tensor) -> Result<(), ModelError> {

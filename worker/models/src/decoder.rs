@@ -1,72 +1,149 @@
 //! The decoder: tokens in, states out, each from the tokens before it.
 //!
-//! Shape suffixes: b rows, t tokens, d residual width.
+//! Shape suffixes: b rows, t tokens, d residual width, v vocabulary.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::{
+    attention::Attention,
     batch::{Attend, Batch},
-    description::Description,
+    cache::{Cache, Past},
+    description::{Description, Positions},
     families::Module,
     layout::Tensors,
-    modules::{Attention, FeedForward, Norm},
+    modules::{FeedForward, Linear, Norm, through},
+    rotary::{Angles, Rotation},
 };
 
-/// Embeddings, blocks with norms before each half, a final norm.
+/// Embeddings, blocks with norms before each half, a final norm, the way out to the vocabulary.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     tokens_vd: Tensor,
-    positions_td: Tensor,
+    scale: Option<f64>,
+    places: Places,
     blocks: Vec<Block>,
     norm: Norm,
+    unembedding: Option<Linear>,
+    logit_cap: Option<f64>,
+}
+
+/// How tokens know their places.
+#[derive(Debug)]
+enum Places {
+    Learned { table_td: Tensor, offset: i64 },
+    Rotary(Angles),
 }
 
 #[derive(Debug)]
 struct Block {
     attention_norm: Norm,
     attention: Attention,
-    feed_forward_norm: Norm,
+    attention_post_norm: Option<Norm>,
+    /// None where the half reads through the norm of the other.
+    feed_forward_norm: Option<Norm>,
     feed_forward: FeedForward,
+    feed_forward_post_norm: Option<Norm>,
+    parallel: bool,
+    /// Whether the block has the model's sliding window.
+    windowed: bool,
 }
 
 impl Decoder {
-    pub(crate) fn new(description: &Description, tensors: &Tensors) -> Self {
+    pub(crate) fn new(description: &Description, tensors: &Tensors, device: Device) -> Self {
+        let places = match &description.traits.place {
+            Positions::Learned { offset } => Places::Learned {
+                table_td: tensors.weight(Module::PositionEmbedding, 0),
+                offset: *offset as i64,
+            },
+            Positions::Rotary(rotary) => Places::Rotary(Angles::new(description, rotary, device)),
+        };
+        let free = tensors.has(Module::Unembedding);
         Self {
             tokens_vd: tensors.weight(Module::TokenEmbedding, 0),
-            positions_td: tensors.weight(Module::PositionEmbedding, 0),
+            scale: description.traits.embedding_scale,
+            places,
             blocks: (0..description.layers).map(|block| Block::new(description, tensors, block)).collect(),
             norm: Norm::new(description, tensors, Module::FinalNorm, 0),
+            unembedding: free.then(|| Linear::new(tensors, Module::Unembedding, 0)),
+            logit_cap: description.traits.logit_cap,
         }
     }
 
-    /// States `[b, t, d]`.
-    pub(crate) fn forward(&self, batch: &Batch) -> Tensor {
+    /// States `[b, t, d]` of the batch's tokens. With a cache they go on from what it holds, and are added to it.
+    pub(crate) fn forward(&self, batch: &Batch, mut cache: Option<&mut Cache>) -> Tensor {
         let tokens_btd = Tensor::embedding(&self.tokens_vd, &batch.ids_bt, -1, false, false);
-        let positions_btd = Tensor::embedding(&self.positions_td, &batch.positions_bt, -1, false, false);
-        let embedded_btd = tokens_btd + positions_btd;
-        let x_btd =
-            self.blocks.iter().fold(embedded_btd, |x_btd, block| block.forward(&x_btd, &batch.attend));
+        let tokens_btd = match self.scale {
+            Some(scale) => tokens_btd * scale,
+            None => tokens_btd,
+        };
+        let (mut x_btd, rotation) = match &self.places {
+            Places::Learned { table_td, offset } => {
+                let rows_bt = &batch.positions_bt + *offset;
+                (tokens_btd + Tensor::embedding(table_td, &rows_bt, -1, false, false), None)
+            }
+            Places::Rotary(angles) => (tokens_btd, Some(angles.at(&batch.positions_bt, &batch.lengths()))),
+        };
+        for (at, block) in self.blocks.iter().enumerate() {
+            let past = cache.as_deref_mut().map(|cache| &mut cache.blocks[at]);
+            x_btd = block.forward(&x_btd, batch.attend(block.windowed), rotation.as_ref(), past);
+        }
         self.norm.forward(&x_btd)
     }
 
-    /// Logits from states through the token embedding, `[b, t, d]` to `[b, t, v]`.
-    pub(crate) fn unembed(&self, x_btd: &Tensor) -> Tensor {
-        x_btd.linear(&self.tokens_vd, None::<&Tensor>)
+    /// Logits from states through the output matrix, `[.., d]` to `[.., v]`.
+    pub(crate) fn unembed(&self, x_d: &Tensor) -> Tensor {
+        let logits_v = match &self.unembedding {
+            Some(linear) => linear.forward(x_d),
+            None => x_d.linear(&self.tokens_vd, None::<&Tensor>),
+        };
+        match self.logit_cap {
+            Some(cap) => (logits_v / cap).tanh() * cap,
+            None => logits_v,
+        }
+    }
+
+    /// Past how many tokens of a row nothing that was remembered of it holds any longer.
+    pub(crate) fn settled(&self) -> Option<usize> {
+        match &self.places {
+            Places::Learned { .. } => None,
+            Places::Rotary(angles) => angles.settled(),
+        }
     }
 }
 
 impl Block {
     fn new(description: &Description, tensors: &Tensors, block: usize) -> Self {
+        let norm =
+            |module| description.family.has(module).then(|| Norm::new(description, tensors, module, block));
         Self {
             attention_norm: Norm::new(description, tensors, Module::AttentionNorm, block),
             attention: Attention::new(description, tensors, block),
-            feed_forward_norm: Norm::new(description, tensors, Module::FeedForwardNorm, block),
+            attention_post_norm: norm(Module::AttentionPostNorm),
+            feed_forward_norm: norm(Module::FeedForwardNorm),
             feed_forward: FeedForward::new(description, tensors, block),
+            feed_forward_post_norm: norm(Module::FeedForwardPostNorm),
+            parallel: description.traits.parallel,
+            windowed: description.window(block).is_some(),
         }
     }
 
-    fn forward(&self, x_btd: &Tensor, attend: &Attend) -> Tensor {
-        let x_btd = x_btd + self.attention.forward(&self.attention_norm.forward(x_btd), attend);
-        &x_btd + self.feed_forward.forward(&self.feed_forward_norm.forward(&x_btd))
+    fn forward(
+        &self,
+        x_btd: &Tensor,
+        attend: &Attend,
+        rotation: Option<&Rotation>,
+        past: Option<&mut Past>,
+    ) -> Tensor {
+        let normed_btd = self.attention_norm.forward(x_btd);
+        let attended_btd = self.attention.decode(&normed_btd, attend, rotation, past);
+        let attended_btd = through(&self.attention_post_norm, attended_btd);
+        let written_btd = x_btd + attended_btd;
+        let read_btd = if self.parallel { x_btd } else { &written_btd };
+        let normed_btd = match &self.feed_forward_norm {
+            Some(norm) => norm.forward(read_btd),
+            None => normed_btd,
+        };
+        let fed_btd = through(&self.feed_forward_post_norm, self.feed_forward.forward(&normed_btd));
+        written_btd + fed_btd
     }
 }

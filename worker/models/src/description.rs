@@ -5,7 +5,7 @@
 
 use fulcrum_common::plan::{Architecture, Head};
 
-use crate::{ModelError, families::Family};
+use crate::{ModelError, families::Family, rotary::Rotary};
 
 /// What a transformer is made of. Which matrices it has, and which of them carry a bias, is told by the
 /// family's weight table.
@@ -15,7 +15,7 @@ pub(crate) struct Description {
     pub(crate) family: &'static Family,
     /// Tokens of the vocabulary.
     pub(crate) vocabulary: usize,
-    /// Longest sequence, in tokens.
+    /// Longest sequence that the model was made for, in tokens.
     pub(crate) positions: usize,
     /// Kinds of segments that tokens may belong to; zero where the family knows none.
     pub(crate) segments: usize,
@@ -23,16 +23,20 @@ pub(crate) struct Description {
     pub(crate) hidden: usize,
     /// Blocks.
     pub(crate) layers: usize,
-    /// Attention heads; divides `hidden`.
+    /// Attention heads; divides `hidden` unless the traits give a head a width of its own.
     pub(crate) heads: usize,
     /// Width inside the feed-forward network.
     pub(crate) inner: usize,
     /// Nonlinearity of the feed-forward network.
     pub(crate) activation: Activation,
-    /// What is added to the variance in a layer norm.
+    /// What is added to the variance in a norm.
     pub(crate) norm_epsilon: f64,
+    /// In what it departs from the plain transformer.
+    pub(crate) traits: Traits,
     /// Ids with a meaning.
     pub(crate) tokens: SpecialTokens,
+    /// Ids beside [`SpecialTokens::end`] that end a text.
+    pub(crate) further_ends: Vec<i64>,
     /// What the model ends in; none for a bare encoder.
     pub(crate) head: Option<Head>,
 }
@@ -44,6 +48,121 @@ pub(crate) enum Activation {
     Gelu,
     /// Its approximation by tanh (same section).
     GeluTanh,
+    /// x sigmoid(x) (same paper, section 2, as the SiLU).
+    Silu,
+    /// max(x, 0).
+    Relu,
+}
+
+/// In what a transformer departs from the plain one; the default is the plain one: as many heads for keys as for
+/// queries, layer norms, learned positions, one half of a block after the other, an output that is the token
+/// embedding, and no biases but those that the family's weight table has always.
+///
+/// Which norms stand in a block, and whether its feed-forward network is gated, is told by that table.
+#[derive(Clone, Debug)]
+pub(crate) struct Traits {
+    /// Heads of keys and values, each shared by as many query heads (Ainslie et al. 2023, section 2.2); none for
+    /// one per query head.
+    pub(crate) key_heads: Option<usize>,
+    /// Width of a head; none for `hidden` over `heads`.
+    pub(crate) head_width: Option<usize>,
+    /// How queries, keys and values lie in one matrix, where they do.
+    pub(crate) fused: Fused,
+    /// What is divided out of the states.
+    pub(crate) norm: NormKind,
+    /// How a token knows its place.
+    pub(crate) place: Positions,
+    /// Whether both halves of a block read the same states (Wang and Komatsuzaki 2021) rather than the second
+    /// what the first wrote. Without a norm of its own the second half then reads through that of the first.
+    pub(crate) parallel: bool,
+    /// Factor of the attention scores; none for one over the root of the head's width.
+    pub(crate) attention_scale: Option<f64>,
+    /// Attention scores x become c tanh(x / c) with this c (Gemma Team 2024, section 2).
+    pub(crate) attention_cap: Option<f64>,
+    /// The same for logits.
+    pub(crate) logit_cap: Option<f64>,
+    /// Layers in which a token sees only the nearest ones.
+    pub(crate) window: Option<Window>,
+    /// Factor of the token embeddings on their way in.
+    pub(crate) embedding_scale: Option<f64>,
+    /// Whether the output is the token embedding.
+    pub(crate) tied: bool,
+    /// Biases that the weight table leaves to the configuration.
+    pub(crate) biases: Biases,
+}
+
+impl Default for Traits {
+    fn default() -> Self {
+        Self {
+            key_heads: None,
+            head_width: None,
+            fused: Fused::InTurn,
+            norm: NormKind::Layer,
+            place: Positions::Learned { offset: 0 },
+            parallel: false,
+            attention_scale: None,
+            attention_cap: None,
+            logit_cap: None,
+            window: None,
+            embedding_scale: None,
+            tied: true,
+            biases: Biases::default(),
+        }
+    }
+}
+
+/// Order of the rows of a matrix for queries, keys and values together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fused {
+    /// All queries, all keys, all values.
+    InTurn,
+    /// Query, key and value of the first head, then of the second; as many heads for each.
+    ByHead,
+}
+
+/// Norms, by what they compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// Mean and variance (Ba et al. 2016).
+    Layer,
+    /// Root of the mean square (Zhang and Sennrich 2019, equation 4).
+    Rms,
+    /// The same with the gain stored less 1.
+    RmsPlusOne,
+}
+
+/// How a token knows its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Positions {
+    /// By an embedding that is added; its table has `offset` rows before the first position.
+    Learned {
+        /// Rows that no position uses.
+        offset: usize,
+    },
+    /// By rotating queries and keys.
+    Rotary(Rotary),
+}
+
+/// Sliding windows of attention (Beltagy et al. 2020, section 3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// How many tokens a token sees, itself among them.
+    pub(crate) tokens: usize,
+    /// Whether a layer has the window; at least as many as there are layers.
+    pub(crate) layers: Vec<bool>,
+}
+
+/// Which matrices carry a bias, where the configuration decides that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Biases {
+    /// Of queries, keys and values.
+    pub(crate) attention: bool,
+    /// Of what attention writes.
+    pub(crate) attention_output: bool,
+    /// Of the feed-forward network.
+    pub(crate) feed_forward: bool,
+    /// Of the output to the vocabulary.
+    pub(crate) output: bool,
 }
 
 /// Token ids with a meaning, where the model's files name them.
@@ -80,10 +199,7 @@ impl Description {
                 return Err(ModelError::field(field, value, format!("it must be from 1 to {limit}")));
             }
         }
-        if !self.hidden.is_multiple_of(self.heads) {
-            let reason = format!("it must divide {} = {}", names.hidden, self.hidden);
-            return Err(ModelError::field(names.heads, self.heads, reason));
-        }
+        self.check_heads()?;
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
             return Err(ModelError::field(
                 names.norm_epsilon,
@@ -98,8 +214,82 @@ impl Description {
                 format!("the vocabulary has {}", self.vocabulary),
             ));
         }
+        self.check_traits()?;
         self.head.map_or(Ok(()), |head| check_head(self.family, head))?;
         Ok(self)
+    }
+
+    fn check_heads(&self) -> Result<(), ModelError> {
+        /// Wider than any head; with the bound on heads it keeps products small.
+        const WIDTH: usize = 1 << 12;
+        let names = &self.family.fields;
+        match self.traits.head_width {
+            None if !self.hidden.is_multiple_of(self.heads) => {
+                let reason = format!("it must divide {} = {}", names.hidden, self.hidden);
+                return Err(ModelError::field(names.heads, self.heads, reason));
+            }
+            Some(width) if !(1..=WIDTH).contains(&width) => {
+                return Err(ModelError::field("head_dim", width, format!("it must be from 1 to {WIDTH}")));
+            }
+            _ => {}
+        }
+        let key_heads = self.key_heads();
+        if key_heads == 0 || !self.heads.is_multiple_of(key_heads) {
+            let reason = format!("it must divide {} = {}", names.heads, self.heads);
+            return Err(ModelError::field("num_key_value_heads", key_heads, reason));
+        }
+        Ok(())
+    }
+
+    fn check_traits(&self) -> Result<(), ModelError> {
+        let traits = &self.traits;
+        let factors = [
+            ("query_pre_attn_scalar", traits.attention_scale),
+            ("attn_logit_softcapping", traits.attention_cap),
+            ("final_logit_softcapping", traits.logit_cap),
+            ("embedding scale", traits.embedding_scale),
+        ];
+        for (field, factor) in factors {
+            if let Some(factor) = factor.filter(|factor| !(factor.is_finite() && *factor > 0.0)) {
+                return Err(ModelError::field(field, factor, "it must be a number above 0"));
+            }
+        }
+        if let Some(window) = &traits.window {
+            if window.tokens == 0 {
+                return Err(ModelError::field("sliding_window", 0, "it must be at least 1, or null"));
+            }
+            if window.layers.len() < self.layers {
+                let reason = format!("{} = {}", self.family.fields.layers, self.layers);
+                return Err(ModelError::field("layer_types", window.layers.len(), reason));
+            }
+        }
+        match &traits.place {
+            Positions::Learned { .. } => Ok(()),
+            Positions::Rotary(rotary) => rotary.check(self.head_width()),
+        }
+    }
+
+    /// Width of a head.
+    pub(crate) fn head_width(&self) -> usize {
+        self.traits.head_width.unwrap_or(self.hidden / self.heads.max(1))
+    }
+
+    /// Heads of keys and values.
+    pub(crate) fn key_heads(&self) -> usize {
+        self.traits.key_heads.unwrap_or(self.heads)
+    }
+
+    /// How many tokens a token of that layer sees, where not all.
+    pub(crate) fn window(&self, layer: usize) -> Option<usize> {
+        self.traits.window.as_ref().filter(|window| window.layers[layer]).map(|window| window.tokens)
+    }
+
+    /// The longest sequence that the model takes: its positions, stretched where the configuration scales them.
+    pub(crate) fn longest(&self) -> usize {
+        match &self.traits.place {
+            Positions::Learned { .. } => self.positions,
+            Positions::Rotary(rotary) => rotary.longest(self.positions).min(Architecture::MOST_CONTEXT),
+        }
     }
 
     /// The shape of a decoder from scratch, spelled by the gpt2 family.
@@ -123,7 +313,9 @@ impl Description {
             inner: hidden.saturating_mul(4),
             activation: Activation::GeluTanh,
             norm_epsilon: 1e-5,
+            traits: Traits::default(),
             tokens,
+            further_ends: Vec::new(),
             head: Some(Head::LanguageModel),
         };
         description.check()

@@ -5,11 +5,12 @@
 use tch::Tensor;
 
 use crate::{
+    attention::Attention,
     batch::{Attend, Batch},
     description::Description,
     families::Module,
     layout::Tensors,
-    modules::{Attention, FeedForward, Linear, Norm},
+    modules::{FeedForward, Linear, Norm},
 };
 
 /// Embeddings with a norm, blocks with norms after each half, a pooler.

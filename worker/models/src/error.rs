@@ -123,6 +123,12 @@ pub enum ModelError {
         /// The head.
         head: String,
     },
+    /// The model is asked for next tokens and has no output to the vocabulary.
+    #[error("this {family} model does not end in a language model head: it gives no next tokens")]
+    NoTokens {
+        /// The model type.
+        family: &'static str,
+    },
     /// A truncation keeps nothing, or more than there is.
     #[error("cannot keep the first {keep} layers of a model with {layers}: give a number from 1 to {layers}")]
     Layers {

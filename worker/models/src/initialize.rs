@@ -21,10 +21,10 @@ const PARAMETERS: usize = 1 << 31;
 pub(crate) fn fresh(description: &Description, slot: &Slot, seed: u64) -> Tensor {
     let shape: Vec<i64> = slot.shape.iter().map(|&size| size as i64).collect();
     let options = (Kind::Float, tch::Device::Cpu);
-    match slot.place.part {
-        Part::Bias => Tensor::zeros(&shape, options),
-        Part::Weight if slot.place.module.is_norm() => Tensor::ones(&shape, options),
-        Part::Weight => {
+    match (slot.place.part, slot.place.module.identity(description)) {
+        (Part::Bias, _) => Tensor::zeros(&shape, options),
+        (Part::Weight, Some(gain)) => Tensor::full(&shape, gain, options),
+        (Part::Weight, None) => {
             let residual = slot.place.module.writes_residual();
             let scale = if residual { (2.0 * description.layers as f64).sqrt().recip() } else { 1.0 };
             let mut rng = Rng::new(seed, &slot.name, 0);

@@ -65,6 +65,9 @@ pub(crate) fn slots(description: &Description) -> Vec<Slot> {
         slots.extend(family.block.iter().flat_map(|weight| parts(description, weight, block)));
     }
     slots.extend(family.output.iter().flat_map(|weight| parts(description, weight, 0)));
+    if description.head == Some(Head::LanguageModel) && !description.traits.tied {
+        slots.extend(family.unembed.iter().flat_map(|weight| parts(description, weight, 0)));
+    }
     if matches!(description.head, Some(Head::Classifier { .. })) {
         slots.extend(parts(description, &family.classifier, 0));
     }
@@ -73,7 +76,7 @@ pub(crate) fn slots(description: &Description) -> Vec<Slot> {
 
 /// The tensors of one module.
 fn parts(description: &Description, weight: &Weight, block: usize) -> impl Iterator<Item = Slot> + use<> {
-    let Weight { module, name, bias, transposed } = *weight;
+    let Weight { module, name, transposed, .. } = *weight;
     let shape = module.shape(description);
     let slot = move |part| {
         let (ending, shape, transposed) = match part {
@@ -81,10 +84,11 @@ fn parts(description: &Description, weight: &Weight, block: usize) -> impl Itera
             Part::Bias => ("bias", shape[..1].to_vec(), false),
         };
         let name = format!("{}.{ending}", name.replace("{}", &block.to_string()));
-        let prefixed = module != Module::Classifier;
+        let prefixed = !matches!(module, Module::Classifier | Module::Unembedding);
         Slot { place: Place { module, block, part }, name, prefixed, shape, transposed }
     };
-    let parts: &[Part] = if bias { &[Part::Weight, Part::Bias] } else { &[Part::Weight] };
+    let parts: &[Part] =
+        if weight.has_bias(description) { &[Part::Weight, Part::Bias] } else { &[Part::Weight] };
     parts.iter().map(move |&part| slot(part))
 }
 
@@ -101,6 +105,11 @@ impl Tensors {
     /// A handle of that tensor, if the family has it.
     pub(crate) fn find(&self, module: Module, block: usize, part: Part) -> Option<Tensor> {
         self.0.get(&Place { module, block, part }).map(Tensor::shallow_clone)
+    }
+
+    /// Whether the model has that module outside the blocks.
+    pub(crate) fn has(&self, module: Module) -> bool {
+        self.0.contains_key(&Place { module, block: 0, part: Part::Weight })
     }
 
     /// A handle of a weight that the kind of network always has.

@@ -2,11 +2,13 @@
 //!
 //! Reading order: [`model`](Model) (what others call), `description` (what a transformer is made of),
 //! `families` (how each family spells it), `layout` (its tensors), `weights` (those on disk), then the
-//! computation: `batch`, `modules`, `decoder`, `encoder`.
+//! computation: `batch`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`.
 //!
 //! Nothing here knows of parallelism or of training.
 
+mod attention;
 mod batch;
+mod cache;
 mod decoder;
 mod description;
 mod encoder;
@@ -16,8 +18,10 @@ mod initialize;
 mod layout;
 mod model;
 mod modules;
+mod rotary;
 mod weights;
 
+pub use cache::Cache;
 pub use description::SpecialTokens;
 pub use error::ModelError;
 pub use model::{Model, ModelFiles};

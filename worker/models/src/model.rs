@@ -15,6 +15,7 @@ use tch::{Device, Tensor};
 use crate::{
     ModelError,
     batch::Batch,
+    cache::{Cache, Seen},
     decoder::Decoder,
     description::{self, Description, SpecialTokens},
     encoder::Encoder,
@@ -68,6 +69,16 @@ enum Network {
     Encoder(Encoder),
 }
 
+impl Network {
+    /// States `[b, t, d]` of a batch.
+    fn states(&self, batch: &Batch) -> Tensor {
+        match self {
+            Self::Decoder(decoder) => decoder.forward(batch, None),
+            Self::Encoder(encoder) => encoder.forward(batch),
+        }
+    }
+}
+
 impl Model {
     /// Reads a checkpoint; weights become f32 on `device`.
     ///
@@ -110,7 +121,8 @@ impl Model {
         if self.description.head == Some(head) {
             return Ok(self);
         }
-        let description = Description { head: Some(head), ..self.description.clone() };
+        let mut description = Description { head: Some(head), ..self.description.clone() };
+        description.traits.tied |= head == Head::LanguageModel;
         Ok(self.rebuilt(description, seed))
     }
 
@@ -153,7 +165,7 @@ impl Model {
         let places = slots.iter().map(|slot| slot.place);
         let tensors = Tensors::new(places.zip(parameters.iter().map(|(_, tensor)| tensor)));
         let network = if description.family.causal {
-            Network::Decoder(Decoder::new(&description, &tensors))
+            Network::Decoder(Decoder::new(&description, &tensors, device))
         } else {
             Network::Encoder(Encoder::new(&description, &tensors))
         };
@@ -164,7 +176,7 @@ impl Model {
 
     /// Logits f32 of a padded batch: `[b, t, v]` from a language model, `[b, c]` from a classifier (read at the
     /// last token that is not padding from a decoder, at the first from an encoder), and the states
-    /// `[b, t, d]` of a bare encoder. What stands at padding is meaningless.
+    /// `[b, t, d]` of a model without head. What stands at padding is meaningless.
     ///
     /// `ids_bt` and `mask_bt` (1 for a token, 0 for padding on either side) are i64. Padding does not change
     /// what the other tokens give, up to rounding. On a device other than the CPU, pass both on the CPU: they
@@ -174,14 +186,85 @@ impl Model {
     /// If ids and mask do not fit each other or the model.
     pub fn forward(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
         let batch = Batch::new(&self.description, ids_bt, mask_bt, self.device)?;
+        let states_btd = self.network.states(&batch);
         Ok(match (&self.network, &self.classifier) {
-            (Network::Decoder(decoder), None) => decoder.unembed(&decoder.forward(&batch)),
-            (Network::Decoder(decoder), Some(head)) => head.forward(&batch.last(&decoder.forward(&batch))),
-            (Network::Encoder(encoder), None) => encoder.forward(&batch),
-            (Network::Encoder(encoder), Some(head)) => {
-                head.forward(&encoder.pool(&encoder.forward(&batch), &batch))
-            }
+            (Network::Decoder(decoder), None) if self.speaks() => decoder.unembed(&states_btd),
+            (_, None) => states_btd,
+            (Network::Decoder(_), Some(head)) => head.forward(&batch.last(&states_btd)),
+            (Network::Encoder(encoder), Some(head)) => head.forward(&encoder.pool(&states_btd, &batch)),
         })
+    }
+
+    /// States f32 `[b, t, d]` of a padded batch: what [`Model::forward`] reads its logits from. A caller that wants
+    /// the logits of some tokens only picks their states and calls [`Model::unembed`].
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn states(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(self.network.states(&Batch::new(&self.description, ids_bt, mask_bt, self.device)?))
+    }
+
+    /// Next-token logits f32 from states, `[.., d]` to `[.., v]`.
+    ///
+    /// # Errors
+    /// If the model does not end in a language model head, or the states are of another width.
+    pub fn unembed(&self, states_nd: &Tensor) -> Result<Tensor, ModelError> {
+        let decoder = self.speaker()?;
+        let (shape, width) = (states_nd.size(), self.description.hidden);
+        if shape.last() != Some(&(width as i64)) {
+            return Err(ModelError::Batch(format!(
+                "states have shape {shape:?}, but the last must be {width}"
+            )));
+        }
+        Ok(decoder.unembed(states_nd))
+    }
+
+    /// An empty cache for [`Model::step`].
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.description.layers)
+    }
+
+    /// Logits f32 `[b, v]` of the token that follows the last one, without gradients. `ids_bt` are the tokens that
+    /// `cache` has not seen, at least one per row; `mask_bt` covers those it has seen and the new ones. Rows of
+    /// different lengths are padded on the left, in the first step; a row that is done is left out by
+    /// [`Cache::select`]. The logits are those of [`Model::forward`] over all tokens, up to rounding.
+    ///
+    /// A model whose rotary angles are scaled dynamically reads rows longer than its positions anew at each step,
+    /// as then the angles of all their tokens change with every token.
+    ///
+    /// # Errors
+    /// If the model does not end in a language model head, or ids and mask do not fit each other, the model or
+    /// the cache; the cache is then as before.
+    pub fn step(&self, ids_bt: &Tensor, mask_bt: &Tensor, cache: &mut Cache) -> Result<Tensor, ModelError> {
+        let decoder = self.speaker()?;
+        let seen = cache.seen.as_ref();
+        let batch = Batch::after(&self.description, seen, ids_bt, mask_bt, self.device)?;
+        let seen = Seen::extended(seen, ids_bt, mask_bt);
+        let anew = decoder.settled().is_some_and(|tokens| seen.longest() > tokens);
+        let states_btd = tch::no_grad(|| -> Result<Tensor, ModelError> {
+            if !anew && !cache.behind() {
+                return Ok(decoder.forward(&batch, Some(&mut *cache)));
+            }
+            let whole = Batch::new(&self.description, &seen.ids_bt, &seen.mask_bt, self.device)?;
+            cache.forget();
+            Ok(decoder.forward(&whole, (!anew).then_some(&mut *cache)))
+        })?;
+        let logits_bv = tch::no_grad(|| decoder.unembed(&states_btd.select(1, -1)));
+        cache.seen = Some(seen);
+        Ok(logits_bv)
+    }
+
+    /// Whether the model ends in next-token logits.
+    fn speaks(&self) -> bool {
+        self.description.head == Some(Head::LanguageModel)
+    }
+
+    /// The decoder under a language model head.
+    fn speaker(&self) -> Result<&Decoder, ModelError> {
+        match &self.network {
+            Network::Decoder(decoder) if self.speaks() => Ok(decoder),
+            _ => Err(ModelError::NoTokens { family: self.description.family.model_type }),
+        }
     }
 
     /// Every weight once, as leaf tensors that want gradients, by Hugging Face name and always in the same order.
@@ -196,7 +279,7 @@ impl Model {
         self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum()
     }
 
-    /// What the model ends in; none for a bare encoder.
+    /// What the model ends in; none for a bare encoder or decoder.
     pub fn head(&self) -> Option<Head> {
         self.description.head
     }
@@ -208,7 +291,7 @@ impl Model {
 
     /// The longest sequence that the model takes.
     pub fn max_tokens(&self) -> usize {
-        self.description.positions
+        self.description.longest()
     }
 
     /// Ids are below this.
@@ -219,6 +302,11 @@ impl Model {
     /// The ids that the configuration gives a meaning.
     pub fn special_tokens(&self) -> SpecialTokens {
         self.description.tokens
+    }
+
+    /// Every id that ends a text, [`SpecialTokens::end`] first.
+    pub fn ends(&self) -> Vec<i64> {
+        self.description.tokens.end.into_iter().chain(self.description.further_ends.iter().copied()).collect()
     }
 
     /// Where the weights are.

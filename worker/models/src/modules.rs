@@ -1,19 +1,19 @@
-//! The parts that decoder and encoder share: norm, linear map, attention, feed-forward network.
+//! The parts that decoder and encoder share: norm, linear map, feed-forward network.
 //!
-//! Shape suffixes: b rows, t tokens, d residual width, n heads, h width of a head.
+//! Shape suffixes: b rows, t tokens, d residual width (or that of a head).
 
 use tch::Tensor;
 
 use crate::{
-    batch::Attend,
-    description::{Activation, Description},
+    description::{Activation, Description, NormKind},
     families::Module,
     layout::Tensors,
 };
 
-/// Layer norm over the last dimension (Ba et al. 2016).
+/// A norm over the last dimension.
 #[derive(Debug)]
 pub(crate) struct Norm {
+    kind: NormKind,
     weight_d: Tensor,
     bias_d: Option<Tensor>,
     epsilon: f64,
@@ -22,6 +22,7 @@ pub(crate) struct Norm {
 impl Norm {
     pub(crate) fn new(description: &Description, tensors: &Tensors, module: Module, block: usize) -> Self {
         Self {
+            kind: description.traits.norm,
             weight_d: tensors.weight(module, block),
             bias_d: tensors.bias(module, block),
             epsilon: description.norm_epsilon,
@@ -29,13 +30,22 @@ impl Norm {
     }
 
     pub(crate) fn forward(&self, x_btd: &Tensor) -> Tensor {
-        x_btd.layer_norm(
-            self.weight_d.size(),
-            Some(&self.weight_d),
-            self.bias_d.as_ref(),
-            self.epsilon,
-            false,
-        )
+        let shape = self.weight_d.size();
+        match self.kind {
+            NormKind::Layer => {
+                x_btd.layer_norm(shape, Some(&self.weight_d), self.bias_d.as_ref(), self.epsilon, false)
+            }
+            NormKind::Rms => x_btd.rms_norm(shape, Some(&self.weight_d), self.epsilon),
+            NormKind::RmsPlusOne => x_btd.rms_norm(shape, Some(&self.weight_d + 1.0), self.epsilon),
+        }
+    }
+}
+
+/// Through a norm, where there is one.
+pub(crate) fn through(norm: &Option<Norm>, x_btd: Tensor) -> Tensor {
+    match norm {
+        Some(norm) => norm.forward(&x_btd),
+        None => x_btd,
     }
 }
 
@@ -56,78 +66,11 @@ impl Linear {
     }
 }
 
-/// Multi-head attention (Vaswani et al. 2017, section 3.2).
-#[derive(Debug)]
-pub(crate) struct Attention {
-    input: Input,
-    output: Linear,
-    heads: i64,
-}
-
-/// How queries, keys and values are stored.
-#[derive(Debug)]
-enum Input {
-    Fused(Linear),
-    Separate([Linear; 3]),
-}
-
-impl Attention {
-    pub(crate) fn new(description: &Description, tensors: &Tensors, block: usize) -> Self {
-        let fused = description.family.block.iter().any(|weight| weight.module == Module::AttentionFused);
-        let input = if fused {
-            Input::Fused(Linear::new(tensors, Module::AttentionFused, block))
-        } else {
-            let modules = [Module::AttentionQuery, Module::AttentionKey, Module::AttentionValue];
-            Input::Separate(modules.map(|module| Linear::new(tensors, module, block)))
-        };
-        let output = Linear::new(tensors, Module::AttentionOutput, block);
-        Self { input, output, heads: description.heads as i64 }
-    }
-
-    pub(crate) fn forward(&self, x_btd: &Tensor, attend: &Attend) -> Tensor {
-        let [query_bnth, key_bnth, value_bnth] =
-            self.input.forward(x_btd).map(|part_btd| self.split(&part_btd));
-        let (mask, causal) = match attend {
-            Attend::Everything => (None, false),
-            Attend::Before => (None, true),
-            Attend::Masked(allowed_b1tt) => (Some(allowed_b1tt), false),
-        };
-        let mixed_bnth = Tensor::scaled_dot_product_attention(
-            &query_bnth,
-            &key_bnth,
-            &value_bnth,
-            mask,
-            0.0,
-            causal,
-            None,
-            false,
-        );
-        let mixed_btd = mixed_bnth.transpose(1, 2).contiguous().view_as(x_btd);
-        self.output.forward(&mixed_btd)
-    }
-
-    /// `[b, t, d]` to `[b, n, t, h]`.
-    fn split(&self, x_btd: &Tensor) -> Tensor {
-        x_btd.unflatten(2, [self.heads, -1]).transpose(1, 2)
-    }
-}
-
-impl Input {
-    fn forward(&self, x_btd: &Tensor) -> [Tensor; 3] {
-        match self {
-            Self::Fused(linear) => {
-                let fused = linear.forward(x_btd);
-                let width = x_btd.size()[2];
-                [0, 1, 2].map(|part| fused.narrow(2, part * width, width))
-            }
-            Self::Separate(linears) => [0, 1, 2].map(|part| linears[part].forward(x_btd)),
-        }
-    }
-}
-
-/// Two linear maps with a nonlinearity between them.
+/// Two linear maps with a nonlinearity between them, and in some families a third that multiplies what is
+/// between (Shazeer 2020, equation 6).
 #[derive(Debug)]
 pub(crate) struct FeedForward {
+    gate: Option<Linear>,
     up: Linear,
     down: Linear,
     activation: Activation,
@@ -135,7 +78,9 @@ pub(crate) struct FeedForward {
 
 impl FeedForward {
     pub(crate) fn new(description: &Description, tensors: &Tensors, block: usize) -> Self {
+        let gated = description.family.has(Module::FeedForwardGate);
         Self {
+            gate: gated.then(|| Linear::new(tensors, Module::FeedForwardGate, block)),
             up: Linear::new(tensors, Module::FeedForwardUp, block),
             down: Linear::new(tensors, Module::FeedForwardDown, block),
             activation: description.activation,
@@ -143,11 +88,22 @@ impl FeedForward {
     }
 
     pub(crate) fn forward(&self, x_btd: &Tensor) -> Tensor {
-        let inner = self.up.forward(x_btd);
-        let inner = match self.activation {
-            Activation::Gelu => inner.gelu("none"),
-            Activation::GeluTanh => inner.gelu("tanh"),
+        let up = self.up.forward(x_btd);
+        let inner = match &self.gate {
+            Some(gate) => self.activation.of(&gate.forward(x_btd)) * up,
+            None => self.activation.of(&up),
         };
         self.down.forward(&inner)
+    }
+}
+
+impl Activation {
+    fn of(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Gelu => x.gelu("none"),
+            Self::GeluTanh => x.gelu("tanh"),
+            Self::Silu => x.silu(),
+            Self::Relu => x.relu(),
+        }
     }
 }

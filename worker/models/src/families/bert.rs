@@ -5,13 +5,13 @@ use fulcrum_common::plan::Head;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Family, Fields, Module, ReadError, Weight,
+    Family, Fields, Module, ReadError, Weight, activation, activation_name,
     labels::{self, Labels},
     must_be,
 };
 use crate::{
     ModelError,
-    description::{Activation, Description, SpecialTokens},
+    description::{Description, SpecialTokens, Traits},
 };
 
 /// The family.
@@ -46,6 +46,7 @@ pub(super) static BERT: Family = Family {
         Weight::biased(Module::FeedForwardNorm, "encoder.layer.{}.output.LayerNorm"),
     ],
     output: &[Weight::biased(Module::Pooler, "pooler.dense")],
+    unembed: None,
     classifier: Weight::biased(Module::Classifier, "classifier"),
     // 0, 1, 2, ..., which old versions of transformers kept with the weights.
     ignored: &["embeddings.position_ids"],
@@ -138,27 +139,17 @@ fn read(text: &str) -> Result<Description, ReadError> {
         layers: config.num_hidden_layers,
         heads: config.num_attention_heads,
         inner: config.intermediate_size,
-        activation: activation(&config.hidden_act)?,
+        activation: activation("hidden_act", &config.hidden_act)?,
         norm_epsilon: config.layer_norm_eps,
+        traits: Traits::default(),
         tokens: SpecialTokens {
             pad: config.pad_token_id,
             begin: config.bos_token_id,
             end: config.eos_token_id,
         },
+        further_ends: Vec::new(),
         head: head(&config)?,
     })
-}
-
-fn activation(name: &str) -> Result<Activation, ModelError> {
-    match name {
-        "gelu" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-        other => Err(ModelError::field(
-            "hidden_act",
-            format!("{other:?}"),
-            "use \"gelu\", \"gelu_new\" or \"gelu_pytorch_tanh\"",
-        )),
-    }
 }
 
 fn head(config: &Config) -> Result<Option<Head>, ModelError> {
@@ -181,10 +172,6 @@ fn write(description: &Description) -> serde_json::Result<String> {
         Some(_) => CLASSIFIER,
         None => BARE,
     };
-    let activation = match description.activation {
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_new",
-    };
     let (id2label, label2id) = labels::named(description.head);
     serde_json::to_string_pretty(&Config {
         architectures: Some(vec![architecture.to_owned()]),
@@ -193,7 +180,7 @@ fn write(description: &Description) -> serde_json::Result<String> {
         num_hidden_layers: description.layers,
         num_attention_heads: description.heads,
         intermediate_size: description.inner,
-        hidden_act: activation.to_owned(),
+        hidden_act: activation_name(description.activation).to_owned(),
         max_position_embeddings: description.positions,
         type_vocab_size: description.segments,
         layer_norm_eps: description.norm_epsilon,

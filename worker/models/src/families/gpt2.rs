@@ -1,18 +1,14 @@
 //! gpt2 (Radford et al. 2019): a decoder with learned positions, norms before each half of a block, one
 //! matrix for queries, keys and values, and an output tied to the token embedding.
 
-use fulcrum_common::plan::Head;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Family, Fields, Module, ReadError, Weight,
-    labels::{self, Labels},
+    Family, Fields, Module, ReadError, Weight, activation, activation_name,
+    labels::{self, Architectures, Labels},
     must_be,
 };
-use crate::{
-    ModelError,
-    description::{Activation, Description, SpecialTokens},
-};
+use crate::description::{Description, SpecialTokens, Traits};
 
 /// The family.
 pub(crate) static GPT2: Family = Family {
@@ -42,6 +38,7 @@ pub(crate) static GPT2: Family = Family {
         Weight::transposed(Module::FeedForwardDown, "h.{}.mlp.c_proj"),
     ],
     output: &[Weight::biased(Module::FinalNorm, "ln_f")],
+    unembed: None,
     classifier: Weight::table(Module::Classifier, "score"),
     // The causal mask and its filler, which old versions of transformers kept with the weights.
     ignored: &[".attn.bias", ".attn.masked_bias"],
@@ -49,8 +46,11 @@ pub(crate) static GPT2: Family = Family {
     renamed: &[],
 };
 
-const LANGUAGE_MODEL: &str = "GPT2LMHeadModel";
-const CLASSIFIER: &str = "GPT2ForSequenceClassification";
+const ARCHITECTURES: Architectures = Architectures {
+    bare: "GPT2Model",
+    language_model: "GPT2LMHeadModel",
+    classifier: "GPT2ForSequenceClassification",
+};
 
 /// `config.json`, with the defaults of transformers. The dropouts are read by nobody: training here has none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,63 +130,35 @@ fn read(text: &str) -> Result<Description, ReadError> {
         layers: config.n_layer,
         heads: config.n_head,
         inner: config.n_inner.unwrap_or(config.n_embd.saturating_mul(4)),
-        activation: activation(&config.activation_function)?,
+        activation: activation("activation_function", &config.activation_function)?,
         norm_epsilon: config.layer_norm_epsilon,
+        traits: Traits::default(),
         tokens: SpecialTokens {
             pad: config.pad_token_id,
             begin: config.bos_token_id,
             end: config.eos_token_id,
         },
-        head: Some(head(&config)?),
+        further_ends: Vec::new(),
+        head: ARCHITECTURES.head(
+            config.architectures.as_deref(),
+            true,
+            config.id2label.as_ref(),
+            config.num_labels,
+        )?,
     })
 }
 
-fn activation(name: &str) -> Result<Activation, ModelError> {
-    match name {
-        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-        "gelu" => Ok(Activation::Gelu),
-        other => Err(ModelError::field(
-            "activation_function",
-            format!("{other:?}"),
-            "use \"gelu_new\", \"gelu_pytorch_tanh\" or \"gelu\"",
-        )),
-    }
-}
-
-/// A bare model is read as a language model: with a tied output it lacks nothing.
-fn head(config: &Config) -> Result<Head, ModelError> {
-    match labels::architecture(config.architectures.as_deref())? {
-        None | Some("GPT2Model" | LANGUAGE_MODEL) => Ok(Head::LanguageModel),
-        Some(CLASSIFIER) => {
-            Ok(Head::Classifier { classes: labels::classes(config.id2label.as_ref(), config.num_labels)? })
-        }
-        Some(other) => Err(ModelError::field(
-            "architectures",
-            format!("[{other:?}]"),
-            format!("use GPT2Model, {LANGUAGE_MODEL} or {CLASSIFIER}"),
-        )),
-    }
-}
-
 fn write(description: &Description) -> serde_json::Result<String> {
-    let architecture = match description.head {
-        Some(Head::Classifier { .. }) => CLASSIFIER,
-        Some(Head::LanguageModel) | None => LANGUAGE_MODEL,
-    };
-    let activation = match description.activation {
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_new",
-    };
     let (id2label, label2id) = labels::named(description.head);
     serde_json::to_string_pretty(&Config {
-        architectures: Some(vec![architecture.to_owned()]),
+        architectures: Some(ARCHITECTURES.named(description.head)),
         vocab_size: description.vocabulary,
         n_positions: description.positions,
         n_embd: description.hidden,
         n_layer: description.layers,
         n_head: description.heads,
         n_inner: Some(description.inner),
-        activation_function: activation.to_owned(),
+        activation_function: activation_name(description.activation).to_owned(),
         layer_norm_epsilon: description.norm_epsilon,
         bos_token_id: description.tokens.begin,
         eos_token_id: description.tokens.end,

@@ -50,6 +50,54 @@ pub(super) fn named(head: Option<Head>) -> (Option<Labels>, Option<BTreeMap<Stri
     (Some(names), Some((0..classes).map(|class| (name(class), class)).collect()))
 }
 
+/// The architectures of a family of decoders.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Architectures {
+    /// Without a head.
+    pub(super) bare: &'static str,
+    pub(super) language_model: &'static str,
+    pub(super) classifier: &'static str,
+}
+
+impl Architectures {
+    /// The head of a decoder. A bare model whose output is the token embedding is read as a language model: it
+    /// lacks nothing.
+    ///
+    /// # Errors
+    /// If the architecture is another, or the classes are not told clearly.
+    pub(super) fn head(
+        &self,
+        architectures: Option<&[String]>,
+        tied: bool,
+        labels: Option<&Labels>,
+        count: Option<usize>,
+    ) -> Result<Option<Head>, ModelError> {
+        match architecture(architectures)? {
+            None => Ok(Some(Head::LanguageModel)),
+            Some(found) if found == self.bare => Ok(tied.then_some(Head::LanguageModel)),
+            Some(found) if found == self.language_model => Ok(Some(Head::LanguageModel)),
+            Some(found) if found == self.classifier => {
+                Ok(Some(Head::Classifier { classes: classes(labels, count)? }))
+            }
+            Some(other) => Err(ModelError::field(
+                "architectures",
+                format!("[{other:?}]"),
+                format!("use {}, {} or {}", self.bare, self.language_model, self.classifier),
+            )),
+        }
+    }
+
+    /// The architecture of a model that is saved.
+    pub(super) fn named(&self, head: Option<Head>) -> Vec<String> {
+        let name = match head {
+            None => self.bare,
+            Some(Head::LanguageModel) => self.language_model,
+            Some(Head::Classifier { .. }) => self.classifier,
+        };
+        vec![name.to_owned()]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,8 @@
 mod bert;
 mod gpt2;
 mod labels;
+mod llama;
+mod rope;
 
 use std::path::Path;
 
@@ -14,10 +16,13 @@ use serde::Deserialize;
 
 pub(crate) use gpt2::GPT2;
 
-use crate::{ModelError, description::Description};
+use crate::{
+    ModelError,
+    description::{Activation, Description, NormKind, Positions},
+};
 
 /// Every family that is known.
-static FAMILIES: [&Family; 2] = [&GPT2, &bert::BERT];
+static FAMILIES: &[&Family] = &[&GPT2, &llama::LLAMA, &bert::BERT];
 
 /// One `model_type` of Hugging Face.
 #[derive(Debug)]
@@ -40,14 +45,23 @@ pub(crate) struct Family {
     pub(crate) block: &'static [Weight],
     /// Modules after the last block.
     pub(crate) output: &'static [Weight],
+    /// The output to the vocabulary where it is not the token embedding; takes no prefix.
+    pub(crate) unembed: Option<Weight>,
     /// The classification head, which takes no prefix.
     pub(crate) classifier: Weight,
     /// Tensors that are in some checkpoints and carry nothing: endings of their names, without prefix.
     pub(crate) ignored: &'static [&'static str],
-    /// A tensor that is a copy of the token embedding where it is present at all.
+    /// A tensor that is a copy of the token embedding where the output is that, and it is present at all.
     pub(crate) unembedding: Option<&'static str>,
     /// Endings of names in old checkpoints, and what they are today.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
+}
+
+impl Family {
+    /// Whether the blocks have that module.
+    pub(crate) fn has(&self, module: Module) -> bool {
+        self.block.iter().any(|weight| weight.module == module)
+    }
 }
 
 /// Names of the sizes in `config.json`.
@@ -67,25 +81,48 @@ pub(crate) struct Weight {
     pub(crate) module: Module,
     /// Without the prefix, and without `.weight` or `.bias`.
     pub(crate) name: &'static str,
-    pub(crate) bias: bool,
+    pub(crate) bias: Bias,
     /// Whether the matrix lies as `[in, out]` on disk; in memory it is `[out, in]` always.
     pub(crate) transposed: bool,
 }
 
+/// Whether a module carries a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bias {
+    Never,
+    Always,
+    /// As [`Traits::biases`](crate::description::Traits::biases) says.
+    AsDescribed,
+}
+
 impl Weight {
-    /// An embedding: no bias.
+    /// An embedding, or whatever else never has a bias.
     const fn table(module: Module, name: &'static str) -> Self {
-        Self { module, name, bias: false, transposed: false }
+        Self { module, name, bias: Bias::Never, transposed: false }
+    }
+
+    /// A matrix as `torch.nn.Linear` stores it, with or without bias as the configuration says.
+    const fn linear(module: Module, name: &'static str) -> Self {
+        Self { module, name, bias: Bias::AsDescribed, transposed: false }
     }
 
     /// A norm, or a matrix as `torch.nn.Linear` stores it, with bias.
     const fn biased(module: Module, name: &'static str) -> Self {
-        Self { module, name, bias: true, transposed: false }
+        Self { module, name, bias: Bias::Always, transposed: false }
     }
 
     /// A matrix as gpt2's `Conv1D` stores it, with bias.
     const fn transposed(module: Module, name: &'static str) -> Self {
-        Self { module, name, bias: true, transposed: true }
+        Self { module, name, bias: Bias::Always, transposed: true }
+    }
+
+    /// Whether the module has a bias in a model of that description.
+    pub(crate) fn has_bias(&self, description: &Description) -> bool {
+        match self.bias {
+            Bias::Never => false,
+            Bias::Always => true,
+            Bias::AsDescribed => self.module.described_bias(description),
+        }
     }
 }
 
@@ -98,38 +135,54 @@ pub(crate) enum Module {
     EmbeddingNorm,
     /// The norm of the attention half of a block: before it in a decoder, after it in an encoder.
     AttentionNorm,
-    /// Queries, keys and values in one matrix, one after the other.
+    /// Queries, keys and values in one matrix.
     AttentionFused,
     AttentionQuery,
     AttentionKey,
     AttentionValue,
     AttentionOutput,
+    /// The norm of the query of each head.
+    QueryNorm,
+    /// The norm of the key of each head.
+    KeyNorm,
+    /// A second norm of the attention half, of what it writes.
+    AttentionPostNorm,
     /// The norm of the feed-forward half of a block.
     FeedForwardNorm,
+    /// What multiplies the inside of the feed-forward network, after the nonlinearity.
+    FeedForwardGate,
     FeedForwardUp,
     FeedForwardDown,
+    /// A second norm of the feed-forward half, of what it writes.
+    FeedForwardPostNorm,
     FinalNorm,
     Pooler,
+    Unembedding,
     Classifier,
 }
 
 impl Module {
     /// Shape of the weight in memory: `[out, in]`, `[rows, hidden]` or, for a norm, `[hidden]`.
     pub(crate) fn shape(self, description: &Description) -> Vec<usize> {
-        let Description { vocabulary, positions, segments, hidden, inner, head, .. } = *description;
+        let Description { vocabulary, positions, segments, hidden, heads, inner, head, .. } = *description;
+        let (width, key_heads) = (description.head_width(), description.key_heads());
         match self {
-            Self::TokenEmbedding => vec![vocabulary, hidden],
-            Self::PositionEmbedding => vec![positions, hidden],
+            Self::TokenEmbedding | Self::Unembedding => vec![vocabulary, hidden],
+            Self::PositionEmbedding => match description.traits.place {
+                Positions::Learned { offset } => vec![offset + positions, hidden],
+                Positions::Rotary(_) => Vec::new(),
+            },
             Self::SegmentEmbedding => vec![segments, hidden],
-            Self::EmbeddingNorm | Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm => {
-                vec![hidden]
-            }
-            Self::AttentionFused => vec![3 * hidden, hidden],
-            Self::AttentionQuery | Self::AttentionKey | Self::AttentionValue => vec![hidden, hidden],
-            Self::AttentionOutput | Self::Pooler => vec![hidden, hidden],
-            Self::FeedForwardUp => vec![inner, hidden],
+            Self::QueryNorm | Self::KeyNorm => vec![width],
+            norm if norm.is_norm() => vec![hidden],
+            Self::AttentionFused => vec![(heads + 2 * key_heads) * width, hidden],
+            Self::AttentionQuery => vec![heads * width, hidden],
+            Self::AttentionKey | Self::AttentionValue => vec![key_heads * width, hidden],
+            Self::AttentionOutput => vec![hidden, heads * width],
+            Self::Pooler => vec![hidden, hidden],
+            Self::FeedForwardGate | Self::FeedForwardUp => vec![inner, hidden],
             Self::FeedForwardDown => vec![hidden, inner],
-            Self::Classifier => match head {
+            _ => match head {
                 Some(Head::Classifier { classes }) => vec![classes, hidden],
                 _ => Vec::new(),
             },
@@ -138,7 +191,37 @@ impl Module {
 
     /// Whether the module scales and shifts (begins as the identity) rather than mixes.
     pub(crate) fn is_norm(self) -> bool {
-        matches!(self, Self::EmbeddingNorm | Self::AttentionNorm | Self::FeedForwardNorm | Self::FinalNorm)
+        matches!(
+            self,
+            Self::EmbeddingNorm
+                | Self::AttentionNorm
+                | Self::QueryNorm
+                | Self::KeyNorm
+                | Self::AttentionPostNorm
+                | Self::FeedForwardNorm
+                | Self::FeedForwardPostNorm
+                | Self::FinalNorm
+        )
+    }
+
+    /// The value of a weight that begins as the identity: the gain of a norm.
+    pub(crate) fn identity(self, description: &Description) -> Option<f64> {
+        let gain = if description.traits.norm == NormKind::RmsPlusOne { 0.0 } else { 1.0 };
+        self.is_norm().then_some(gain)
+    }
+
+    /// Whether the description gives the module a bias.
+    fn described_bias(self, description: &Description) -> bool {
+        let biases = description.traits.biases;
+        match self {
+            Self::AttentionFused | Self::AttentionQuery | Self::AttentionKey | Self::AttentionValue => {
+                biases.attention
+            }
+            Self::AttentionOutput => biases.attention_output,
+            Self::FeedForwardGate | Self::FeedForwardUp | Self::FeedForwardDown => biases.feed_forward,
+            Self::Unembedding => biases.output,
+            _ => false,
+        }
     }
 
     /// Whether the module writes into the residual stream of a block.
@@ -181,7 +264,7 @@ pub(crate) fn read(path: &Path, text: &str) -> Result<Description, ModelError> {
 
 fn parse(text: &str) -> Result<Description, ReadError> {
     let common: Common = serde_json::from_str(text)?;
-    let known = || FAMILIES.map(|family| family.model_type).join(", ");
+    let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
     let Some(found) = common.model_type.as_deref() else {
         return Err(ModelError::field("model_type", "none", format!("give one of {}", known())).into());
     };
@@ -227,6 +310,33 @@ impl Common {
                 "use \"single_label_classification\"",
             )),
         }
+    }
+}
+
+/// The nonlinearity of that name.
+///
+/// # Errors
+/// Names the ones that are known.
+fn activation(field: &'static str, name: &str) -> Result<Activation, ModelError> {
+    match name {
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "silu" | "swish" => Ok(Activation::Silu),
+        "relu" => Ok(Activation::Relu),
+        other => {
+            let reason = "use \"gelu\", \"gelu_new\", \"gelu_pytorch_tanh\", \"silu\" or \"relu\"";
+            Err(ModelError::field(field, format!("{other:?}"), reason))
+        }
+    }
+}
+
+/// The name of a nonlinearity.
+fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_new",
+        Activation::Silu => "silu",
+        Activation::Relu => "relu",
     }
 }
 

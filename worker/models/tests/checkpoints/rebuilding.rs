@@ -4,7 +4,7 @@ use fulcrum_common::plan::{Architecture, Head};
 use fulcrum_models::{Model, SpecialTokens};
 use tch::{Device, Kind, Tensor};
 
-use crate::support::{ALL, ENCODER_CLASSIFIER, Expected, LANGUAGE_MODEL, folder, load};
+use crate::support::{ENCODER_CLASSIFIER, Expected, LANGUAGE_MODEL, all, folder, load};
 
 fn small(seed: u64) -> Model {
     let architecture = Architecture { layers: 2, hidden: 16, heads: 2, context: 8 };
@@ -115,7 +115,7 @@ fn heads_that_a_family_cannot_have_are_refused() {
 
 #[test]
 fn the_first_layers_of_a_model_are_a_model() {
-    for fixture in ALL {
+    for fixture in all() {
         let expected = Expected::of(fixture);
         let logits = |model: &Model| model.forward(expected.get("ids"), expected.get("mask")).unwrap();
         let whole = logits(&load(&folder(fixture)).unwrap());
@@ -147,7 +147,7 @@ fn silence(model: &Model, module: &str) {
 
 #[test]
 fn parameters_are_leaves_and_may_be_moved_into_one_flat_buffer() {
-    for fixture in ALL {
+    for fixture in all() {
         let (expected, model) = (Expected::of(fixture), load(&folder(fixture)).unwrap());
         let logits = || model.forward(expected.get("ids"), expected.get("mask")).unwrap();
         let before = logits();

@@ -14,7 +14,13 @@ use tch::{Device, Kind, Tensor};
 pub(crate) const LANGUAGE_MODEL: &str = "gpt2-language-model";
 pub(crate) const DECODER_CLASSIFIER: &str = "gpt2-classifier";
 pub(crate) const ENCODER_CLASSIFIER: &str = "bert-classifier";
-pub(crate) const ALL: [&str; 3] = [LANGUAGE_MODEL, DECODER_CLASSIFIER, ENCODER_CLASSIFIER];
+/// A language model of each family of decoders, and of each way to scale rotary positions.
+pub(crate) const DECODERS: [&str; 2] = [LANGUAGE_MODEL, "llama"];
+
+/// Every fixture.
+pub(crate) fn all() -> Vec<&'static str> {
+    [&DECODERS[..], &[DECODER_CLASSIFIER, ENCODER_CLASSIFIER]].concat()
+}
 
 pub(crate) fn folder(fixture: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture)
