@@ -1,6 +1,7 @@
 //! What an experiment reads from outside the store: dataset files and pretrained models, found on this
 //! machine and named by the digest of their bytes.
 
+pub mod checkpoint;
 mod model;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use checkpoint::{CheckpointError, WeightFiles};
 pub use model::{ModelFolder, Purpose, model_digest};
 
 use crate::{
@@ -77,6 +79,9 @@ pub enum SourceError {
         /// Why not.
         reason: String,
     },
+    /// The weights of a model are at fault.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A name that leads out of its folder, or none at all.
     #[error("{name:?} is no file name that a plan can carry")]
     Name {

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fulcrum_common::{Key, exit, metrics::MetricsError, source::SourceError};
+use fulcrum_common::{
+    Key, exit,
+    metrics::MetricsError,
+    source::{CheckpointError, SourceError},
+};
 use fulcrum_data::DataError;
 use fulcrum_models::ModelError;
 
@@ -96,10 +100,14 @@ impl Error {
         match self {
             Self::Io { .. }
             | Self::Torch(_)
-            | Self::Source(SourceError::Unreadable { .. })
+            | Self::Source(
+                SourceError::Unreadable { .. } | SourceError::Checkpoint(CheckpointError::Read { .. }),
+            )
             | Self::Data(DataError::Io { .. }) => true,
             Self::Model(error) => {
-                matches!(error, ModelError::Read { .. } | ModelError::Write { .. } | ModelError::Torch(_))
+                use ModelError::{Checkpoint, Read, Torch, Write};
+                let unread = matches!(error, Checkpoint(CheckpointError::Read { .. }));
+                unread || matches!(error, Read { .. } | Write { .. } | Torch(_))
             }
             Self::Train(error) => {
                 let machine = matches!(error, Train::Torch(_) | Train::Shim(_) | Train::Write { .. });

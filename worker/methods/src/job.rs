@@ -9,7 +9,7 @@ use std::{
 
 use fulcrum_common::plan::{Part, Stage};
 use fulcrum_data::{Table, Tokenizer};
-use fulcrum_models::{Model, ModelFiles};
+use fulcrum_models::{Model, ModelFiles, WeightFiles};
 use fulcrum_train::Examples;
 use tch::Device;
 
@@ -84,7 +84,7 @@ impl Job<'_> {
         let tokenizer = file(ModelFiles::TOKENIZER)?;
         let files = ModelFiles {
             config: file(ModelFiles::CONFIG)?.to_owned(),
-            weights: file(ModelFiles::WEIGHTS)?.to_owned(),
+            weights: WeightFiles::Whole(file(ModelFiles::WEIGHTS)?.to_owned()),
             tokenizer: Some(tokenizer.to_owned()),
         };
         Ok((Model::load(&files, self.device)?, tokenizer))

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use safetensors::SafeTensorError;
+use fulcrum_common::source::CheckpointError;
 
 /// Every error names the file, field or tensor at fault.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +54,9 @@ pub enum ModelError {
         /// What is expected instead.
         reason: String,
     },
-    /// The weights are not a readable safetensors file.
-    #[error("{} is no whole safetensors file: {source}", path.display())]
-    Safetensors {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        source: SafeTensorError,
-    },
+    /// The files that hold the weights are at fault.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A tensor is not there.
     #[error("{} has no tensor {name:?}, which its config.json calls for", path.display())]
     Missing {
@@ -82,16 +77,20 @@ pub enum ModelError {
         name: String,
     },
     /// A tensor is there under two names, and the two must not differ.
-    #[error("tensor {name:?} differs from {other:?}, which must be the same")]
+    #[error("tensor {name:?} of {} differs from {other:?}, which must be the same", path.display())]
     Contradiction {
+        /// The file.
+        path: PathBuf,
         /// The one.
         name: String,
         /// The other.
         other: String,
     },
     /// A tensor has another shape than the configuration gives it.
-    #[error("tensor {name:?} has shape {found:?}, but config.json makes it {expected:?}")]
+    #[error("tensor {name:?} of {} has shape {found:?}, but config.json makes it {expected:?}", path.display())]
     Shape {
+        /// The file.
+        path: PathBuf,
         /// The tensor.
         name: String,
         /// In the file.
@@ -100,8 +99,10 @@ pub enum ModelError {
         expected: Vec<usize>,
     },
     /// A tensor holds numbers of a kind that is not read.
-    #[error("tensor {name:?} holds {found} numbers: convert them to F32, F16 or BF16")]
+    #[error("tensor {name:?} of {} holds {found} numbers: convert them to F32, F16 or BF16", path.display())]
     Kind {
+        /// The file.
+        path: PathBuf,
         /// The tensor.
         name: String,
         /// In the file.
@@ -109,9 +110,12 @@ pub enum ModelError {
     },
     /// A weight is NaN or infinite.
     #[error(
-        "tensor {name:?} holds a number that is not finite: the model is broken, or its training diverged"
+        "tensor {name:?} of {} holds a number that is not finite: the model is broken, or its training diverged",
+        path.display()
     )]
     NotFinite {
+        /// The file.
+        path: PathBuf,
         /// The tensor.
         name: String,
     },

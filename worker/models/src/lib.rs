@@ -24,4 +24,5 @@ mod weights;
 pub use cache::Cache;
 pub use description::SpecialTokens;
 pub use error::ModelError;
+pub use fulcrum_common::source::WeightFiles;
 pub use model::{Model, ModelFiles};

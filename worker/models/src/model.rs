@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fulcrum_common::plan::{Architecture, Head};
+use fulcrum_common::{
+    plan::{Architecture, Head},
+    source::{WeightFiles, checkpoint},
+};
 use tch::{Device, Tensor};
 
 use crate::{
@@ -31,8 +34,8 @@ use crate::{
 pub struct ModelFiles {
     /// `config.json`.
     pub config: PathBuf,
-    /// `model.safetensors`.
-    pub weights: PathBuf,
+    /// `model.safetensors`, or an index with its shards.
+    pub weights: WeightFiles,
     /// `tokenizer.json`, for whoever makes tokens of texts: this crate does not read it.
     pub tokenizer: Option<PathBuf>,
 }
@@ -40,15 +43,15 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// File name of the configuration.
     pub const CONFIG: &'static str = "config.json";
-    /// File name of the weights.
-    pub const WEIGHTS: &'static str = "model.safetensors";
+    /// File name of the weights that [`Model::save`] writes.
+    pub const WEIGHTS: &'static str = checkpoint::WEIGHTS;
     /// File name of the tokenizer.
     pub const TOKENIZER: &'static str = "tokenizer.json";
 
     /// The files of a checkpoint directory, the tokenizer if it is there.
     pub fn in_folder(folder: &Path) -> Self {
         let tokenizer = Some(folder.join(Self::TOKENIZER)).filter(|path| path.is_file());
-        Self { config: folder.join(Self::CONFIG), weights: folder.join(Self::WEIGHTS), tokenizer }
+        Self { config: folder.join(Self::CONFIG), weights: WeightFiles::in_folder(folder), tokenizer }
     }
 }
 
@@ -88,7 +91,7 @@ impl Model {
     pub fn load(files: &ModelFiles, device: Device) -> Result<Self, ModelError> {
         let description = families::read(&files.config, &read_config(&files.config)?)?;
         let slots = layout::slots(&description);
-        let tensors = weights::read(&files.weights, &description, &slots)?;
+        let tensors = weights::read(files, &description, &slots)?;
         Ok(Self::assemble(description, slots, tensors, device))
     }
 

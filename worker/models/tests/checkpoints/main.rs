@@ -5,4 +5,5 @@
 mod parity;
 mod rebuilding;
 mod refusals;
+mod sharded;
 mod support;

@@ -88,7 +88,7 @@ pub(crate) struct Stored {
 impl Draft {
     pub(crate) fn of(fixture: &str) -> Self {
         let files = ModelFiles::in_folder(&folder(fixture));
-        let bytes = fs::read(files.weights).unwrap();
+        let bytes = fs::read(folder(fixture).join(ModelFiles::WEIGHTS)).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let stored = |view: TensorView<'_>| Stored {
             dtype: view.dtype(),
@@ -113,7 +113,7 @@ impl Draft {
             .tensors
             .iter()
             .map(|(name, it)| (name, TensorView::new(it.dtype, it.shape.clone(), &it.bytes).unwrap()));
-        safetensors::serialize_to_file(views, None, &files.weights).unwrap();
+        safetensors::serialize_to_file(views, None, &folder.join(ModelFiles::WEIGHTS)).unwrap();
     }
 
     pub(crate) fn load(&self) -> Result<Model, ModelError> {

@@ -1,0 +1,55 @@
+//! Weights as transformers stores them.
+
+use std::{borrow::Cow, collections::HashMap, path::Path};
+
+use safetensors::{Dtype, View};
+use tch::{Device, Tensor};
+
+use super::check_finite;
+use crate::{ModelError, layout::Slot};
+
+/// Writes the tensors in f32, as transformers stores them. The same tensors give the same bytes.
+///
+/// # Errors
+/// If a weight is not finite (nobody could load the file) or the file cannot be written.
+pub(crate) fn write(path: &Path, slots: &[Slot], parameters: &[(String, Tensor)]) -> Result<(), ModelError> {
+    for (name, tensor) in parameters {
+        check_finite(path, name, tensor)?;
+    }
+    let stored = slots.iter().zip(parameters).map(|(slot, (name, tensor))| {
+        (name, Stored { tensor, shape: slot.stored_shape(), transposed: slot.transposed })
+    });
+    // transformers refuses a file that does not say which framework it is for.
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(stored, Some(format), path)
+        .map_err(|error| ModelError::Write { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// A tensor on its way to the disk.
+struct Stored<'a> {
+    tensor: &'a Tensor,
+    shape: Vec<usize>,
+    transposed: bool,
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let tensor = self.tensor.detach().to_device(Device::Cpu);
+        let tensor = if self.transposed { tensor.tr() } else { tensor }.contiguous();
+        let mut bytes = vec![0; self.data_len()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        Cow::Owned(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
