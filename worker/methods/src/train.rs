@@ -56,7 +56,7 @@ pub(crate) fn run(
 /// The model under its head, the tokenizer's file, and the rows with their labels.
 fn load<'j>(job: &'j Job<'_>, work: &Train) -> Result<(Model, &'j std::path::Path, Examples), Error> {
     let (model, tokenizer) = job.model("model")?;
-    let model = model.with_head(work.head.head, work.seed)?;
+    let model = model.with_head(&work.head.head.into(), work.seed)?;
     let table = job.table(work.part)?;
     let examples = job::examples(&table, &model, tokenizer, work.max_tokens)?;
     let examples = match (work.objective, work.head.head) {

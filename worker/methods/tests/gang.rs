@@ -35,7 +35,7 @@ fn examples() -> Examples {
 fn finetune(examples: &Examples, objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepLoss> {
     let shape = Architecture { layers: 2, hidden: 16, heads: 2, context: 16 };
     let model = Model::new(&shape, VOCABULARY, Default::default(), 3, Device::Cpu).unwrap();
-    let model = model.with_head(Head::Classifier { classes: 2 }, 5).unwrap();
+    let model = model.with_head(&Head::Classifier { classes: 2 }.into(), 5).unwrap();
     let settings = Optimizer {
         passes: 3,
         batch: 12,

@@ -123,6 +123,13 @@ impl Batch {
         pick(x_btd, &self.at_largest(&self.ascending()))
     }
 
+    /// `[b, t, d]` to `[b, d]`, the mean over the tokens that are not padding.
+    pub(crate) fn mean(&self, x_btd: &Tensor) -> Tensor {
+        let weight_bt1 = self.mask_bt.to_kind(x_btd.kind()).unsqueeze(2);
+        let sum_bd = (x_btd * &weight_bt1).sum_dim_intlist(1, false, x_btd.kind());
+        sum_bd / weight_bt1.sum_dim_intlist(1, false, x_btd.kind())
+    }
+
     /// 1, 2, ..., t.
     fn ascending(&self) -> Tensor {
         Tensor::arange(self.mask_bt.size()[1], (Kind::Int64, self.mask_bt.device())) + 1

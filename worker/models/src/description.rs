@@ -3,7 +3,7 @@
 //! A [`Description`] is made by a family from its own `config.json` struct (or from an experiment's
 //! architecture), passes [`Description::check`] once, and from then on every size in it can be trusted.
 
-use fulcrum_common::plan::{Architecture, Head};
+use fulcrum_common::plan::{Architecture, Head, Readout};
 
 use crate::{ModelError, families::Family, rotary::Rotary};
 
@@ -39,6 +39,11 @@ pub(crate) struct Description {
     pub(crate) further_ends: Vec<i64>,
     /// What the model ends in; none for a bare encoder.
     pub(crate) head: Option<Head>,
+    /// Where a classifier or a reward reads, if not where the family does. It is told by a key of every family:
+    /// a family leaves it empty.
+    pub(crate) readout: Option<Readout>,
+    /// What the classes are called, if they have names. As with `readout`, a family leaves it empty.
+    pub(crate) labels: Option<Vec<String>>,
 }
 
 /// Nonlinearities, by what they compute.
@@ -292,6 +297,21 @@ impl Description {
         }
     }
 
+    /// Logits per sequence; none for a head that gives them per token, and for no head.
+    pub(crate) fn logits(&self) -> Option<usize> {
+        match self.head {
+            Some(Head::Classifier { classes }) => Some(classes),
+            Some(Head::Reward) => Some(1),
+            Some(Head::LanguageModel) | None => None,
+        }
+    }
+
+    /// Where the family's own heads read: only the last token of a decoder has seen the whole text, and an
+    /// encoder's first is there for that (Devlin et al. 2019, section 3.1).
+    pub(crate) fn own_readout(&self) -> Readout {
+        if self.family.causal { Readout::Last } else { Readout::First }
+    }
+
     /// The shape of a decoder from scratch, spelled by the gpt2 family.
     ///
     /// # Errors
@@ -317,6 +337,8 @@ impl Description {
             tokens,
             further_ends: Vec::new(),
             head: Some(Head::LanguageModel),
+            readout: None,
+            labels: None,
         };
         description.check()
     }

@@ -10,10 +10,10 @@ use crate::{
     description::Description,
     families::Module,
     layout::Tensors,
-    modules::{FeedForward, Linear, Norm},
+    modules::{FeedForward, Norm},
 };
 
-/// Embeddings with a norm, blocks with norms after each half, a pooler.
+/// Embeddings with a norm, blocks with norms after each half.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     tokens_vd: Tensor,
@@ -21,7 +21,6 @@ pub(crate) struct Encoder {
     segments_sd: Tensor,
     norm: Norm,
     blocks: Vec<Block>,
-    pooler: Linear,
 }
 
 #[derive(Debug)]
@@ -40,7 +39,6 @@ impl Encoder {
             segments_sd: tensors.weight(Module::SegmentEmbedding, 0),
             norm: Norm::new(description, tensors, Module::EmbeddingNorm, 0),
             blocks: (0..description.layers).map(|block| Block::new(description, tensors, block)).collect(),
-            pooler: Linear::new(tensors, Module::Pooler, 0),
         }
     }
 
@@ -50,11 +48,6 @@ impl Encoder {
         let positions_btd = Tensor::embedding(&self.positions_td, &batch.positions_bt, -1, false, false);
         let embedded_btd = self.norm.forward(&(tokens_btd + positions_btd + self.segments_sd.select(0, 0)));
         self.blocks.iter().fold(embedded_btd, |x_btd, block| block.forward(&x_btd, &batch.attend))
-    }
-
-    /// The text as one vector, `[b, t, d]` to `[b, d]`, from its first token (Devlin et al. 2019, section 3.1).
-    pub(crate) fn pool(&self, x_btd: &Tensor, batch: &Batch) -> Tensor {
-        self.pooler.forward(&batch.first(x_btd)).tanh()
     }
 }
 

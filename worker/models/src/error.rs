@@ -133,6 +133,12 @@ pub enum ModelError {
         /// The model type.
         family: &'static str,
     },
+    /// A new head cannot begin as it was told.
+    #[error("a new head cannot begin so: {0}")]
+    Init(String),
+    /// A choice of parameters to train is empty, or names what is not there.
+    #[error("these parameters cannot be chosen to be trained: {0}")]
+    Trainable(String),
     /// A truncation keeps nothing, or more than there is.
     #[error("cannot keep the first {keep} layers of a model with {layers}: give a number from 1 to {layers}")]
     Layers {

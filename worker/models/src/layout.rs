@@ -68,7 +68,7 @@ pub(crate) fn slots(description: &Description) -> Vec<Slot> {
     if description.head == Some(Head::LanguageModel) && !description.traits.tied {
         slots.extend(family.unembed.iter().flat_map(|weight| parts(description, weight, 0)));
     }
-    if matches!(description.head, Some(Head::Classifier { .. })) {
+    if description.logits().is_some() {
         slots.extend(parts(description, &family.classifier, 0));
     }
     slots

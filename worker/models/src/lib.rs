@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`model`](Model) (what others call), `description` (what a transformer is made of),
 //! `families` (how each family spells it), `layout` (its tensors), `weights` (those on disk), then the
-//! computation: `batch`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`.
+//! computation: `batch`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`.
 //!
 //! Nothing here knows of parallelism or of training.
 
@@ -14,6 +14,8 @@ mod description;
 mod encoder;
 mod error;
 mod families;
+mod freeze;
+mod head;
 mod initialize;
 mod layout;
 mod model;
@@ -25,4 +27,5 @@ pub use cache::Cache;
 pub use description::SpecialTokens;
 pub use error::ModelError;
 pub use fulcrum_common::source::WeightFiles;
+pub use head::{Init, NewHead};
 pub use model::{Model, ModelFiles};

@@ -20,12 +20,12 @@ use crate::{
     batch::Batch,
     cache::{Cache, Seen},
     decoder::Decoder,
-    description::{self, Description, SpecialTokens},
+    description::{Description, SpecialTokens},
     encoder::Encoder,
-    families::{self, Module},
+    families,
+    head::SequenceHead,
     initialize,
     layout::{self, Place, Slot, Tensors},
-    modules::Linear,
     weights,
 };
 
@@ -58,11 +58,11 @@ impl ModelFiles {
 /// A transformer with its weights. Nothing in it is random: there is no dropout.
 #[derive(Debug)]
 pub struct Model {
-    description: Description,
-    slots: Vec<Slot>,
-    parameters: Vec<(String, Tensor)>,
+    pub(crate) description: Description,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) parameters: Vec<(String, Tensor)>,
     network: Network,
-    classifier: Option<Linear>,
+    head: Option<SequenceHead>,
     device: Device,
 }
 
@@ -114,21 +114,6 @@ impl Model {
         Ok(Self::assemble(description, slots, tensors, device))
     }
 
-    /// The same model ending in `head`. A head of the same kind and size keeps its weights; a new classifier
-    /// is drawn from `seed`, and a language model head is the token embedding.
-    ///
-    /// # Errors
-    /// If models of this family cannot end so.
-    pub fn with_head(self, head: Head, seed: u64) -> Result<Self, ModelError> {
-        description::check_head(self.description.family, head)?;
-        if self.description.head == Some(head) {
-            return Ok(self);
-        }
-        let mut description = Description { head: Some(head), ..self.description.clone() };
-        description.traits.tied |= head == Head::LanguageModel;
-        Ok(self.rebuilt(description, seed))
-    }
-
     /// The first `layers` blocks of the model under the same head.
     ///
     /// # Errors
@@ -143,7 +128,7 @@ impl Model {
     }
 
     /// A model of another description that keeps every tensor with the same place and shape.
-    fn rebuilt(self, description: Description, seed: u64) -> Self {
+    pub(crate) fn rebuilt(self, description: Description, seed: u64) -> Self {
         let places = self.slots.iter().map(|slot| slot.place);
         let mut old: BTreeMap<Place, Tensor> =
             places.zip(self.parameters).map(|(place, (_, tensor))| (place, tensor)).collect();
@@ -172,14 +157,13 @@ impl Model {
         } else {
             Network::Encoder(Encoder::new(&description, &tensors))
         };
-        let classifier = matches!(description.head, Some(Head::Classifier { .. }))
-            .then(|| Linear::new(&tensors, Module::Classifier, 0));
-        Self { description, slots, parameters, network, classifier, device }
+        let head = description.logits().map(|_| SequenceHead::new(&description, &tensors));
+        Self { description, slots, parameters, network, head, device }
     }
 
-    /// Logits f32 of a padded batch: `[b, t, v]` from a language model, `[b, c]` from a classifier (read at the
-    /// last token that is not padding from a decoder, at the first from an encoder), and the states
-    /// `[b, t, d]` of a model without head. What stands at padding is meaningless.
+    /// Logits f32 of a padded batch: `[b, t, v]` from a language model, `[b, c]` from a classifier and `[b, 1]`
+    /// from a reward (both read as [`Model::readout`] tells), and the states `[b, t, d]` of a bare encoder.
+    /// What stands at padding is meaningless.
     ///
     /// `ids_bt` and `mask_bt` (1 for a token, 0 for padding on either side) are i64. Padding does not change
     /// what the other tokens give, up to rounding. On a device other than the CPU, pass both on the CPU: they
@@ -190,11 +174,10 @@ impl Model {
     pub fn forward(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
         let batch = Batch::new(&self.description, ids_bt, mask_bt, self.device)?;
         let states_btd = self.network.states(&batch);
-        Ok(match (&self.network, &self.classifier) {
+        Ok(match (&self.network, &self.head) {
+            (_, Some(head)) => head.forward(&states_btd, &batch),
             (Network::Decoder(decoder), None) if self.speaks() => decoder.unembed(&states_btd),
             (_, None) => states_btd,
-            (Network::Decoder(_), Some(head)) => head.forward(&batch.last(&states_btd)),
-            (Network::Encoder(encoder), Some(head)) => head.forward(&encoder.pool(&states_btd, &batch)),
         })
     }
 
@@ -270,7 +253,8 @@ impl Model {
         }
     }
 
-    /// Every weight once, as leaf tensors that want gradients, by Hugging Face name and always in the same order.
+    /// Every weight once, as leaf tensors that want gradients unless they are frozen, by Hugging Face name and always
+    /// in the same order.
     /// [`Model::forward`] computes with these very tensors: `set_data` on one (or on a shallow clone of it)
     /// moves it into other storage for the network too. Matrices are `[out, in]` whatever the order on disk.
     pub fn parameters(&self) -> &[(String, Tensor)] {
@@ -326,8 +310,8 @@ impl Model {
         let config = folder.join(ModelFiles::CONFIG);
         let unwritten = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
         fs::create_dir_all(folder).map_err(|error| unwritten(folder, error.to_string()))?;
-        let text = (self.description.family.write)(&self.description)
-            .map_err(|error| unwritten(&config, error.to_string()))?;
+        let text =
+            families::write(&self.description).map_err(|error| unwritten(&config, error.to_string()))?;
         fs::write(&config, text + "\n").map_err(|error| unwritten(&config, error.to_string()))?;
         weights::write(&folder.join(ModelFiles::WEIGHTS), &self.slots, &self.parameters)
     }

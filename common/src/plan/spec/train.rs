@@ -54,6 +54,8 @@ pub enum Head {
         /// Number of classes.
         classes: usize,
     },
+    /// One logit: how good a text is.
+    Reward,
 }
 
 /// What is minimized. Labels are the input `labels` (soft, from a weak supervisor) where the stage has one,

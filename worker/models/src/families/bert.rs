@@ -149,16 +149,15 @@ fn read(text: &str) -> Result<Description, ReadError> {
         },
         further_ends: Vec::new(),
         head: head(&config)?,
+        readout: None,
+        labels: None,
     })
 }
 
 fn head(config: &Config) -> Result<Option<Head>, ModelError> {
     match labels::architecture(config.architectures.as_deref())? {
         None | Some(BARE) => Ok(None),
-        Some(CLASSIFIER) => {
-            let classes = labels::classes(config.id2label.as_ref(), config.num_labels)?;
-            Ok(Some(Head::Classifier { classes }))
-        }
+        Some(CLASSIFIER) => labels::sequence_head(config.id2label.as_ref(), config.num_labels).map(Some),
         Some(other) => Err(ModelError::field(
             "architectures",
             format!("[{other:?}]"),
@@ -172,7 +171,7 @@ fn write(description: &Description) -> serde_json::Result<String> {
         Some(_) => CLASSIFIER,
         None => BARE,
     };
-    let (id2label, label2id) = labels::named(description.head);
+    let (id2label, label2id) = labels::named(description);
     serde_json::to_string_pretty(&Config {
         architectures: Some(vec![architecture.to_owned()]),
         vocab_size: description.vocabulary,

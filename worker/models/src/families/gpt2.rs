@@ -145,11 +145,13 @@ fn read(text: &str) -> Result<Description, ReadError> {
             config.id2label.as_ref(),
             config.num_labels,
         )?,
+        readout: None,
+        labels: None,
     })
 }
 
 fn write(description: &Description) -> serde_json::Result<String> {
-    let (id2label, label2id) = labels::named(description.head);
+    let (id2label, label2id) = labels::named(description);
     serde_json::to_string_pretty(&Config {
         architectures: Some(ARCHITECTURES.named(description.head)),
         vocab_size: description.vocabulary,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fulcrum_common::plan::Head;
 use serde_json::Value;
 
-use crate::ModelError;
+use crate::{ModelError, description::Description};
 
 /// Names of the classes by number, as in `id2label`.
 pub(super) type Labels = BTreeMap<usize, Value>;
@@ -30,6 +30,28 @@ pub(super) fn classes(labels: Option<&Labels>, count: Option<usize>) -> Result<u
     }
 }
 
+/// What a checkpoint for sequence classification ends in: one class, which no softmax needs, is a reward.
+///
+/// # Errors
+/// As [`classes`].
+pub(super) fn sequence_head(labels: Option<&Labels>, count: Option<usize>) -> Result<Head, ModelError> {
+    Ok(match classes(labels, count)? {
+        1 => Head::Reward,
+        classes => Head::Classifier { classes },
+    })
+}
+
+/// The names of the classes, where all have one that is not just a number.
+pub(super) fn names(labels: &Labels) -> Option<Vec<String>> {
+    let names: Option<Vec<_>> = labels.values().map(|name| name.as_str().map(str::to_owned)).collect();
+    names.filter(|names| names.iter().enumerate().any(|(class, name)| *name != unnamed(class)))
+}
+
+/// What transformers calls a class without a name.
+fn unnamed(class: usize) -> String {
+    format!("LABEL_{class}")
+}
+
 /// The one architecture that a configuration names, if it names any.
 ///
 /// # Errors
@@ -43,11 +65,11 @@ pub(super) fn architecture(architectures: Option<&[String]>) -> Result<Option<&s
 }
 
 /// `id2label` and `label2id` of a model that is saved, with the names that transformers gives unnamed classes.
-pub(super) fn named(head: Option<Head>) -> (Option<Labels>, Option<BTreeMap<String, usize>>) {
-    let Some(Head::Classifier { classes }) = head else { return (None, None) };
-    let name = |class| format!("LABEL_{class}");
-    let names = (0..classes).map(|class| (class, Value::String(name(class)))).collect();
-    (Some(names), Some((0..classes).map(|class| (name(class), class)).collect()))
+pub(super) fn named(description: &Description) -> (Option<Labels>, Option<BTreeMap<String, usize>>) {
+    let Some(classes) = description.logits() else { return (None, None) };
+    let names = description.labels.clone().unwrap_or_else(|| (0..classes).map(unnamed).collect());
+    let numbers = names.iter().enumerate().map(|(class, name)| (name.clone(), class)).collect();
+    (Some(names.into_iter().map(Value::String).enumerate().collect()), Some(numbers))
 }
 
 /// The architectures of a family of decoders.
@@ -76,9 +98,7 @@ impl Architectures {
             None => Ok(Some(Head::LanguageModel)),
             Some(found) if found == self.bare => Ok(tied.then_some(Head::LanguageModel)),
             Some(found) if found == self.language_model => Ok(Some(Head::LanguageModel)),
-            Some(found) if found == self.classifier => {
-                Ok(Some(Head::Classifier { classes: classes(labels, count)? }))
-            }
+            Some(found) if found == self.classifier => sequence_head(labels, count).map(Some),
             Some(other) => Err(ModelError::field(
                 "architectures",
                 format!("[{other:?}]"),
@@ -92,7 +112,7 @@ impl Architectures {
         let name = match head {
             None => self.bare,
             Some(Head::LanguageModel) => self.language_model,
-            Some(Head::Classifier { .. }) => self.classifier,
+            Some(Head::Classifier { .. } | Head::Reward) => self.classifier,
         };
         vec![name.to_owned()]
     }
@@ -100,7 +120,10 @@ impl Architectures {
 
 #[cfg(test)]
 mod tests {
+    use fulcrum_common::plan::Architecture;
+
     use super::*;
+    use crate::description::SpecialTokens;
 
     fn labels(numbers: &[usize]) -> Labels {
         numbers.iter().map(|&number| (number, Value::Null)).collect()
@@ -124,9 +147,17 @@ mod tests {
 
     #[test]
     fn what_is_saved_counts_the_same_classes() {
-        let (labels, ids) = named(Some(Head::Classifier { classes: 11 }));
-        assert_eq!(classes(labels.as_ref(), None).unwrap(), 11);
-        assert_eq!(ids.unwrap()["LABEL_10"], 10);
-        assert_eq!(named(Some(Head::LanguageModel)), (None, None));
+        let architecture = Architecture { layers: 1, hidden: 4, heads: 1, context: 3 };
+        let mut description = Description::from_scratch(&architecture, 5, SpecialTokens::default()).unwrap();
+        assert_eq!(named(&description), (None, None));
+        description.head = Some(Head::Classifier { classes: 11 });
+        let (labels, ids) = named(&description);
+        assert_eq!(sequence_head(labels.as_ref(), None).unwrap(), Head::Classifier { classes: 11 });
+        assert_eq!((names(&labels.unwrap()), ids.unwrap()["LABEL_10"]), (None, 10));
+        description.head = Some(Head::Reward);
+        assert_eq!(sequence_head(named(&description).0.as_ref(), None).unwrap(), Head::Reward);
+        description.labels = Some(vec!["good".to_owned()]);
+        let (labels, ids) = named(&description);
+        assert_eq!((names(&labels.unwrap()), ids.unwrap()["good"]), (description.labels, 0));
     }
 }

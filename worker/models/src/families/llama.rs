@@ -203,6 +203,8 @@ pub(super) fn read(text: &str, kin: &Kin) -> Result<Description, ReadError> {
         tokens: SpecialTokens { pad: config.pad_token_id, begin: config.bos_token_id, end },
         further_ends,
         head: kin.architectures.head(config.architectures.as_deref(), tied, labels.0, labels.1)?,
+        readout: None,
+        labels: None,
     };
     (kin.refine)(&config, &mut description)?;
     Ok(description)
@@ -215,7 +217,7 @@ pub(super) fn write(description: &Description, kin: &Kin) -> serde_json::Result<
         Positions::Rotary(rotary) => (rotary.base, rope::write(rotary, description.positions)),
         Positions::Learned { .. } => (rope::Defaults::default().base, None),
     };
-    let (id2label, label2id) = labels::named(description.head);
+    let (id2label, label2id) = labels::named(description);
     let mut config = Config {
         architectures: Some(kin.architectures.named(description.head)),
         model_type: kin.family.model_type.to_owned(),

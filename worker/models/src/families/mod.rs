@@ -11,7 +11,7 @@ mod rope;
 
 use std::path::Path;
 
-use fulcrum_common::plan::Head;
+use fulcrum_common::plan::{Head, Readout};
 use serde::Deserialize;
 
 pub(crate) use gpt2::GPT2;
@@ -184,7 +184,8 @@ impl Module {
             Self::FeedForwardDown => vec![hidden, inner],
             _ => match head {
                 Some(Head::Classifier { classes }) => vec![classes, hidden],
-                _ => Vec::new(),
+                Some(Head::Reward) => vec![1, hidden],
+                Some(Head::LanguageModel) | None => Vec::new(),
             },
         }
     }
@@ -222,6 +223,11 @@ impl Module {
             Self::Unembedding => biases.output,
             _ => false,
         }
+    }
+
+    /// Whether the module stands after the state that a classifier or a reward reads.
+    pub(crate) fn is_head(self) -> bool {
+        matches!(self, Self::Pooler | Self::Classifier)
     }
 
     /// Whether the module writes into the residual stream of a block.
@@ -274,8 +280,24 @@ fn parse(text: &str) -> Result<Description, ReadError> {
         );
     };
     common.check()?;
-    Ok((family.read)(text)?.check()?)
+    Ok(common.complete((family.read)(text)?)?.check()?)
 }
+
+/// The text of a `config.json`.
+///
+/// # Errors
+/// If a number in it has no form in JSON.
+pub(crate) fn write(description: &Description) -> serde_json::Result<String> {
+    let text = (description.family.write)(description)?;
+    let Some(readout) = description.readout else { return Ok(text) };
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)?;
+    config.insert(READOUT.to_owned(), serde_json::to_value(readout)?);
+    serde_json::to_string_pretty(&config)
+}
+
+/// The key of `config.json` that tells a readout other than the family's own. It is ours: transformers carries it
+/// along and reads its own token.
+const READOUT: &str = "fulcrum_readout";
 
 /// The fields of every `config.json` that decide whether it can be read at all.
 #[derive(Deserialize)]
@@ -289,6 +311,9 @@ struct Common {
     #[serde(default)]
     pruned_heads: serde_json::Map<String, serde_json::Value>,
     problem_type: Option<String>,
+    id2label: Option<labels::Labels>,
+    #[serde(rename = "fulcrum_readout")]
+    readout: Option<Readout>,
 }
 
 impl Common {
@@ -303,13 +328,29 @@ impl Common {
             return Err(ModelError::field("pruned_heads", heads, "only whole layers are read"));
         }
         match self.problem_type.as_deref() {
-            None | Some("single_label_classification") => Ok(()),
+            None | Some("single_label_classification" | REGRESSION) => Ok(()),
             Some(other) => Err(ModelError::field(
                 "problem_type",
                 format!("{other:?}"),
                 "use \"single_label_classification\"",
             )),
         }
+    }
+
+    /// The description with what every family tells in the same way.
+    ///
+    /// # Errors
+    /// If a number is regressed on by more than one logit.
+    fn complete(self, mut description: Description) -> Result<Description, ModelError> {
+        if self.problem_type.as_deref() == Some(REGRESSION) && description.head != Some(Head::Reward) {
+            let reason = "it takes a head of one label; use \"single_label_classification\" for more";
+            return Err(ModelError::field("problem_type", format!("{REGRESSION:?}"), reason));
+        }
+        if description.logits().is_some() {
+            description.labels = self.id2label.as_ref().and_then(labels::names);
+            description.readout = self.readout.filter(|&readout| readout != description.own_readout());
+        }
+        Ok(description)
     }
 }
 
@@ -339,6 +380,9 @@ fn activation_name(activation: Activation) -> &'static str {
         Activation::Relu => "relu",
     }
 }
+
+/// The problem type of a model with one logit, as transformers names it.
+const REGRESSION: &str = "regression";
 
 /// Refuses a switch that is set the other way.
 fn must_be(field: &'static str, found: bool, expected: bool) -> Result<(), ModelError> {

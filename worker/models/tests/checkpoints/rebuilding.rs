@@ -79,11 +79,11 @@ fn a_head_of_the_same_size_stays_and_another_is_drawn_from_the_seed() {
         let model = load(&folder(fixture)).unwrap();
         let head = model.head().unwrap();
         let before = weight(&model, score).copy();
-        let kept = model.with_head(head, 1).unwrap();
+        let kept = model.with_head(&head.into(), 1).unwrap();
         assert_eq!(weight(&kept, score), &before, "{fixture}");
         let fresh = |seed| {
             let model = load(&folder(fixture)).unwrap();
-            model.with_head(Head::Classifier { classes: 5 }, seed).unwrap()
+            model.with_head(&Head::Classifier { classes: 5 }.into(), seed).unwrap()
         };
         let (one, same, other) = (fresh(1), fresh(1), fresh(2));
         assert_eq!(weight(&one, score).size(), [5, 32]);
@@ -97,19 +97,20 @@ fn a_head_of_the_same_size_stays_and_another_is_drawn_from_the_seed() {
 fn a_language_model_becomes_a_classifier_and_back_without_losing_a_weight() {
     let model = load(&folder(LANGUAGE_MODEL)).unwrap();
     let before = saved(&model);
-    let classifier = model.with_head(Head::Classifier { classes: 2 }, 7).unwrap();
+    let classifier = model.with_head(&Head::Classifier { classes: 2 }.into(), 7).unwrap();
     let expected = Expected::of(LANGUAGE_MODEL);
     let logits_bc = classifier.forward(expected.get("ids"), expected.get("mask")).unwrap();
     assert_eq!(logits_bc.size(), [4, 2]);
-    assert_eq!(saved(&classifier.with_head(Head::LanguageModel, 0).unwrap()), before);
+    assert_eq!(saved(&classifier.with_head(&Head::LanguageModel.into(), 0).unwrap()), before);
 }
 
 #[test]
 fn heads_that_a_family_cannot_have_are_refused() {
-    let error = load(&folder(ENCODER_CLASSIFIER)).unwrap().with_head(Head::LanguageModel, 0).unwrap_err();
+    let error =
+        load(&folder(ENCODER_CLASSIFIER)).unwrap().with_head(&Head::LanguageModel.into(), 0).unwrap_err();
     assert_eq!(error.to_string(), "a bert model cannot end in a language model head");
     for classes in [0, 1, usize::MAX] {
-        assert!(small(0).with_head(Head::Classifier { classes }, 0).is_err(), "{classes}");
+        assert!(small(0).with_head(&Head::Classifier { classes }.into(), 0).is_err(), "{classes}");
     }
 }
 

@@ -57,7 +57,7 @@ fn a_configuration_that_cannot_be_followed_is_refused_by_field_and_value() {
         ),
         (LANGUAGE_MODEL, "architectures", json!(["GPT2Model", "GPT2LMHeadModel"]), "name one"),
         (DECODER_CLASSIFIER, "id2label", json!({"0": "a", "2": "b"}), "class 1 must come before it"),
-        (DECODER_CLASSIFIER, "id2label", json!({"0": "a"}), "a classifier of 1 classes"),
+        (DECODER_CLASSIFIER, "id2label", json!({"0": "a"}), "config.json makes it [1, 32]"),
         (DECODER_CLASSIFIER, "problem_type", json!("regression"), "problem_type = \"regression\""),
         (
             ENCODER_CLASSIFIER,

@@ -7,7 +7,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::support::{ALL, Draft, Expected, LANGUAGE_MODEL, folder, load};
+use crate::support::{Draft, Expected, LANGUAGE_MODEL, all, folder, load};
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -33,7 +33,7 @@ fn write_index(folder: &Path, index: &Value) {
 
 #[test]
 fn a_model_in_shards_is_the_model_in_one_file() {
-    for fixture in ALL {
+    for fixture in all() {
         let expected = Expected::of(fixture);
         let logits =
             |folder: &Path| load(folder).unwrap().forward(expected.get("ids"), expected.get("mask")).unwrap();

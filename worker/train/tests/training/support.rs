@@ -44,7 +44,7 @@ pub(crate) fn examples(rows: usize) -> Examples {
 pub(crate) fn model(head: Head) -> Model {
     let shape = Architecture { layers: 2, hidden: 16, heads: 2, context: 16 };
     let model = Model::new(&shape, VOCABULARY, Default::default(), 3, Device::Cpu).unwrap();
-    model.with_head(head, 5).unwrap()
+    model.with_head(&head.into(), 5).unwrap()
 }
 
 pub(crate) fn settings() -> Optimizer {

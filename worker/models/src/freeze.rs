@@ -1,0 +1,122 @@
+//! Which parameters are trained.
+
+use fulcrum_common::plan::Trainable;
+use tch::Tensor;
+
+use crate::{Model, ModelError, families::Module, layout::Slot};
+
+impl Model {
+    /// Chooses which parameters want gradients; the others are constants to the computation, and where all
+    /// parameters below some point are, no graph is built through what lies below it. It replaces the choice before;
+    /// [`Model::with_head`] and [`Model::truncate`] undo it.
+    ///
+    /// # Errors
+    /// If nothing would be left to train, the model has no head of its own to train alone, or a pattern
+    /// matches no name.
+    pub fn freeze(&mut self, trainable: &Trainable) -> Result<(), ModelError> {
+        let chosen = choose(trainable, &self.slots, &self.parameters)?;
+        for ((_, tensor), chosen) in self.parameters.iter().zip(chosen) {
+            let _ = tensor.shallow_clone().set_requires_grad(chosen);
+        }
+        Ok(())
+    }
+
+    /// The parameters that want gradients, in the order of [`Model::parameters`].
+    pub fn trainable(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let named = self.parameters.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        named.filter(|(_, tensor)| tensor.requires_grad())
+    }
+}
+
+/// Whether each parameter is trained.
+///
+/// # Errors
+/// If none would be, or a pattern matches no name.
+fn choose(
+    trainable: &Trainable,
+    slots: &[Slot],
+    parameters: &[(String, Tensor)],
+) -> Result<Vec<bool>, ModelError> {
+    let refuse = |reason: String| Err(ModelError::Trainable(reason));
+    let names = || parameters.iter().map(|(name, _)| name.as_str());
+    match trainable {
+        Trainable::All => Ok(vec![true; parameters.len()]),
+        Trainable::Head => {
+            if !slots.iter().any(|slot| slot.place.module == Module::Classifier) {
+                return refuse(
+                    "the model has no head of its own: give it a classifier or a reward".to_owned(),
+                );
+            }
+            Ok(slots.iter().map(|slot| slot.place.module.is_head()).collect())
+        }
+        Trainable::Except(patterns) => {
+            if let Some(lost) = patterns.iter().find(|pattern| !names().any(|name| matches(pattern, name))) {
+                return refuse(format!(
+                    "{lost:?} matches no name; the nearest are {}",
+                    nearest(lost, names())
+                ));
+            }
+            let frozen = |name| patterns.iter().any(|pattern| matches(pattern, name));
+            let chosen: Vec<bool> = names().map(|name| !frozen(name)).collect();
+            if chosen.contains(&true) {
+                return Ok(chosen);
+            }
+            refuse(format!("{patterns:?} match every name, and nothing would be trained"))
+        }
+    }
+}
+
+/// Whether `name` is what `pattern` describes, whose `*` stand for any characters, or none.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(start) else { return false };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut name) = name.strip_suffix(end) else { return false };
+    // Taking each piece where it first occurs leaves most to the others.
+    for piece in middle.split('*') {
+        let Some(at) = name.find(piece) else { return false };
+        name = &name[at + piece.len()..];
+    }
+    true
+}
+
+/// The names most like a pattern, for a message.
+fn nearest<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 3;
+    let likeness = |name: &str| strsim::normalized_levenshtein(pattern, name);
+    let mut names: Vec<_> = names.collect();
+    names.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    names.truncate(SHOWN);
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        let cases = [
+            ("h.0.ln.weight", "h.0.ln.weight", true),
+            ("h.0.ln", "h.0.ln.weight", false),
+            ("h.0.*", "h.0.ln.weight", true),
+            ("h.0.*", "h.0.", true),
+            ("h.1.*", "h.10.ln.weight", false),
+            ("*.bias", "h.0.ln.bias", true),
+            ("*.bias", "h.0.bias.weight", false),
+            ("*", "", true),
+            ("*ln*", "h.0.ln.weight", true),
+            ("h.*.ln.*", "h.0.mlp.weight", false),
+            ("h.*.ln.*t", "h.0.ln.weight", true),
+            ("a*a", "a", false),
+            ("a*b*b", "ab", false),
+            ("a**b", "ab", true),
+            ("*ab*ab*", "abab", true),
+            ("*ab*ab*", "abb", false),
+            ("", "h", false),
+        ];
+        for (pattern, name, expected) in cases {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}
