@@ -346,3 +346,76 @@ fn every_committed_experiment_is_sound() {
         );
     }
 }
+
+/// An experiment over files, whose `[task]` has these lines from line 6 on.
+fn task(lines: &str) -> String {
+    let (head, _) = GOOD.split_once("source").unwrap();
+    format!(
+        r#"{head}source = "rows"
+{lines}files = ["a.jsonl"]
+split = {{ ground_truth = 100, weak_labels = 100, test = 50 }}
+[[model]]
+name = "small"
+from = "small"
+[[model]]
+name = "large"
+from = "large"
+"#
+    )
+}
+
+#[test]
+fn the_keys_of_a_task_are_those_of_one_form() {
+    let choices = "text = \"{{ q }} {{ choice }}\"\nchoices = \"answers\"\nanswer = \"right\"\n";
+    let pair = "chosen = \"good\"\nrejected = \"bad\"\nprompt = \"question\"\n";
+    for good in [choices, pair, "format = \"sciq\"\npick = \"two\"\nseed = 3\n", "format = \"boolq\"\n"] {
+        parse(&task(good)).unwrap_or_else(|e| panic!("{e}\n{good}"));
+    }
+    let cases = [
+        (choices, "label = \"label\"\n", "9: task.label is not read: rows are given by choices and answer"),
+        (choices, "seed = 1\n", "9: task.seed is not read: no coin is thrown for these rows"),
+        (choices, "prompt = \"q\"\n", "9: task.prompt is not read: rows are given by choices and answer"),
+        (pair, "text = \"{{ q }}\"\n", "9: task.text is not read: rows are given by chosen and rejected"),
+        (
+            "format = \"sciq\"\n",
+            "text = \"{{ q }}\"\n",
+            "7: task.text is not read: the formatter \"sciq\" has its own",
+        ),
+        (
+            "format = \"sciq\"\n",
+            "group_by = \"q\"\n",
+            "7: task.group_by is not read: the formatter \"sciq\" has its own",
+        ),
+        (
+            "format = \"sciq\"\n",
+            "columns = [\"q\"]\n",
+            "7: task.columns is not read: the formatter \"sciq\" has its own",
+        ),
+        (
+            "format = \"boolq\"\n",
+            "pick = \"one\"\n",
+            "7: task.pick is not read: a row of \"boolq\" has one text",
+        ),
+        ("format = \"boolq\"\n", "seed = 1\n", "7: task.seed is not read: no coin is thrown for these rows"),
+        ("", "format = \"sicq\"\n", "6: task.format = \"sicq\" is no formatter; the nearest is \"sciq\""),
+        (
+            "text = \"{{ q }}\"\nanswer = \"a\"\n",
+            "choices = [\"a\"]\n",
+            "8: task.choices must name two answers at least",
+        ),
+        (
+            "text = \"{{ q }}\"\nanswer = \"a\"\n",
+            "choices = \"a\"\n",
+            "6: task.text does not show the answer: write {{ choice }} where it belongs",
+        ),
+        ("chosen = \"good\"\n", "", "4: task.rejected is missing: write the text that is not preferred"),
+        (
+            "answer = \"a\"\nchoices = \"b\"\n",
+            "",
+            "4: task.text is missing: write a template such as text = \"{{ sentence }}\"",
+        ),
+    ];
+    for (good, bad, expected) in cases {
+        refused(&task(&format!("{good}{bad}")), &format!("exp.toml:{expected}"));
+    }
+}

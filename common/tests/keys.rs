@@ -155,15 +155,68 @@ const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
     ("model", "layers", "1"),
 ];
 
+/// A question with its answers, in place of the label of `FROM_OUTSIDE`.
+const CHOICES: &[(&str, &str)] = &[
+    ("choices", r#"["a", "b"]"#),
+    ("answer", r#""right""#),
+    ("text", r#""{{ choice }}""#),
+    ("pick", r#""one""#),
+];
+
+/// The same for what only it has.
+const DECIDING_CHOICES: &[(&str, &str, &str)] = &[
+    ("task", "choices", r#""answers""#),
+    ("task", "answer", r#""other""#),
+    ("task", "pick", r#""two""#),
+    ("task", "seed", "9"),
+];
+
+/// Two texts, of which one is preferred.
+const PAIR: &[(&str, &str)] = &[("chosen", r#""good""#), ("rejected", r#""bad""#)];
+
+/// The same for what only they have.
+const DECIDING_PAIR: &[(&str, &str, &str)] = &[
+    ("task", "chosen", r#""other""#),
+    ("task", "rejected", r#""other""#),
+    ("task", "prompt", r#""question""#),
+    ("task", "pick", r#""one""#),
+];
+
+/// The rows of a known dataset.
+const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
+
+/// The same for what only they have.
+const DECIDING_NAMED: &[(&str, &str, &str)] =
+    &[("task", "format", r#""dream""#), ("task", "pick", r#""all""#), ("task", "seed", "9")];
+
+/// `FROM_OUTSIDE` with other keys that say how a row becomes examples.
+fn formatted(keys: &[(&str, &str)]) -> String {
+    let mut document = Document::parse(FROM_OUTSIDE);
+    for key in ["text", "label", "classes", "columns"] {
+        document.unset("task", key);
+    }
+    for (key, value) in keys {
+        document.set("task", key, value);
+    }
+    document.to_string()
+}
+
 /// `task.source` names a place; what decides is the bytes that are there.
 const PLACES: &[(&str, &str, &str)] = &[("task", "source", r#""copied""#)];
 
 #[test]
 fn what_decides_a_result_changes_the_goal() {
     let dir = outside();
-    for (text, changes) in [(MADE_HERE, DECIDING_MADE_HERE), (FROM_OUTSIDE, DECIDING_FROM_OUTSIDE)] {
+    let cases = [
+        (MADE_HERE.to_owned(), DECIDING_MADE_HERE),
+        (FROM_OUTSIDE.to_owned(), DECIDING_FROM_OUTSIDE),
+        (formatted(CHOICES), DECIDING_CHOICES),
+        (formatted(PAIR), DECIDING_PAIR),
+        (formatted(NAMED), DECIDING_NAMED),
+    ];
+    for (text, changes) in &cases {
         let before = compile(text, dir.path()).goal();
-        for (section, key, value) in changes {
+        for (section, key, value) in *changes {
             let mut document = Document::parse(text);
             document.set(section, key, value);
             // A pair less leaves a model without one.
@@ -198,7 +251,9 @@ fn what_does_not_decide_a_result_changes_no_key() {
 
 #[test]
 fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
-    let triples = [NEUTRAL, DECIDING_MADE_HERE, DECIDING_FROM_OUTSIDE, PLACES].concat();
+    let deciding =
+        [DECIDING_MADE_HERE, DECIDING_FROM_OUTSIDE, DECIDING_CHOICES, DECIDING_PAIR, DECIDING_NAMED];
+    let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();
     let covered = triples.iter().map(|(section, key, _)| (*section, *key)).chain(SINGLE.iter().copied());
     let covered: BTreeSet<String> = covered.map(|(section, key)| format!("{section}.{key}")).collect();
     let page = experiment::reference();
@@ -227,6 +282,20 @@ fn a_default_written_out_is_the_same_as_left_out() {
         let mut document = Document::parse(MADE_HERE);
         document.set(section, key, default);
         assert_eq!(keys(&compile(&document.to_string(), dir.path())), before, "{section}.{key}");
+    }
+    for (form, key, default) in [
+        (CHOICES, "seed", "0"),
+        (PAIR, "pick", r#""all""#),
+        (PAIR, "pick", r#""two""#),
+        (NAMED, "pick", r#""one""#),
+        (NAMED, "seed", "0"),
+    ] {
+        let written = formatted(&[form, &[(key, default)]].concat());
+        assert_eq!(
+            keys(&compile(&written, dir.path())),
+            keys(&compile(&formatted(form), dir.path())),
+            "{written}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
         TaskSource, Value,
     },
 };
-use crate::plan::Schedule;
+use crate::plan::{Choices, Formatter, Pick, Schedule};
 
 /// A section of the file, as read.
 pub(super) trait Section: Sized {
@@ -139,14 +139,32 @@ sections! {
         files: Vec<RelativePath> = Vec::new(), else "needed for files";
         /// Names of the columns, for files without a header line.
         columns: Vec<String> = Vec::new();
+        /// A formatter that comes with Fulcrum, in place of all keys from `text` to `group_by`.
+        format: Option<Formatter> = None, else "the keys below say it";
         /// A template over a row's columns that gives the text a model reads, such as `"{{ sentence }}"`.
-        text: Option<String> = None, else "needed for files";
-        /// The column that holds the label.
-        label: Option<String> = None, else "needed for files";
-        /// The values of the label column in class order, as text. Any other value is an error.
-        classes: Vec<String> = Vec::new(), else "needed for files";
-        /// Rows with the same value in this column stay in the same part of the split
-        /// (questions with several answers, sentences of one document). May be a template, as `text`.
+        text: Option<String> = None, else "needed with `label` or `choices`";
+        /// The value that tells the class: a column, or an expression over columns such as `"meta.label"`.
+        label: Option<String> = None, else "needed for classes";
+        /// What `label` is for each class, in class order, as text. Anything else is an error.
+        classes: Vec<String> = Vec::new(), else "needed with `label`";
+        /// The answers of a question: a value that is a list (`"choices.text"`), or a value for each
+        /// (`["right", "wrong_1", "wrong_2"]`). Each becomes an example, with `{{ choice }}` in `text`, of class 1 if it is right.
+        choices: Option<Choices> = None, else "needed with `answer`";
+        /// The value that tells the right one of `choices`: its position from 0, its letter, its text, or a list of marks.
+        answer: Option<String> = None, else "needed with `choices`";
+        /// The preferred one of two texts, of class 1.
+        chosen: Option<String> = None, else "needed with `rejected`";
+        /// The other one, of class 0.
+        rejected: Option<String> = None, else "needed with `chosen`";
+        /// What comes before both of them.
+        prompt: Option<String> = None, else "they stand alone";
+        /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a
+        /// right or a random wrong one (`one`, as in the code released with it). Of `chosen` and `rejected`: both, or by a coin one.
+        pick: Option<Pick> = None, else "`all`; `one` for a formatter with answers";
+        /// Seed of these coins. A row's depends on nothing else but its position.
+        seed: Option<u64> = None, else "0";
+        /// Rows with the same value here stay in the same part of the split
+        /// (questions about one passage, sentences of one document). May be a template, as `text`.
         group_by: Option<String> = None, else "every row is its own group";
     }
 

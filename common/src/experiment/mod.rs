@@ -122,7 +122,7 @@ pub enum DataFile {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Task {
     Arithmetic(Arithmetic),
-    Files { files: Vec<DataFile>, format: Format },
+    Files { files: Vec<DataFile>, format: Format, classes: usize },
 }
 
 impl Task {
@@ -130,7 +130,7 @@ impl Task {
     pub(crate) fn classes(&self) -> usize {
         match self {
             Self::Arithmetic(_) => Arithmetic::CLASSES.len(),
-            Self::Files { format, .. } => format.classes.len(),
+            Self::Files { classes, .. } => *classes,
         }
     }
 }

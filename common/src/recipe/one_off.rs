@@ -34,9 +34,8 @@ pub struct Finetuning {
 /// If rows without labels are to train a model that is no language model.
 pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, RecipeError> {
     let Finetuning { files, format, training, seed } = finetuning;
-    let classes = format.classes.len();
-    let (head, objective) = match (&format.label, model.purpose) {
-        (Some(_), _) => (Head::Classifier { classes }, Objective::CrossEntropy),
+    let (head, objective) = match (format.classes(), model.purpose) {
+        (Some(classes), _) => (Head::Classifier { classes }, Objective::CrossEntropy),
         (None, Purpose::LanguageModel) => (Head::LanguageModel, Objective::LanguageModel),
         (None, _) => return Err(RecipeError::NoLabel { model: model.path.display().to_string() }),
     };

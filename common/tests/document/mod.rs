@@ -47,6 +47,13 @@ impl Document {
         found.entries.push((key.to_owned(), value.to_owned()));
     }
 
+    /// Takes a key out of the sections of that name.
+    pub(crate) fn unset(&mut self, section: &str, key: &str) {
+        for found in self.sections.iter_mut().filter(|found| found.name() == section) {
+            found.entries.retain(|(name, _)| name != key);
+        }
+    }
+
     /// Removes the sections of that name that have `value` somewhere; all of that name if it is empty.
     pub(crate) fn remove_section(&mut self, name: &str, value: &str) {
         let has =

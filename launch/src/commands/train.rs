@@ -81,8 +81,11 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if args.label.is_some() && (classes.len() < 2 || classes.len() < args.classes.len()) {
         bail!("--classes names {} different values: name each class once, and two at least", classes.len());
     }
-    let format =
-        Format { label: args.label, classes: args.classes, ..Format::unlabelled(&args.common.template()) };
+    let text = args.common.template();
+    let format = match args.label {
+        Some(label) => Format::labelled(&text, &label, args.classes),
+        None => Format::unlabelled(&text),
+    };
     let training = Training::parse("the command line", &args.keys.text())?;
     let finetuning = Finetuning { files: args.common.files()?, format, training, seed: args.seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;

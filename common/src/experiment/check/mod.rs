@@ -2,6 +2,7 @@
 //!
 //! Every check goes through the log and on, so that one run names all problems.
 
+mod format;
 mod ladder;
 mod task;
 mod training;

@@ -1,15 +1,16 @@
 //! `[task]`: rows that are generated, or rows of files.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
+use super::format;
 use crate::{
     experiment::{
         DataFile, Task,
-        keys::{self, Field, Raw},
+        keys::{self, Raw},
         problem::Log,
         value::TaskSource,
     },
-    plan::{Arithmetic, Format, SplitRule},
+    plan::{Arithmetic, SplitRule},
 };
 
 pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -> Option<Task> {
@@ -33,21 +34,16 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     if files.is_empty() {
         log.add(task.files.line.or(task.line), "task.files is missing: name the files to read");
     }
-    let format = format(task, log)?;
-    Some(Task::Files { files, format })
+    let format = format::format(task, log)?;
+    let classes = format.classes()?;
+    Some(Task::Files { files, format, classes })
 }
 
 /// The keys that say how files are read mean nothing to generated rows.
 fn refuse_file_keys(task: &keys::Task, log: &Log<'_>) {
-    let keys = [
-        ("files", task.files.line),
-        ("columns", task.columns.line),
-        ("text", task.text.line),
-        ("label", task.label.line),
-        ("classes", task.classes.line),
-        ("group_by", task.group_by.line),
-    ];
-    for (key, line) in keys.into_iter().filter(|(_, line)| line.is_some()) {
+    let files = [("files", task.files.line), ("columns", task.columns.line)];
+    let keys = files.into_iter().chain(format::lines(task));
+    for (key, line) in keys.filter(|(_, line)| line.is_some()) {
         log.add(line, format!("task.{key} is not read: the rows of a built-in source are generated"));
     }
 }
@@ -74,28 +70,4 @@ fn arithmetic(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Arithmetic {
         );
     }
     arithmetic
-}
-
-fn format(task: &keys::Task, log: &Log<'_>) -> Option<Format> {
-    let needed = |key: &str, field: &Field<Option<String>>, example: &str| {
-        if field.value.is_none() {
-            log.add(task.line, format!("task.{key} is missing: write {example}"));
-        }
-        field.value.clone()
-    };
-    let text = needed("text", &task.text, "a template such as text = \"{{ sentence }}\"");
-    let label = needed("label", &task.label, "the name of the label column");
-    let classes = &task.classes;
-    let distinct = classes.value.iter().collect::<BTreeSet<_>>().len();
-    if distinct < 2 || distinct < classes.value.len() {
-        let line = classes.line.or(task.line);
-        log.add(line, "task.classes must name at least two values of the label column, none twice");
-    }
-    Some(Format {
-        text: text?,
-        label: Some(label?),
-        classes: classes.value.clone(),
-        columns: task.columns.value.clone(),
-        group_by: task.group_by.value.clone(),
-    })
 }

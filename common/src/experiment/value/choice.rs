@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::Schedule;
+use crate::plan::{Pick, Schedule};
 
 macro_rules! choice {
     ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ } later [$($later:literal),*];)+) => {$(
@@ -53,6 +53,7 @@ choice! {
     Mode { Fast = "fast" } later ["deterministic"];
 }
 
+choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);
 choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine" } later []);
 
 /// `a, b or c`.

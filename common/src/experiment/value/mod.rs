@@ -1,6 +1,7 @@
 //! The types that a key of an experiment file can have. A value of such a type is within its range.
 
 mod choice;
+mod format;
 mod name;
 mod number;
 

@@ -2,38 +2,165 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Arithmetic;
+use super::{Arithmetic, Formatter};
 
-/// How a source row becomes text and label.
+/// How a source row becomes examples: texts with what is known of them.
+///
+/// A *value* below is written as the name of a column, as an expression over the columns (`choices.text`) or as a
+/// template (`{{ question }} {{ answer }}`); `worker/data` reads them, `docs/data.md` explains them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Format {
-    /// A minijinja template over the row's columns.
-    pub text: String,
-    /// The column with the label; none where rows carry no label.
-    pub label: Option<String>,
-    /// The label values in class order, as text; a row with any other value is an error.
-    pub classes: Vec<String>,
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// By what the user wrote.
+    Templates(Templates),
+    /// By a formatter that comes with Fulcrum.
+    Named(Named),
+}
+
+/// A format that the user wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Templates {
     /// Names of the columns of files without a header line; empty where the files name them.
     pub columns: Vec<String>,
-    /// Rows with the same value of this column, or of this template, stay in one part of a split.
+    /// What becomes of a row.
+    pub form: Form,
+    /// Rows that have this value in common stay in one part of a split. The examples of one row always do.
     pub group_by: Option<String>,
 }
 
+/// What becomes of a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// A text without a label.
+    Text {
+        /// A template over the columns.
+        text: String,
+    },
+    /// A text and its class.
+    Classes {
+        /// A template over the columns.
+        text: String,
+        /// The value that tells the class.
+        label: String,
+        /// What it is for each class, as text, in class order; anything else is an error.
+        classes: Vec<String>,
+    },
+    /// A question with answers to choose from: for each answer a text whose class is 1 if it is right.
+    Choices {
+        /// A template over the columns and `choice`, `choices`, `letter`.
+        text: String,
+        /// Where the answers are.
+        choices: Choices,
+        /// The value that tells the right one: a position from 0, a letter, its text, or a list of marks.
+        answer: String,
+        /// Which of them become examples.
+        pick: Pick,
+        /// Seed of the coins; 0 where none are thrown.
+        seed: u64,
+    },
+    /// Two texts of which one is preferred: its class is 1, the other's 0.
+    Pair {
+        /// What both answer: the value that comes before either.
+        prompt: Option<String>,
+        /// The preferred one.
+        chosen: String,
+        /// The other.
+        rejected: String,
+        /// Whether both become examples or one of them.
+        pick: Pick,
+        /// Seed of the coins; 0 where none are thrown.
+        seed: u64,
+    },
+    /// A prompt and the text that follows it, without a label.
+    Completion {
+        /// What is given.
+        prompt: String,
+        /// What a model is to write.
+        completion: String,
+    },
+}
+
+/// Where the answers of a row are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choices {
+    /// In one value that is a list.
+    List(String),
+    /// In a value each.
+    Each(Vec<String>),
+}
+
+/// Which answers of a question become examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pick {
+    /// Every one.
+    All,
+    /// A right one and a random wrong one, as in the paper (Burns et al. 2023, appendix A.1).
+    Two,
+    /// By a coin a right one or a random wrong one, as in the code released with the paper.
+    One,
+}
+
+/// A formatter that comes with Fulcrum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Which.
+    pub formatter: Formatter,
+    /// Its version, which is raised whenever it makes other examples of the same rows.
+    pub version: u32,
+    /// Which answers become examples; [`Pick::All`] where a row has one text.
+    pub pick: Pick,
+    /// Seed of the coins; 0 where none are thrown.
+    pub seed: u64,
+}
+
 impl Format {
-    /// The format of the rows that [`Source::Arithmetic`] generates.
+    /// The format of the rows that [`super::Source::Arithmetic`] generates.
     pub fn arithmetic() -> Self {
-        Self {
-            text: "{{ text }}".into(),
-            label: Some("label".into()),
-            classes: Arithmetic::CLASSES.map(str::to_owned).into(),
-            columns: Vec::new(),
-            group_by: None,
-        }
+        Self::labelled("{{ text }}", "label", Arithmetic::CLASSES.map(str::to_owned).into())
     }
 
     /// The format of rows that only carry text, given by a template over their columns.
     pub fn unlabelled(text: &str) -> Self {
-        Self { text: text.to_owned(), label: None, classes: Vec::new(), columns: Vec::new(), group_by: None }
+        Self::of(Form::Text { text: text.to_owned() })
+    }
+
+    /// The format of rows with a text and a label, whose values are listed in class order.
+    pub fn labelled(text: &str, label: &str, classes: Vec<String>) -> Self {
+        Self::of(Form::Classes { text: text.to_owned(), label: label.to_owned(), classes })
+    }
+
+    /// A format of files that name their columns, in which only the examples of one row belong together.
+    pub fn of(form: Form) -> Self {
+        Self::Templates(Templates { columns: Vec::new(), form, group_by: None })
+    }
+
+    /// Names of the columns of files without a header line; empty where the files name them.
+    pub fn columns(&self) -> &[String] {
+        match self {
+            Self::Templates(templates) => &templates.columns,
+            Self::Named(_) => &[],
+        }
+    }
+
+    /// How many classes the examples have; none where they carry no label.
+    pub fn classes(&self) -> Option<usize> {
+        match self {
+            Self::Templates(Templates { form, .. }) => form.classes(),
+            Self::Named(_) => Some(2),
+        }
+    }
+}
+
+impl Form {
+    fn classes(&self) -> Option<usize> {
+        match self {
+            Self::Text { .. } | Self::Completion { .. } => None,
+            Self::Classes { classes, .. } => Some(classes.len()),
+            Self::Choices { .. } | Self::Pair { .. } => Some(2),
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! with the same number belong together) and `prompt` (utf8: what is given before the text).
 
 mod format;
+mod formatter;
 mod infer;
 mod measure;
 mod prepare;
@@ -28,6 +29,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use format::*;
+pub use formatter::*;
 pub use infer::*;
 pub use measure::*;
 pub use prepare::*;

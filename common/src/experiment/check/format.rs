@@ -1,0 +1,141 @@
+//! The keys of `[task]` that say how a row becomes examples: which form they describe, and what it lacks.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    experiment::{
+        keys::{Field, Task},
+        problem::Log,
+    },
+    plan::{Coins, Form, Format, Formatter, Named, Pick, Templates},
+};
+
+/// The keys that a form reads besides `columns` and `group_by`.
+const CLASSES: &[&str] = &["text", "label", "classes"];
+const CHOICES: &[&str] = &["text", "choices", "answer", "pick", "seed"];
+const PAIR: &[&str] = &["prompt", "chosen", "rejected", "pick", "seed"];
+
+/// The keys of a format, with their lines where the file has them.
+pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 12] {
+    [
+        ("format", task.format.line),
+        ("text", task.text.line),
+        ("label", task.label.line),
+        ("classes", task.classes.line),
+        ("choices", task.choices.line),
+        ("answer", task.answer.line),
+        ("chosen", task.chosen.line),
+        ("rejected", task.rejected.line),
+        ("prompt", task.prompt.line),
+        ("pick", task.pick.line),
+        ("seed", task.seed.line),
+        ("group_by", task.group_by.line),
+    ]
+}
+
+/// The format that the keys describe; none where they describe none, and the log says why.
+pub(super) fn format(task: &Task, log: &Log<'_>) -> Option<Format> {
+    if let Some(formatter) = task.format.value {
+        return Some(Format::Named(named(formatter, task, log)));
+    }
+    let form = form(task, log)?;
+    let (columns, group_by) = (task.columns.value.clone(), task.group_by.value.clone());
+    Some(Format::Templates(Templates { columns, form, group_by }))
+}
+
+fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
+    let word = formatter.word();
+    let read = ["format", "pick", "seed"];
+    let columns = [("columns", task.columns.line)];
+    let others = lines(task).into_iter().chain(columns).filter(|(key, _)| !read.contains(key));
+    for (key, line) in others.filter(|(_, line)| line.is_some()) {
+        log.add(line, format!("task.{key} is not read: the formatter {word:?} has its own"));
+    }
+    let picks = formatter.coins() == Coins::Pick;
+    if !picks && task.pick.line.is_some() {
+        log.add(task.pick.line, format!("task.pick is not read: a row of {word:?} has one text"));
+    }
+    let pick = if picks { task.pick.value.unwrap_or(Pick::One) } else { Pick::All };
+    let throws = formatter.coins() == Coins::Order || pick != Pick::All;
+    Named { formatter, version: formatter.version(), pick, seed: seed(task, throws, log) }
+}
+
+fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
+    let given = |keys: &[&str]| lines(task).iter().any(|(key, line)| line.is_some() && keys.contains(key));
+    let refuse = |read: &[&str], what: &str| {
+        let others = lines(task).into_iter().filter(|(key, _)| *key != "group_by" && !read.contains(key));
+        for (key, line) in others.filter(|(_, line)| line.is_some()) {
+            log.add(line, format!("task.{key} is not read: rows are given by {what}"));
+        }
+    };
+    if given(&["choices", "answer"]) {
+        refuse(CHOICES, "choices and answer");
+        choices(task, log)
+    } else if given(&["chosen", "rejected"]) {
+        refuse(PAIR, "chosen and rejected");
+        pair(task, log)
+    } else {
+        refuse(CLASSES, "text and label");
+        classes(task, log)
+    }
+}
+
+fn classes(task: &Task, log: &Log<'_>) -> Option<Form> {
+    let text = text(task, log);
+    let label = needed(task, "label", &task.label, "the name of the label column", log);
+    let classes = &task.classes;
+    let distinct = classes.value.iter().collect::<BTreeSet<_>>().len();
+    if distinct < 2 || distinct < classes.value.len() {
+        let line = classes.line.or(task.line);
+        log.add(line, "task.classes must name at least two values of the label column, none twice");
+    }
+    Some(Form::Classes { text: text?, label: label?, classes: classes.value.clone() })
+}
+
+fn choices(task: &Task, log: &Log<'_>) -> Option<Form> {
+    let text = text(task, log);
+    if let (Some(text), line) = (&task.text.value, task.text.line)
+        && !text.contains("choice")
+        && !text.contains("letter")
+    {
+        log.add(line, "task.text does not show the answer: write {{ choice }} where it belongs");
+    }
+    let choices = needed(task, "choices", &task.choices, "the list of answers, or a value for each", log);
+    let answer = needed(task, "answer", &task.answer, "the value that tells the right answer", log);
+    let pick = task.pick.value.unwrap_or(Pick::All);
+    let seed = seed(task, pick != Pick::All, log);
+    Some(Form::Choices { text: text?, choices: choices?, answer: answer?, pick, seed })
+}
+
+fn pair(task: &Task, log: &Log<'_>) -> Option<Form> {
+    let chosen = needed(task, "chosen", &task.chosen, "the preferred text", log);
+    let rejected = needed(task, "rejected", &task.rejected, "the text that is not preferred", log);
+    // Two of two are all of them: one content, one key.
+    let pick = if task.pick.value == Some(Pick::One) { Pick::One } else { Pick::All };
+    let seed = seed(task, pick != Pick::All, log);
+    Some(Form::Pair { prompt: task.prompt.value.clone(), chosen: chosen?, rejected: rejected?, pick, seed })
+}
+
+fn seed(task: &Task, throws: bool, log: &Log<'_>) -> u64 {
+    if !throws && task.seed.line.is_some() {
+        log.add(task.seed.line, "task.seed is not read: no coin is thrown for these rows");
+    }
+    task.seed.value.unwrap_or(0)
+}
+
+fn text(task: &Task, log: &Log<'_>) -> Option<String> {
+    needed(task, "text", &task.text, "a template such as text = \"{{ sentence }}\"", log)
+}
+
+fn needed<T: Clone>(
+    task: &Task,
+    key: &str,
+    field: &Field<Option<T>>,
+    example: &str,
+    log: &Log<'_>,
+) -> Option<T> {
+    if field.value.is_none() {
+        log.add(task.line, format!("task.{key} is missing: write {example}"));
+    }
+    field.value.clone()
+}
