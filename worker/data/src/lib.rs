@@ -7,6 +7,7 @@ pub mod arithmetic;
 mod columns;
 pub mod error;
 pub mod format;
+pub mod formatters;
 pub mod predictions;
 pub mod prepare;
 pub mod source;
@@ -16,7 +17,7 @@ pub mod template;
 pub mod tokenizer;
 
 pub use error::DataError;
-pub use format::Examples;
+pub use format::{Example, Examples, Formatter};
 pub use predictions::{LogProbabilities, Probabilities};
 pub use table::{Labels, Table};
 pub use tokenizer::Tokenizer;

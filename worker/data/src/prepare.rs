@@ -18,7 +18,7 @@ pub fn examples(source: &Source, paths: &[PathBuf], format: &Format) -> Result<E
     match source {
         Source::Arithmetic(task) => Examples::collect(arithmetic::rows(task)?, format),
         Source::Files { .. } => {
-            Examples::collect(source::read(located(source, paths)?, &format.columns), format)
+            Examples::collect(source::read(located(source, paths)?, format.columns()), format)
         }
     }
 }
