@@ -2,7 +2,7 @@
 
 mod question;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use fulcrum_common::plan::{Choices, Form, Format, Pick, Templates};
 use minijinja::Value;
@@ -33,19 +33,35 @@ impl Examples {
     pub fn collect(rows: impl Iterator<Item = Result<Row>>, format: &Format) -> Result<Self> {
         let formatter = Formatter::new(format)?;
         let mut examples = Self {
-            table: Table { labels: formatter.labelled().then(Vec::new), ..Table::default() },
+            table: Table {
+                labels: formatter.labelled().then(Vec::new),
+                groups: formatter.grouped().then(Vec::new),
+                prompts: formatter.prompted().then(Vec::new),
+                ..Table::default()
+            },
             groups: formatter.grouped().then(Vec::new),
         };
+        let mut numbers = HashMap::new();
         for row in rows {
             for example in formatter.format(&row?)? {
-                let id = examples.table.rows.len() as i64;
-                examples.table.rows.push(id);
-                examples.table.texts.push(example.prompt.unwrap_or_default() + &example.text);
-                examples.table.labels.iter_mut().zip(example.label).for_each(|(all, one)| all.push(one));
-                examples.groups.iter_mut().zip(example.group).for_each(|(all, one)| all.push(one));
+                examples.push(example, &mut numbers);
             }
         }
         Ok(examples)
+    }
+
+    /// Adds an example; `numbers` has the groups so far in the order of their first example.
+    fn push(&mut self, example: Example, numbers: &mut HashMap<String, i64>) {
+        let table = &mut self.table;
+        table.rows.push(table.rows.len() as i64);
+        table.texts.push(example.text);
+        table.labels.iter_mut().zip(example.label).for_each(|(all, one)| all.push(one));
+        table.prompts.iter_mut().zip(example.prompt).for_each(|(all, one)| all.push(one));
+        let Some(group) = example.group else { return };
+        let next = numbers.len() as i64;
+        let number = *numbers.entry(group.clone()).or_insert(next);
+        table.groups.iter_mut().for_each(|all| all.push(number));
+        self.groups.iter_mut().for_each(|all| all.push(group.clone()));
     }
 }
 

@@ -165,7 +165,9 @@ fn of_two_texts_the_preferred_one_is_of_class_one() {
         {"q": "bye\n", "good": "take care", "bad": "no"}
     ]);
     let examples = collect(&records, &templates(pair(Some("q"), Pick::All), None)).unwrap();
-    assert_eq!(examples.table.texts, ["hello\nhi", "hello\nwhat", "bye\ntake care", "bye\nno"]);
+    assert_eq!(examples.table.texts, ["hi", "what", "take care", "no"]);
+    assert_eq!(examples.table.prompts.unwrap(), ["hello\n", "hello\n", "bye\n", "bye\n"]);
+    assert_eq!(examples.table.groups.unwrap(), [0, 0, 1, 1]);
     assert_eq!(examples.table.labels, Some(vec![1, 0, 1, 0]));
     assert_eq!(examples.groups.unwrap(), ["0", "0", "2", "2"], "a pair of equal texts is left out");
 
