@@ -147,6 +147,29 @@ pub enum ModelError {
         /// Layers there.
         layers: usize,
     },
+    /// Adapters do not fit the model, or were told what makes no sense.
+    #[error("the adapters do not fit the model: {0}")]
+    Adapter(String),
+    /// `adapter_config.json` is not JSON, lacks a setting, or one has the wrong type.
+    #[error("{} is no adapter configuration: {reason}", path.display())]
+    AdapterConfig {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        reason: serde_json::Error,
+    },
+    /// Adapters are set to compute what this program does not.
+    #[error("{}: {field} = {value} is not supported: {reason}", path.display())]
+    AdapterSetting {
+        /// The file.
+        path: PathBuf,
+        /// The setting, as PEFT names it.
+        field: String,
+        /// Its value, as JSON.
+        value: String,
+        /// The way out.
+        reason: String,
+    },
     /// The tensors of a batch do not fit the model or each other.
     #[error("the model cannot read this batch: {0}")]
     Batch(String),

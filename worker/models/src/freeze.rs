@@ -11,9 +11,13 @@ impl Model {
     /// [`Model::with_head`] and [`Model::truncate`] undo it.
     ///
     /// # Errors
-    /// If nothing would be left to train, the model has no head of its own to train alone, or a pattern
-    /// matches no name.
+    /// If nothing would be left to train, the model has no head of its own to train alone, a pattern
+    /// matches no name, or the model has adapters, which have frozen it already.
     pub fn freeze(&mut self, trainable: &Trainable) -> Result<(), ModelError> {
+        if self.adapters.is_some() {
+            let reason = "the model has adapters, and trains them and its head: merge them first";
+            return Err(ModelError::Trainable(reason.to_owned()));
+        }
         let chosen = choose(trainable, &self.slots, &self.parameters)?;
         for ((_, tensor), chosen) in self.parameters.iter().zip(chosen) {
             let _ = tensor.shallow_clone().set_requires_grad(chosen);

@@ -8,6 +8,7 @@ use tch::Tensor;
 use crate::{
     description::Description,
     families::{Module, Weight},
+    lora::{Adapter, Adapters},
 };
 
 /// Which half of a module a tensor is.
@@ -92,24 +93,36 @@ fn parts(description: &Description, weight: &Weight, block: usize) -> impl Itera
     parts.iter().map(move |&part| slot(part))
 }
 
-/// The tensors of a model by place: what the network is built from.
+/// The tensors of a model by place, and its adapters: what the network is built from.
 #[derive(Debug)]
-pub(crate) struct Tensors(BTreeMap<Place, Tensor>);
+pub(crate) struct Tensors {
+    by_place: BTreeMap<Place, Tensor>,
+    adapters: BTreeMap<(Module, usize), Adapter>,
+}
 
 impl Tensors {
     /// Handles of the same tensors, by place.
-    pub(crate) fn new<'a>(tensors: impl IntoIterator<Item = (Place, &'a Tensor)>) -> Self {
-        Self(tensors.into_iter().map(|(place, tensor)| (place, tensor.shallow_clone())).collect())
+    pub(crate) fn new<'a>(
+        tensors: impl IntoIterator<Item = (Place, &'a Tensor)>,
+        adapters: Option<&Adapters>,
+    ) -> Self {
+        let by_place = tensors.into_iter().map(|(place, tensor)| (place, tensor.shallow_clone())).collect();
+        Self { by_place, adapters: adapters.into_iter().flat_map(Adapters::places).collect() }
+    }
+
+    /// A handle of the adapter of a linear map, if it has one.
+    pub(crate) fn adapter(&self, module: Module, block: usize) -> Option<Adapter> {
+        self.adapters.get(&(module, block)).map(Adapter::shallow_clone)
     }
 
     /// A handle of that tensor, if the family has it.
     pub(crate) fn find(&self, module: Module, block: usize, part: Part) -> Option<Tensor> {
-        self.0.get(&Place { module, block, part }).map(Tensor::shallow_clone)
+        self.by_place.get(&Place { module, block, part }).map(Tensor::shallow_clone)
     }
 
     /// Whether the model has that module outside the blocks.
     pub(crate) fn has(&self, module: Module) -> bool {
-        self.0.contains_key(&Place { module, block: 0, part: Part::Weight })
+        self.by_place.contains_key(&Place { module, block: 0, part: Part::Weight })
     }
 
     /// A handle of a weight that the kind of network always has.

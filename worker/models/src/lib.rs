@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`model`](Model) (what others call), `description` (what a transformer is made of),
 //! `families` (how each family spells it), `layout` (its tensors), `weights` (those on disk), then the
-//! computation: `batch`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`.
+//! computation: `batch`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
+//! `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
 
@@ -18,8 +19,10 @@ mod freeze;
 mod head;
 mod initialize;
 mod layout;
+mod lora;
 mod model;
 mod modules;
+mod noise;
 mod rotary;
 mod weights;
 
@@ -29,3 +32,4 @@ pub use error::ModelError;
 pub use fulcrum_common::source::WeightFiles;
 pub use head::{Init, NewHead};
 pub use model::{Model, ModelFiles};
+pub use noise::Noise;

@@ -26,6 +26,8 @@ use crate::{
     head::SequenceHead,
     initialize,
     layout::{self, Place, Slot, Tensors},
+    lora::{self, Adapters},
+    noise::Noise,
     weights,
 };
 
@@ -55,12 +57,15 @@ impl ModelFiles {
     }
 }
 
-/// A transformer with its weights. Nothing in it is random: there is no dropout.
+/// A transformer with its weights. Nothing in it is random but the dropout of adapters, in
+/// [`Model::forward_training`] alone.
 #[derive(Debug)]
 pub struct Model {
     pub(crate) description: Description,
     pub(crate) slots: Vec<Slot>,
+    /// One for each slot, then those of the adapters.
     pub(crate) parameters: Vec<(String, Tensor)>,
+    pub(crate) adapters: Option<Adapters>,
     network: Network,
     head: Option<SequenceHead>,
     device: Device,
@@ -92,7 +97,7 @@ impl Model {
         let description = families::read(&files.config, &read_config(&files.config)?)?;
         let slots = layout::slots(&description);
         let tensors = weights::read(files, &description, &slots)?;
-        Ok(Self::assemble(description, slots, tensors, device))
+        Ok(Self::assemble(description, slots, tensors, None, device))
     }
 
     /// A decoder of the gpt2 family with a language model head and seeded random weights: the same seed gives
@@ -111,7 +116,7 @@ impl Model {
         let slots = layout::slots(&description);
         initialize::check_size(&slots)?;
         let tensors = slots.iter().map(|slot| initialize::fresh(&description, slot, seed)).collect();
-        Ok(Self::assemble(description, slots, tensors, device))
+        Ok(Self::assemble(description, slots, tensors, None, device))
     }
 
     /// The first `layers` blocks of the model under the same head.
@@ -143,22 +148,39 @@ impl Model {
                 kept.unwrap_or_else(|| initialize::fresh(&description, slot, seed))
             })
             .collect();
-        Self::assemble(description, slots, tensors, self.device)
+        let adapters = self.adapters.and_then(|adapters| adapters.kept(&description, &slots));
+        Self::assemble(description, slots, tensors, adapters, self.device)
     }
 
-    fn assemble(description: Description, slots: Vec<Slot>, tensors: Vec<Tensor>, device: Device) -> Self {
-        let leaf = |tensor: Tensor| tensor.to_device(device).set_requires_grad(true);
-        let names = slots.iter().map(|slot| slot.full_name(&description));
-        let parameters: Vec<_> = names.zip(tensors.into_iter().map(leaf)).collect();
+    /// The same model under these adapters, or none.
+    pub(crate) fn adapted(self, adapters: Option<Adapters>) -> Self {
+        let tensors = self.parameters.into_iter().take(self.slots.len()).map(|(_, tensor)| tensor).collect();
+        Self::assemble(self.description, self.slots, tensors, adapters, self.device)
+    }
+
+    fn assemble(
+        description: Description,
+        slots: Vec<Slot>,
+        tensors: Vec<Tensor>,
+        adapters: Option<Adapters>,
+        device: Device,
+    ) -> Self {
+        let leaf = |(slot, tensor): (&Slot, Tensor)| {
+            let trained = adapters.is_none() || lora::of_head(slot);
+            (slot.full_name(&description), tensor.to_device(device).set_requires_grad(trained))
+        };
+        let mut parameters: Vec<_> = slots.iter().zip(tensors).map(leaf).collect();
         let places = slots.iter().map(|slot| slot.place);
-        let tensors = Tensors::new(places.zip(parameters.iter().map(|(_, tensor)| tensor)));
+        let tensors = places.zip(parameters.iter().map(|(_, tensor)| tensor));
+        let tensors = Tensors::new(tensors, adapters.as_ref());
+        parameters.extend(adapters.iter().flat_map(Adapters::parameters));
         let network = if description.family.causal {
             Network::Decoder(Decoder::new(&description, &tensors, device))
         } else {
             Network::Encoder(Encoder::new(&description, &tensors))
         };
         let head = description.logits().map(|_| SequenceHead::new(&description, &tensors));
-        Self { description, slots, parameters, network, head, device }
+        Self { description, slots, parameters, adapters, network, head, device }
     }
 
     /// Logits f32 of a padded batch: `[b, t, v]` from a language model, `[b, c]` from a classifier and `[b, 1]`
@@ -179,6 +201,22 @@ impl Model {
             (Network::Decoder(decoder), None) if self.speaks() => decoder.unembed(&states_btd),
             (_, None) => states_btd,
         })
+    }
+
+    /// [`Model::forward`] with the noise of training: the dropout of adapters. Without adapters, the same.
+    ///
+    /// # Errors
+    /// As [`Model::forward`], and if the noise is for another number of rows.
+    pub fn forward_training(
+        &self,
+        ids_bt: &Tensor,
+        mask_bt: &Tensor,
+        noise: &Noise,
+    ) -> Result<Tensor, ModelError> {
+        let rows = ids_bt.size().first().copied().unwrap_or_default();
+        let _pass =
+            self.adapters.as_ref().map(|adapters| adapters.dropout().begin(noise, rows)).transpose()?;
+        self.forward(ids_bt, mask_bt)
     }
 
     /// States f32 `[b, t, d]` of a padded batch: what [`Model::forward`] reads its logits from. A caller that wants
@@ -305,8 +343,12 @@ impl Model {
     /// reads them. The same model gives the same bytes.
     ///
     /// # Errors
-    /// If a weight is not finite or a file cannot be written.
+    /// If the model has adapters, a weight is not finite, or a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        if self.adapters.is_some() {
+            let reason = "a checkpoint has no place for them: merge them first";
+            return Err(ModelError::Adapter(reason.to_owned()));
+        }
         let config = folder.join(ModelFiles::CONFIG);
         let unwritten = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
         fs::create_dir_all(folder).map_err(|error| unwritten(folder, error.to_string()))?;
@@ -318,7 +360,7 @@ impl Model {
 }
 
 /// The text of a configuration of believable length.
-fn read_config(path: &Path) -> Result<String, ModelError> {
+pub(crate) fn read_config(path: &Path) -> Result<String, ModelError> {
     /// A configuration is a page of text; the longest name tens of thousands of classes.
     const LIMIT: u64 = 1 << 22;
     let unreadable = |source| ModelError::Read { path: path.to_owned(), source };

@@ -8,6 +8,7 @@ use crate::{
     description::{Activation, Description, NormKind},
     families::Module,
     layout::Tensors,
+    lora::Adapter,
 };
 
 /// A norm over the last dimension.
@@ -54,15 +55,24 @@ pub(crate) fn through(norm: &Option<Norm>, x_btd: Tensor) -> Tensor {
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
     pub(crate) fn new(tensors: &Tensors, module: Module, block: usize) -> Self {
-        Self { weight: tensors.weight(module, block), bias: tensors.bias(module, block) }
+        Self {
+            weight: tensors.weight(module, block),
+            bias: tensors.bias(module, block),
+            adapter: tensors.adapter(module, block),
+        }
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        let plain = x.linear(&self.weight, self.bias.as_ref());
+        match &self.adapter {
+            Some(adapter) => plain + adapter.forward(x),
+            None => plain,
+        }
     }
 }
 

@@ -8,8 +8,9 @@ mod names;
 mod shards;
 mod write;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
+use fulcrum_common::source::WeightFiles;
 use safetensors::{Dtype, tensor::TensorInfo};
 use tch::{Kind, Tensor};
 
@@ -17,7 +18,7 @@ use crate::{ModelError, ModelFiles, description::Description, families::Module, 
 use names::match_names;
 use shards::Shards;
 
-pub(crate) use write::write;
+pub(crate) use write::{write, write_named};
 
 /// The tensors of `slots`, in their order: f32, on the CPU.
 ///
@@ -50,6 +51,24 @@ pub(crate) fn read(
         return Err(ModelError::Contradiction { path, name: copy.clone(), other });
     }
     Ok(tensors)
+}
+
+/// The tensors of a file that must hold these names and shapes, and nothing else: f32, on the CPU.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_exactly(path: &Path, wanted: &[(String, Vec<usize>)]) -> Result<Vec<Tensor>, ModelError> {
+    let shards = Shards::open(&WeightFiles::Whole(path.to_owned()))?;
+    let found: BTreeSet<&str> = shards.names().collect();
+    let known: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some(&name) = found.difference(&known).next() {
+        return Err(ModelError::Extra { path: path.to_owned(), name: name.to_owned() });
+    }
+    if let Some(&name) = known.difference(&found).next() {
+        return Err(ModelError::Missing { path: path.to_owned(), name: name.to_owned() });
+    }
+    wanted.iter().try_for_each(|(name, shape)| check(name, shape, &shards))?;
+    wanted.iter().map(|(name, _)| shards.tensor(name)).collect()
 }
 
 fn check(name: &str, expected: &[usize], shards: &Shards) -> Result<(), ModelError> {

@@ -19,6 +19,28 @@ pub(crate) fn write(path: &Path, slots: &[Slot], parameters: &[(String, Tensor)]
     let stored = slots.iter().zip(parameters).map(|(slot, (name, tensor))| {
         (name, Stored { tensor, shape: slot.stored_shape(), transposed: slot.transposed })
     });
+    serialize(path, stored)
+}
+
+/// Writes tensors by name, in f32, as they lie in memory. The same tensors give the same bytes.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_named(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), ModelError> {
+    for (name, tensor) in tensors {
+        check_finite(path, name, tensor)?;
+    }
+    let stored = tensors.iter().map(|(name, tensor)| {
+        let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+        (name, Stored { tensor, shape, transposed: false })
+    });
+    serialize(path, stored)
+}
+
+fn serialize<'a>(
+    path: &Path,
+    stored: impl IntoIterator<Item = (&'a String, Stored<'a>)>,
+) -> Result<(), ModelError> {
     // transformers refuses a file that does not say which framework it is for.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(stored, Some(format), path)

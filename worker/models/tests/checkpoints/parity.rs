@@ -66,7 +66,7 @@ fn loss_and_gradients_equal_those_of_transformers() {
 }
 
 /// Mean cross-entropy against the next tokens, or against the labels.
-fn loss(expected: &Expected, logits: &Tensor) -> Tensor {
+pub(crate) fn loss(expected: &Expected, logits: &Tensor) -> Tensor {
     if logits.dim() == 2 {
         return logits.cross_entropy_for_logits(expected.get("labels"));
     }

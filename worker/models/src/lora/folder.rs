@@ -1,0 +1,88 @@
+//! Adapters on disk, in the layout of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
+
+use std::{fs, path::Path};
+
+use super::{Adapters, config, of_head, targets, targets::Target};
+use crate::{Model, ModelError, model::read_config, weights};
+
+/// File name of the settings.
+const CONFIG: &str = "adapter_config.json";
+
+/// File name of the factors.
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What PEFT puts before the name of every tensor.
+const PREFIX: &str = "base_model.model.";
+
+/// The adapters of the folder for `model`, whose head takes over the folder's.
+///
+/// # Errors
+/// If a file cannot be read, asks for what is not supported, or does not fit the model.
+pub(super) fn read(folder: &Path, model: &Model) -> Result<Adapters, ModelError> {
+    let path = folder.join(CONFIG);
+    let settings = config::read(&path, &read_config(&path)?)?;
+    super::check(&settings.lora)?;
+    let (description, slots) = (&model.description, &model.slots);
+    let targets = targets::choose(description, slots, &settings.lora.targets)?;
+    let heads: Vec<_> =
+        slots.iter().zip(&model.parameters).filter(|(slot, _)| settings.head && of_head(slot)).collect();
+    if settings.head && heads.is_empty() {
+        let reason =
+            "they come with a head, but the model has none: give it one of the same kind and size first";
+        return Err(ModelError::Adapter(reason.to_owned()));
+    }
+    let named = |(name, shape)| (format!("{PREFIX}{name}"), shape);
+    let factors = targets.iter().flat_map(|target| shapes(target, settings.lora.rank));
+    let of_head = heads.iter().map(|(slot, (name, _))| (name.clone(), slot.stored_shape()));
+    let wanted: Vec<_> = factors.chain(of_head).map(named).collect();
+    let mut tensors = weights::read_exactly(&folder.join(WEIGHTS), &wanted)?.into_iter();
+    let mut next =
+        || tensors.next().expect("a tensor was read for each that was wanted").to_device(model.device());
+    let factors = |_: &Target| Ok([next(), next()]);
+    let adapters = Adapters::new(&settings.lora, settings.scaling, description, slots, factors)?;
+    for (_, (_, parameter)) in heads {
+        tch::no_grad(|| parameter.shallow_clone().copy_(&next()));
+    }
+    Ok(adapters)
+}
+
+/// Names and shapes of A and B.
+fn shapes(target: &Target, rank: usize) -> [(String, Vec<usize>); 2] {
+    let Target { name, outputs, inputs, .. } = target;
+    [
+        (format!("{name}.lora_A.weight"), vec![rank, *inputs]),
+        (format!("{name}.lora_B.weight"), vec![*outputs, rank]),
+    ]
+}
+
+/// Writes the adapters of `model`, and its head.
+///
+/// # Errors
+/// If a weight is not finite or a file cannot be written.
+pub(super) fn write(folder: &Path, model: &Model, adapters: &Adapters) -> Result<(), ModelError> {
+    let path = folder.join(CONFIG);
+    let unwritten = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
+    fs::create_dir_all(folder).map_err(|error| unwritten(folder, error.to_string()))?;
+    let targets = adapters.all.iter().map(|adapter| &adapter.target);
+    let transposed = model
+        .slots
+        .iter()
+        .any(|slot| slot.transposed && targets.clone().any(|target| target.module == slot.place.module));
+    let endings = endings(&adapters.lora.targets, &targets.collect::<Vec<_>>());
+    let text = config::write(&adapters.lora, adapters.scaling, &endings, model.head(), transposed);
+    let text = text.map_err(|error| unwritten(&path, error.to_string()))?;
+    fs::write(&path, text + "\n").map_err(|error| unwritten(&path, error.to_string()))?;
+    let heads = model.slots.iter().zip(&model.parameters).filter(|(slot, _)| of_head(slot));
+    let heads = heads.map(|(_, (name, tensor))| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
+    let factors = adapters.parameters().map(|(name, factor)| (format!("{PREFIX}{name}"), factor));
+    weights::write_named(&folder.join(WEIGHTS), &factors.chain(heads).collect::<Vec<_>>())
+}
+
+/// The endings as they were given, less those whose layers are gone; for all linear maps, every name, as PEFT does.
+fn endings(given: &[String], targets: &[&Target]) -> Vec<String> {
+    if given.iter().any(|pattern| pattern == targets::ALL) {
+        return targets.iter().map(|target| target.name.clone()).collect();
+    }
+    let alive = |pattern: &&String| targets.iter().any(|target| targets::matches(pattern, target));
+    given.iter().filter(alive).cloned().collect()
+}
