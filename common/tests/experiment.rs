@@ -258,11 +258,6 @@ fn keys_that_contradict_each_other_are_refused() {
         ),
         (
             "[train]",
-            "[infer]\nbatch = 64\nshard = 100\n[train]",
-            "exp.toml:21: infer.shard = 100 is no multiple of infer.batch = 64",
-        ),
-        (
-            "[train]",
             "[task.arithmetic]\nrows = 200\n[train]",
             "exp.toml:20: task.arithmetic.rows = 200 is less than the 250 rows of task.split",
         ),

@@ -137,7 +137,7 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("train", "weight_decay", "0.3"),
     ("train", "clip", "0"),
     ("train", "max_tokens", "9"),
-    ("infer", "batch", "32"),
+    ("infer", "batch_tokens", "32"),
     ("infer", "shard", "1024"),
     ("report", "draws", "9"),
     ("report", "seed", "9"),

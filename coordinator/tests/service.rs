@@ -57,12 +57,10 @@ fn plan() -> Plan {
         lora: None,
         objective: Objective::LanguageModel,
         optimizer,
-        max_tokens: 8,
         seed: 0,
     };
     let model = stage(&mut plan, "model", Work::Train(train), &[("data", data)]);
-    let infer =
-        Infer { part: Part::Corpus, output: Output::LogProbability, batch: 2, shard: 4, max_tokens: 8 };
+    let infer = Infer { part: Part::Corpus, output: Output::LogProbability, batch_tokens: 8, shard: 4 };
     let labels = stage(&mut plan, "labels", Work::Infer(infer), &[("model", model), ("data", data)]);
     let measure = Work::Measure(Measure::Accuracy { part: Part::Corpus });
     stage(&mut plan, "goal", measure, &[("data", data), ("labels", labels)]);

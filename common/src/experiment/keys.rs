@@ -56,8 +56,8 @@ pub(super) struct Field<T> {
     pub line: Option<usize>,
 }
 
-/// Rows per forward pass where nothing else is said.
-pub(super) const INFER_BATCH: usize = 64;
+/// Tokens per forward pass where nothing else is said.
+pub(super) const INFER_BATCH_TOKENS: usize = 1024;
 
 /// Rows per shard where nothing else is said.
 pub(super) const INFER_SHARD: usize = 512;
@@ -286,9 +286,10 @@ sections! {
 
     /// How models label and are tested.
     "infer" Infer {
-        /// Rows per forward pass.
-        batch: Count = Count(INFER_BATCH);
-        /// Rows per shard, the unit that workers take one at a time; a multiple of `batch`.
+        /// Most tokens of a forward pass, padding counted. Rows of about one length go together; a row that is
+        /// longer than this goes alone. The default suits a CPU, a GPU wants more.
+        batch_tokens: Count = Count(INFER_BATCH_TOKENS);
+        /// Rows per shard, the unit that workers take one at a time.
         shard: Count = Count(INFER_SHARD);
     }
 

@@ -212,34 +212,27 @@ impl Training {
     }
 }
 
-/// How many rows a model is run over at a time.
+/// How much a model is run over at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batches {
-    pub(crate) batch: usize,
+    pub(crate) batch_tokens: usize,
     pub(crate) shard: usize,
 }
 
 impl Batches {
     /// With the defaults of `[infer]` for what is not given.
-    ///
-    /// # Errors
-    /// If `shard` is no multiple of `batch`.
-    pub fn new(batch: Option<NonZeroUsize>, shard: Option<NonZeroUsize>) -> Result<Self, String> {
-        let batch = batch.map_or(keys::INFER_BATCH, NonZeroUsize::get);
-        let shard = shard.map_or(keys::INFER_SHARD, NonZeroUsize::get);
-        if !shard.is_multiple_of(batch) {
-            return Err(format!(
-                "shards of {shard} rows are no multiple of a batch of {batch}: give one that is"
-            ));
+    pub fn new(batch_tokens: Option<NonZeroUsize>, shard: Option<NonZeroUsize>) -> Self {
+        Self {
+            batch_tokens: batch_tokens.map_or(keys::INFER_BATCH_TOKENS, NonZeroUsize::get),
+            shard: shard.map_or(keys::INFER_SHARD, NonZeroUsize::get),
         }
-        Ok(Self { batch, shard })
     }
 }
 
 impl Default for Batches {
     /// The defaults of `[infer]`.
     fn default() -> Self {
-        Self { batch: keys::INFER_BATCH, shard: keys::INFER_SHARD }
+        Self::new(None, None)
     }
 }
 

@@ -71,7 +71,7 @@ mod tests {
     use crate::{
         Key,
         experiment::{self, Batches, Training},
-        plan::{FileDigest, Format, Head, Objective, Output, Prepare, Train, Work},
+        plan::{FileDigest, Format, Head, Objective, Output, Part, Prepare, Style, Train, Work},
         source::{ModelFolder, Purpose, SourceFile},
     };
 
@@ -131,11 +131,22 @@ mod tests {
         let expected = [
             "dataset",
             "model s",
+            "tokens s ground_truth",
+            "tokens s weak_labels",
+            "tokens s test",
             "corpus",
+            "tokens s corpus",
             "pretrain s",
             "model m",
+            "tokens m ground_truth",
+            "tokens m weak_labels",
+            "tokens m test",
+            "tokens m corpus",
             "pretrain m",
             "model l",
+            "tokens l weak_labels",
+            "tokens l test",
+            "tokens l corpus",
             "pretrain l",
             "weak s seed 0",
             "test of weak s seed 0",
@@ -160,7 +171,7 @@ mod tests {
             "student confidence m>l seed 0",
             "test of student confidence m>l seed 0",
         ];
-        let (shared, per_seed) = expected.split_at(8);
+        let (shared, per_seed) = expected.split_at(19);
         let again: Vec<String> = per_seed.iter().map(|name| name.replace("seed 0", "seed 1")).collect();
         let again = again.iter().map(String::as_str);
         let expected: Vec<&str> =
@@ -200,7 +211,11 @@ mod tests {
             ("ceiling l seed 0", 1e-4, 16, 160),
         ] {
             let (train, cost) = train(&plan, name);
-            assert_eq!((train.optimizer.learning_rate, train.max_tokens), (rate, max_tokens), "{name}");
+            let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap();
+            let tokens = plan.stage(stage.spec.inputs["tokens"]).unwrap();
+            let expected = Prepare::Tokens { part: train.part, max_tokens, style: Style::Plain };
+            assert_eq!(tokens.spec.work, Work::Prepare(expected), "{name}");
+            assert_eq!(train.optimizer.learning_rate, rate, "{name}");
             assert_eq!(cost, Estimate { examples, tokens: examples * max_tokens as u64 }, "{name}");
         }
     }
@@ -235,13 +250,15 @@ mod tests {
             let plan = infer(&folder(purpose), &rows(), "{{ text }}", Batches::default(), 128)?;
             plan.check().unwrap();
             assert_eq!(plan.stages[1].locations["file/0"], "/data/rows.csv");
+            let tokens = Prepare::Tokens { part: Part::Rows, max_tokens: 64, style: Style::Plain };
+            assert_eq!(plan.stages[2].spec.work, Work::Prepare(tokens));
             match &plan.stages.last().unwrap().spec.work {
-                Work::Infer(infer) => Ok((infer.output, infer.max_tokens)),
+                Work::Infer(infer) => Ok(infer.output),
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(output(Purpose::Classifier), Ok((Output::Probabilities, 64)));
-        assert_eq!(output(Purpose::LanguageModel), Ok((Output::LogProbability, 64)));
+        assert_eq!(output(Purpose::Classifier), Ok(Output::Probabilities));
+        assert_eq!(output(Purpose::LanguageModel), Ok(Output::LogProbability));
         assert_eq!(output(Purpose::Base), Err(RecipeError::NoHead { model: "/models/m".into() }));
     }
 

@@ -10,7 +10,8 @@ use crate::{
     Key,
     experiment::{Batches, Training},
     plan::{
-        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Spec, Train, Trainable, Work,
+        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Spec, Style, Train, Trainable,
+        Work,
     },
     source::{ModelFolder, Purpose, SourceFile},
 };
@@ -40,7 +41,7 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
         (None, _) => return Err(RecipeError::NoLabel { model: model.path.display().to_string() }),
     };
     let mut plan = Plan::default();
-    let inputs = prepare(&mut plan, model, files, format);
+    let inputs = prepare(&mut plan, model, files, format, training.max_tokens);
     let work = Work::Train(Train {
         part: Part::Rows,
         head: head.into(),
@@ -48,7 +49,6 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
         lora: None,
         objective,
         optimizer: training.optimizer,
-        max_tokens: training.max_tokens.min(model.positions),
         seed: *seed,
     });
     plan.add("train", Spec { work, inputs }, estimate(0, 0));
@@ -73,32 +73,32 @@ pub fn infer(
         Purpose::Base => return Err(RecipeError::NoHead { model: model.path.display().to_string() }),
     };
     let mut plan = Plan::default();
-    let inputs = prepare(&mut plan, model, files, &Format::unlabelled(text));
-    let work = Work::Infer(Infer {
-        part: Part::Rows,
-        output,
-        batch: batches.batch,
-        shard: batches.shard,
-        max_tokens: max_tokens.min(model.positions),
-    });
+    let inputs = prepare(&mut plan, model, files, &Format::unlabelled(text), max_tokens);
+    let Batches { batch_tokens, shard } = batches;
+    let work = Work::Infer(Infer { part: Part::Rows, output, batch_tokens, shard });
     plan.add("infer", Spec { work, inputs }, estimate(0, 0));
     Ok(plan)
 }
 
-/// The stages that bring model and rows into the store, as the inputs of what follows. How many rows there are
-/// is only known once the files are read, so nothing here has an estimate.
+/// The stages that bring model, rows and tokens into the store, as the inputs of what follows. How many rows there
+/// are is only known once the files are read, so nothing here has an estimate.
 fn prepare(
     plan: &mut Plan,
     model: &ModelFolder,
     rows: &[SourceFile],
     format: &Format,
+    max_tokens: usize,
 ) -> BTreeMap<String, Key> {
-    let alone = |prepare| Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
+    let work = |prepare, inputs| Spec { work: Work::Prepare(prepare), inputs };
     let unknown = Estimate::default();
-    let checkpoint = alone(Prepare::Model { digest: model.digest, layers: None });
-    let table = alone(Prepare::Rows { source: files(rows), format: format.clone() });
-    BTreeMap::from([
+    let checkpoint = work(Prepare::Model { digest: model.digest, layers: None }, BTreeMap::new());
+    let table = work(Prepare::Rows { source: files(rows), format: format.clone() }, BTreeMap::new());
+    let mut inputs = BTreeMap::from([
         ("model".to_owned(), plan.add_located("model", checkpoint, unknown, model_location(model))),
         ("data".to_owned(), plan.add_located("rows", table, unknown, locations(rows))),
-    ])
+    ]);
+    let max_tokens = max_tokens.min(model.positions);
+    let tokens = Prepare::Tokens { part: Part::Rows, max_tokens, style: Style::Plain };
+    inputs.insert("tokens".to_owned(), plan.add("tokens", work(tokens, inputs.clone()), unknown));
+    inputs
 }

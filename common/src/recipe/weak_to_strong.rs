@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     Key,
-    experiment::{Body, Experiment, Method, Model, Pair, Pretrain, Task},
+    experiment::{Batches, Body, Experiment, Method, Model, Pair, Pretrain, Task},
     plan::{
         Arithmetic, Estimate, Format, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prediction, Prepare, Role, Source, Spec, Train, Trainable, Work,
+        Prediction, Prepare, Role, Source, Spec, Style, Train, Trainable, Work,
     },
     source::Sources,
 };
@@ -45,6 +45,8 @@ struct Base<'a> {
     key: Key,
     /// What the task's texts are cut to for it.
     max_tokens: usize,
+    /// The stages with the tokens of the parts that it is trained on or run over.
+    tokens: BTreeMap<Part, Key>,
 }
 
 impl<'a> Compiler<'a> {
@@ -83,12 +85,57 @@ impl<'a> Compiler<'a> {
                 (Prepare::NewModel { architecture, alphabet, seed }, context, BTreeMap::new())
             }
         };
+        let max_tokens = longest.min(positions);
         let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
         let mut key = self.plan.add_located(format!("model {name}"), spec, Estimate::default(), locations);
+        let tokens = self.read_by(model).into_iter().map(|part| {
+            let rows = self.rows(part);
+            (part, self.tokens(format!("tokens {name} {part}"), part, rows, max_tokens, key, self.data))
+        });
+        let tokens = tokens.collect();
         if let (Body::New(_), Some(pretrain)) = (&model.body, &self.experiment.pretrain) {
             key = self.pretrain(name, key, positions, pretrain);
         }
-        Ok(Base { model, key, max_tokens: longest.min(positions) })
+        Ok(Base { model, key, max_tokens, tokens })
+    }
+
+    /// The parts that a model is trained on or run over: a supervisor learns from the first half and labels the
+    /// second, from which students and ceilings learn.
+    fn read_by(&self, model: &Model) -> BTreeSet<Part> {
+        let Experiment { ladder, pairs, .. } = self.experiment;
+        let is = |place: usize| ladder[place].name == model.name;
+        let mut parts = BTreeSet::new();
+        if pairs.iter().any(|pair| is(pair.weak)) {
+            parts.extend([Part::GroundTruth, Part::WeakLabels, Part::Test]);
+        }
+        if pairs.iter().any(|pair| is(pair.strong)) {
+            parts.extend([Part::WeakLabels, Part::Test]);
+        }
+        parts
+    }
+
+    /// Rows of a part of the dataset.
+    fn rows(&self, part: Part) -> usize {
+        let split = &self.experiment.split;
+        match part {
+            Part::GroundTruth => split.ground_truth,
+            Part::Test => split.test,
+            _ => split.weak_labels,
+        }
+    }
+
+    fn tokens(
+        &mut self,
+        name: String,
+        part: Part,
+        rows: usize,
+        max_tokens: usize,
+        model: Key,
+        data: Key,
+    ) -> Key {
+        let work = Work::Prepare(Prepare::Tokens { part, max_tokens, style: Style::Plain });
+        let inputs = roles([("model", model), ("data", data)]);
+        self.plan.add(name, Spec { work, inputs }, estimate(rows, max_tokens))
     }
 
     fn pretrain(&mut self, name: &str, model: Key, context: usize, pretrain: &Pretrain) -> Key {
@@ -96,6 +143,7 @@ impl<'a> Compiler<'a> {
         let source = Source::Arithmetic(pretrain.corpus.clone());
         let corpus = Spec { work: Work::Prepare(Prepare::Corpus { source }), inputs: BTreeMap::new() };
         let corpus = self.plan.add("corpus", corpus, estimate(rows, 0));
+        let tokens = self.tokens(format!("tokens {name} corpus"), Part::Corpus, rows, context, model, corpus);
         let train = Train {
             part: Part::Corpus,
             head: Head::LanguageModel.into(),
@@ -103,10 +151,10 @@ impl<'a> Compiler<'a> {
             lora: None,
             objective: Objective::LanguageModel,
             optimizer: pretrain.optimizer,
-            max_tokens: context,
             seed: pretrain.seed,
         };
-        self.train(format!("pretrain {name}"), train, rows, [("model", model), ("data", corpus)])
+        let inputs = [("model", model), ("data", corpus), ("tokens", tokens)];
+        self.train(format!("pretrain {name}"), train, (rows, context), inputs)
     }
 
     /// Everything of one seed.
@@ -152,12 +200,12 @@ impl<'a> Compiler<'a> {
     }
 
     fn finetune(&mut self, name: String, base: &Base<'_>, teacher: Teacher, seed: u64) -> Key {
-        let Experiment { train, split, .. } = self.experiment;
-        let (part, rows, objective, labels) = match teacher {
-            Teacher::GroundTruth => (Part::GroundTruth, split.ground_truth, Objective::CrossEntropy, None),
-            Teacher::Ceiling => (Part::WeakLabels, split.weak_labels, Objective::CrossEntropy, None),
+        let train = &self.experiment.train;
+        let (part, objective, labels) = match teacher {
+            Teacher::GroundTruth => (Part::GroundTruth, Objective::CrossEntropy, None),
+            Teacher::Ceiling => (Part::WeakLabels, Objective::CrossEntropy, None),
             Teacher::Weak { labels, method } => {
-                (Part::WeakLabels, split.weak_labels, method.objective(), Some(("labels", labels)))
+                (Part::WeakLabels, method.objective(), Some(("labels", labels)))
             }
         };
         let learning_rate = base.model.learning_rate.unwrap_or(train.optimizer.learning_rate);
@@ -168,21 +216,21 @@ impl<'a> Compiler<'a> {
             lora: None,
             objective,
             optimizer: Optimizer { learning_rate, ..train.optimizer },
-            max_tokens: base.max_tokens,
             seed,
         };
-        let inputs = [("model", base.key), ("data", self.data)].into_iter().chain(labels);
-        self.train(name, train, rows, inputs)
+        let inputs = [("model", base.key), ("data", self.data), ("tokens", base.tokens[&part])];
+        let size = (self.rows(part), base.max_tokens);
+        self.train(name, train, size, inputs.into_iter().chain(labels))
     }
 
     fn train(
         &mut self,
         name: String,
         train: Train,
-        rows: usize,
+        (rows, max_tokens): (usize, usize),
         inputs: impl IntoIterator<Item = (&'static str, Key)>,
     ) -> Key {
-        let cost = estimate(rows.saturating_mul(train.optimizer.passes), train.max_tokens);
+        let cost = estimate(rows.saturating_mul(train.optimizer.passes), max_tokens);
         self.plan.add(name, Spec { work: Work::Train(train), inputs: roles(inputs) }, cost)
     }
 
@@ -192,18 +240,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn infer(&mut self, name: String, base: &Base<'_>, model: Key, part: Part) -> Key {
-        let Experiment { infer, split, .. } = self.experiment;
-        let rows = if part == Part::Test { split.test } else { split.weak_labels };
-        let max_tokens = base.max_tokens;
-        let work = Work::Infer(Infer {
-            part,
-            output: Output::Probabilities,
-            batch: infer.batch,
-            shard: infer.shard,
-            max_tokens,
-        });
-        let inputs = roles([("model", model), ("data", self.data)]);
-        self.plan.add(name, Spec { work, inputs }, estimate(rows, max_tokens))
+        let Batches { batch_tokens, shard } = self.experiment.infer;
+        let work = Work::Infer(Infer { part, output: Output::Probabilities, batch_tokens, shard });
+        let inputs = roles([("model", model), ("data", self.data), ("tokens", base.tokens[&part])]);
+        self.plan.add(name, Spec { work, inputs }, estimate(self.rows(part), base.max_tokens))
     }
 
     /// The goal: every number of the report.

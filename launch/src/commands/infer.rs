@@ -23,10 +23,10 @@ pub(crate) struct Args {
     /// Texts are cut to this many tokens [default: as many as the model reads]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// Rows per forward pass [default: that of experiment files]
+    /// Most tokens of a forward pass, padding counted [default: that of experiment files]
     #[arg(long, value_name = "N")]
-    batch: Option<NonZeroUsize>,
-    /// Rows per shard, the unit that workers take; a multiple of --batch. A file has 16384 shards at most
+    batch_tokens: Option<NonZeroUsize>,
+    /// Rows per shard, the unit that workers take. A file has 16384 shards at most
     /// [default: that of experiment files]
     #[arg(long, value_name = "N")]
     shard: Option<NonZeroUsize>,
@@ -47,7 +47,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if args.max_tokens == Some(0) {
         bail!("--max-tokens = 0 leaves nothing to read: give 1 or more");
     }
-    let batches = Batches::new(args.batch, args.shard).map_err(anyhow::Error::msg)?;
+    let batches = Batches::new(args.batch_tokens, args.shard);
     let model = args.common.model()?;
     let max_tokens = args.max_tokens.unwrap_or(model.positions);
     let plan = recipe::infer(&model, &args.common.files()?, &args.common.template(), batches, max_tokens)?;

@@ -15,6 +15,7 @@ pub mod split;
 pub mod table;
 pub mod template;
 pub mod tokenizer;
+pub mod tokens;
 
 pub use error::DataError;
 pub use format::{Example, Examples, Formatter};

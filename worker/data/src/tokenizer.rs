@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokenizers::{
-    PostProcessor,
+    Encoding, Token,
     utils::truncation::{TruncationParams, truncate_encodings},
 };
 
@@ -24,9 +24,36 @@ const PAD_NAMES: [&str; 6] = ["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|end
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    added: usize,
+    /// Special tokens before a text.
+    begin: Vec<u32>,
+    /// Special tokens after a text.
+    close: Vec<u32>,
     pad_id: i64,
     vocab_size: usize,
+    /// One more than the largest id that the model of the file gives, added tokens left out.
+    plain_size: usize,
+}
+
+/// What a model sets to its sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sequences are cut to this many tokens.
+    pub max_tokens: usize,
+    /// Ids are below this.
+    pub vocabulary: usize,
+    /// What ends a completion, where the model has something for that.
+    pub end: Option<i64>,
+}
+
+/// The tokens of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// What the model reads.
+    pub ids: Vec<i32>,
+    /// How many of them are the prompt, the special tokens before it counted; 0 for a row without one.
+    pub prompt: usize,
+    /// Whether tokens were cut off.
+    pub truncated: bool,
 }
 
 impl Tokenizer {
@@ -46,7 +73,7 @@ impl Tokenizer {
         Self::from_bytes(&text).map_err(|what| DataError::file(path, what))
     }
 
-    fn from_bytes(text: &[u8]) -> std::result::Result<Self, String> {
+    pub(crate) fn from_bytes(text: &[u8]) -> std::result::Result<Self, String> {
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|e| format!("no tokenizer: {e}"))?;
         refuse_sampling(text)?;
         let padding = inner.get_padding().map(|padding| padding.pad_id);
@@ -56,37 +83,112 @@ impl Tokenizer {
         if let Some(id) = padding.filter(|&id| id > last) {
             return Err(format!("pads with token {id}, but the last of its vocabulary is {last}"));
         }
+        let plain = inner.get_vocab(false).into_values().max().map_or(0, |last| last as usize + 1);
+        let (begin, close) = surroundings(&inner).map_err(|e| format!("no tokenizer: {e}"))?;
         let named = || PAD_NAMES.iter().find_map(|name| inner.token_to_id(name));
         Ok(Self {
-            added: inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false)),
+            begin,
+            close,
             pad_id: padding.or_else(named).unwrap_or(0).into(),
             vocab_size: last as usize + 1,
+            plain_size: plain,
             inner,
         })
     }
 
     /// The token ids of a text with the special tokens that the file asks for, at most `max_tokens`. A longer text
-    /// loses its end, and the closing special token stays.
+    /// loses its end, and the closing special tokens stay.
     ///
     /// # Errors
     /// When the special tokens alone fill `max_tokens`, when the text gives no token, or when the tokenizer does not
     /// know what to do with it.
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Vec<i64>> {
-        let room = max_tokens.checked_sub(self.added).filter(|&room| room > 0).ok_or_else(|| {
-            let added = self.added;
-            DataError::value(format!(
-                "max_tokens = {max_tokens} leaves no room beside {added} special tokens"
-            ))
-        })?;
+        Ok(self.cut(text, max_tokens)?.0.get_ids().iter().map(|&id| id.into()).collect())
+    }
+
+    /// [`Tokenizer::encode`], and whether the text lost its end.
+    fn cut(&self, text: &str, max_tokens: usize) -> Result<(Encoding, bool)> {
+        let room = self.room(max_tokens)?;
         let failed = |e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text)));
         let params = TruncationParams { max_length: room, ..TruncationParams::default() };
         let encoding = self.inner.encode_fast(text, false).map_err(failed)?;
+        let truncated = encoding.len() > room;
         let (encoding, _) = truncate_encodings(encoding, None, &params).map_err(failed)?;
         let encoding = self.inner.post_process(encoding, None, true).map_err(failed)?;
         if encoding.is_empty() {
             return Err(DataError::value(format!("{:?} gives no tokens", start_of(text))));
         }
-        Ok(encoding.get_ids().iter().map(|&id| id.into()).collect())
+        Ok((encoding, truncated))
+    }
+
+    /// Places beside the special tokens.
+    fn room(&self, max_tokens: usize) -> Result<usize> {
+        let added = self.begin.len() + self.close.len();
+        max_tokens.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
+            DataError::value(format!(
+                "max_tokens = {max_tokens} leaves no room beside {added} special tokens"
+            ))
+        })
+    }
+
+    /// The tokens of a row as a model reads them.
+    ///
+    /// A text alone is encoded as by [`Tokenizer::encode`]. A text that completes a prompt is encoded by itself, so
+    /// that the border between the two is one between tokens: special tokens of the beginning, ids of the prompt, ids
+    /// of the text, and then either the special tokens of the close or, where the file has none, the model's token for
+    /// the end of a text. What is too long loses its end; the close stays, the end of the text does not.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`], and when an id is not of the model.
+    pub fn row(&self, prompt: Option<&str>, text: &str, limits: &Limits) -> Result<Tokens> {
+        let (ids, prompt, truncated) = match prompt {
+            None => {
+                let (encoding, truncated) = self.cut(text, limits.max_tokens)?;
+                (encoding.get_ids().to_vec(), 0, truncated)
+            }
+            Some(prompt) => self.complete(prompt, text, limits)?,
+        };
+        let known = |id: u32| i32::try_from(id).ok().filter(|_| (id as usize) < limits.vocabulary);
+        let ids = ids.into_iter().map(|id| known(id).ok_or(id)).collect::<std::result::Result<_, u32>>();
+        let ids = ids.map_err(|id| {
+            let size = limits.vocabulary;
+            DataError::value(format!("{:?} gives token {id}, but the model embeds {size}", start_of(text)))
+        })?;
+        Ok(Tokens { ids, prompt, truncated })
+    }
+
+    /// Ids of a prompt and its completion, how many of them are the prompt's, and whether any were cut off.
+    fn complete(&self, prompt: &str, text: &str, limits: &Limits) -> Result<(Vec<u32>, usize, bool)> {
+        let room = self.room(limits.max_tokens)?;
+        let plain = |text: &str| {
+            let encoding = self.inner.encode_fast(text, false);
+            encoding.map_err(|e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text))))
+        };
+        let (prompt, text) = (plain(prompt)?, plain(text)?);
+        let end = limits.end.filter(|_| self.close.is_empty()).and_then(|end| u32::try_from(end).ok());
+        let between: Vec<u32> = prompt.get_ids().iter().chain(text.get_ids()).copied().chain(end).collect();
+        let kept = between.len().min(room);
+        let ids = [&self.begin, &between[..kept], &self.close].concat();
+        let given = (self.begin.len() + prompt.len()).min(self.begin.len() + kept);
+        if ids.is_empty() {
+            return Err(DataError::value("a prompt and its completion give no tokens"));
+        }
+        Ok((ids, given, kept < between.len()))
+    }
+
+    /// Whether the file is that of a model with so large a vocabulary. Tokens that were added to the file and that no
+    /// text gives (fillers above all) may lie beyond it.
+    ///
+    /// # Errors
+    /// Says which ids there are.
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        if self.plain_size <= limits.vocabulary {
+            return Ok(());
+        }
+        let (last, size) = (self.plain_size - 1, limits.vocabulary);
+        Err(DataError::value(format!(
+            "the tokenizer gives ids up to {last}, but the model embeds {size} tokens: tokenizer.json is of another model"
+        )))
     }
 
     /// What fills the places beyond the end of a shorter sequence. Models mask them, so any known token would do.
@@ -98,6 +200,16 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
+}
+
+/// The special tokens before and after a text, found by what is put around one.
+fn surroundings(inner: &tokenizers::Tokenizer) -> tokenizers::Result<(Vec<u32>, Vec<u32>)> {
+    let text = Encoding::from_tokens(vec![Token::new(0, String::new(), (0, 0))], 0);
+    let encoding = inner.post_process(text, None, true)?;
+    let special = encoding.get_special_tokens_mask();
+    let at = special.iter().position(|&special| special == 0).unwrap_or(special.len());
+    let rest = encoding.get_ids().get(at + 1..).unwrap_or_default();
+    Ok((encoding.get_ids()[..at].to_vec(), rest.to_vec()))
 }
 
 /// The settings of a tokenizer file by which a text is cut at random.

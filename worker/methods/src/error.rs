@@ -40,7 +40,7 @@ pub enum Error {
         expected: String,
     },
     /// A shard that does not fit the rows.
-    #[error("shard {start}..{end} does not fit {rows} rows in batches of {batch}")]
+    #[error("shard {start}..{end} does not fit {rows} rows in shards of {shard}")]
     Shard {
         /// First row position.
         start: usize,
@@ -48,8 +48,8 @@ pub enum Error {
         end: usize,
         /// Rows there are.
         rows: usize,
-        /// Rows per batch.
-        batch: usize,
+        /// Rows per shard.
+        shard: usize,
     },
     /// Labels and rows, or objective and head, do not belong together.
     #[error("{0}")]

@@ -8,9 +8,9 @@ use std::{
 };
 
 use fulcrum_common::plan::{Part, Stage};
-use fulcrum_data::{Table, Tokenizer};
+use fulcrum_data::{Table, tokens};
 use fulcrum_models::{Model, ModelFiles, WeightFiles};
-use fulcrum_train::Examples;
+use fulcrum_train::{Examples, TokenFiles};
 use tch::Device;
 
 use crate::Error;
@@ -78,6 +78,20 @@ impl Job<'_> {
         Ok(Table::read(self.file("data", &part.file())?)?)
     }
 
+    /// The tokens of the part's rows `rows`, as the model reads them.
+    pub(crate) fn examples(&self, rows: Range<usize>, model: &Model) -> Result<Examples, Error> {
+        let role = "tokens";
+        let prompts = self.input(role)?.files.get(tokens::PROMPTS);
+        let files = TokenFiles {
+            tokens: self.file(role, tokens::TOKENS)?,
+            offsets: self.file(role, tokens::OFFSETS)?,
+            prompts: prompts.map(PathBuf::as_path),
+        };
+        // Padding is masked, so any id that the model knows serves.
+        let pad = model.special_tokens().pad.unwrap_or(0);
+        Ok(Examples::open(&files, rows, model.vocab_size(), pad)?)
+    }
+
     /// The model in a role, and its tokenizer file.
     pub(crate) fn model(&self, role: &str) -> Result<(Model, &Path), Error> {
         let file = |name| self.file(role, name);
@@ -103,22 +117,6 @@ impl Job<'_> {
 /// The fact that counts a model's parameters.
 pub(crate) fn parameters(model: &Model) -> (String, u64) {
     ("parameters".to_owned(), model.parameter_count() as u64)
-}
-
-/// The tokens of rows, as a model reads them.
-pub(crate) fn examples(
-    table: &Table,
-    model: &Model,
-    tokenizer: &Path,
-    max_tokens: usize,
-) -> Result<Examples, Error> {
-    let tokenizer = Tokenizer::from_file(tokenizer)?;
-    let max_tokens = max_tokens.min(model.max_tokens());
-    let tokens =
-        table.texts.iter().map(|text| tokenizer.encode(text, max_tokens)).collect::<Result<_, _>>()?;
-    // Padding is masked, so any id that the model knows serves.
-    let pad = Some(tokenizer.pad_id()).filter(|&id| (id as usize) < model.vocab_size()).unwrap_or(0);
-    Ok(Examples::new(tokens, pad)?)
 }
 
 /// Name of a shard's file.

@@ -4,15 +4,16 @@ use std::{fs, path::PathBuf};
 
 use fulcrum_common::{
     Key,
-    plan::{Architecture, Format, Part, Prepare, Source, SplitRule},
+    plan::{Architecture, Format, Part, Prepare, Source, SplitRule, Style},
     source,
 };
 use fulcrum_data::{
     Table, Tokenizer, prepare,
     split::split,
-    tokenizer::{BEGIN, character_tokenizer},
+    tokenizer::{BEGIN, Limits, character_tokenizer},
+    tokens,
 };
-use fulcrum_models::{Model, ModelFiles, SpecialTokens};
+use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
 
 use crate::{Error, Job, Outcome};
 
@@ -32,6 +33,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         }
         Prepare::Model { digest, layers } => import(job, *digest, *layers),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
+        Prepare::Tokens { part, max_tokens, style } => tokenize(job, *part, *max_tokens, *style),
     }
 }
 
@@ -119,6 +121,24 @@ fn new_model(
     let outcome = job.save(&model, &path)?;
     fs::remove_file(&path).map_err(Error::io(&path))?;
     Ok(outcome)
+}
+
+/// A part's rows as the model reads them.
+fn tokenize(job: &Job<'_>, part: Part, max_tokens: usize, style: Style) -> Result<Outcome, Error> {
+    let Style::Plain = style;
+    let model = Summary::read(job.file("model", ModelFiles::CONFIG)?)?;
+    let limits = Limits {
+        max_tokens: max_tokens.min(model.positions),
+        vocabulary: model.vocabulary,
+        end: model.tokens.end,
+    };
+    let tokenizer = Tokenizer::from_file(job.file("model", ModelFiles::TOKENIZER)?)?;
+    let counts = tokens::write(job.file("data", &part.file())?, &tokenizer, &limits, job.output)?;
+    let facts = [("rows", counts.rows), ("tokens", counts.tokens), ("truncated", counts.truncated)];
+    let without = counts.without_completion.map(|count| ("without_completion", count));
+    let facts = facts.into_iter().chain(without).map(|(name, count)| (name.to_owned(), count));
+    let files = counts.files().iter().map(|name| (*name).to_owned());
+    Ok(Outcome { files: files.collect(), facts: facts.collect() })
 }
 
 #[cfg(test)]

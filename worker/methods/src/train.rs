@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use fulcrum_collective::Collective;
 use fulcrum_common::plan::{self, Head, Part, Train};
-use fulcrum_data::{Probabilities, Table};
+use fulcrum_data::Probabilities;
 use fulcrum_models::Model;
 use fulcrum_train::{Examples, Monitor, Training, write_losses};
 
-use crate::{
-    Error, Job, Outcome,
-    job::{self, parameters},
-    labels, objectives,
-};
+use crate::{Error, Job, Outcome, job::parameters, labels, objectives};
 
 /// Name of the file with the loss of every step.
 const LOSSES: &str = "losses.jsonl";
@@ -57,14 +53,13 @@ pub(crate) fn run(
 fn load<'j>(job: &'j Job<'_>, work: &Train) -> Result<(Model, &'j std::path::Path, Examples), Error> {
     let (model, tokenizer) = job.model("model")?;
     let model = model.with_head(&work.head.head.into(), work.seed)?;
-    let table = job.table(work.part)?;
-    let examples = job::examples(&table, &model, tokenizer, work.max_tokens)?;
+    let examples = job.examples(0..job.fact("tokens", "rows")? as usize, &model)?;
     let examples = match (work.objective, work.head.head) {
         (plan::Objective::LanguageModel, Head::LanguageModel) => examples,
         (
             plan::Objective::CrossEntropy | plan::Objective::Confidence { .. },
             Head::Classifier { classes },
-        ) => examples.with_targets(targets(job, &table, work.part, classes)?, classes)?,
+        ) => examples.with_targets(targets(job, work.part, classes)?, classes)?,
         (objective, head) => {
             return Err(Error::Mismatch(format!(
                 "a model that ends in {head:?} cannot minimize {objective:?}"
@@ -75,14 +70,15 @@ fn load<'j>(job: &'j Job<'_>, work: &Train) -> Result<(Model, &'j std::path::Pat
 }
 
 /// Weak labels where the stage has them, else the rows' own.
-fn targets(job: &Job<'_>, table: &Table, part: Part, classes: usize) -> Result<Vec<f32>, Error> {
+fn targets(job: &Job<'_>, part: Part, classes: usize) -> Result<Vec<f32>, Error> {
+    let table = job.table(part)?;
     let named = |error| match error {
         Error::Mismatch(what) => Error::Mismatch(format!("labels of {part}: {what}")),
         other => other,
     };
     if job.stage.spec.inputs.contains_key(LABELS) {
-        labels::soft(table, Probabilities::read(&job.parts(LABELS)?)?, classes).map_err(named)
+        labels::soft(&table, Probabilities::read(&job.parts(LABELS)?)?, classes).map_err(named)
     } else {
-        labels::hard(table, classes).map_err(named)
+        labels::hard(&table, classes).map_err(named)
     }
 }

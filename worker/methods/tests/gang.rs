@@ -32,7 +32,7 @@ fn examples() -> Examples {
 }
 
 /// One rank's training of a decoder of two blocks, the same on every rank.
-fn finetune(examples: &Examples, objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepLoss> {
+fn finetune(objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepLoss> {
     let shape = Architecture { layers: 2, hidden: 16, heads: 2, context: 16 };
     let model = Model::new(&shape, VOCABULARY, Default::default(), 3, Device::Cpu).unwrap();
     let model = model.with_head(&Head::Classifier { classes: 2 }.into(), 5).unwrap();
@@ -47,6 +47,7 @@ fn finetune(examples: &Examples, objective: Confidence, collective: Arc<dyn Coll
         clip: Some(0.5),
     };
     let objective = &objective;
+    let examples = &examples();
     train(Training { model: &model, examples, objective, settings, seed: 1, collective, monitor: &() })
         .unwrap()
 }
@@ -58,13 +59,10 @@ fn losses(steps: &[StepLoss]) -> Vec<f64> {
 #[test]
 fn the_confidence_loss_is_the_same_on_one_rank_and_on_two() {
     tch::set_num_threads(1);
-    let (examples, objective) = (examples(), Confidence { weight: 0.75, warmup: 0.2 });
-    let alone = losses(&finetune(&examples, objective, Arc::new(Solo::new())));
+    let objective = Confidence { weight: 0.75, warmup: 0.2 };
+    let alone = losses(&finetune(objective, Arc::new(Solo::new())));
     let gang: Vec<Vec<f64>> = thread::scope(|scope| {
-        let run = |end: Gloo| {
-            let examples = &examples;
-            scope.spawn(move || losses(&finetune(examples, objective, Arc::new(end))))
-        };
+        let run = |end: Gloo| scope.spawn(move || losses(&finetune(objective, Arc::new(end))));
         let ranks: Vec<_> = Gloo::gang(2, TIMEOUT).unwrap().into_iter().map(run).collect();
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
     });
@@ -74,6 +72,6 @@ fn the_confidence_loss_is_the_same_on_one_rank_and_on_two() {
         assert!((one - two).abs() < 1e-5, "step {step}: {one} on one rank, {two} on two");
     }
     // The student's own predictions decide: without them the losses are others.
-    let plain = losses(&finetune(&examples, Confidence { weight: 0.0, warmup: 0.0 }, Arc::new(Solo::new())));
+    let plain = losses(&finetune(Confidence { weight: 0.0, warmup: 0.0 }, Arc::new(Solo::new())));
     assert!((alone[29] - plain[29]).abs() > 1e-2, "{} with and {} without", alone[29], plain[29]);
 }

@@ -24,6 +24,7 @@ mod model;
 mod modules;
 mod noise;
 mod rotary;
+mod summary;
 mod weights;
 
 pub use cache::Cache;
@@ -33,3 +34,4 @@ pub use fulcrum_common::source::WeightFiles;
 pub use head::{Init, NewHead};
 pub use model::{Model, ModelFiles};
 pub use noise::Noise;
+pub use summary::Summary;

@@ -2,16 +2,36 @@
 //!
 //! Shape suffixes: b rows of a slot, t tokens, c classes.
 
+use std::{ops::Range, path::Path};
+
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
 
 /// Tokenized rows, with soft or hard labels where there are any.
-#[derive(Clone, Debug)]
+///
+/// The tokens of a prepared part stay in its files, mapped into memory, and are read when a slot is made of them.
+#[derive(Debug)]
 pub struct Examples {
-    tokens: Vec<Vec<i64>>,
+    /// i32, all rows one after the other.
+    tokens: Tensor,
+    /// Where each row begins in them, and where the last one ends.
+    offsets: Vec<i64>,
+    /// How many tokens of each row are its prompt.
+    prompts: Option<Vec<i32>>,
     pad: i64,
     targets: Option<Targets>,
+}
+
+/// Where the tokens of a part lie.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenFiles<'a> {
+    /// i32, all rows one after the other.
+    pub tokens: &'a Path,
+    /// i64, where each row begins in them, and where the last one ends.
+    pub offsets: &'a Path,
+    /// i32, how many tokens of each row are its prompt, where rows have prompts.
+    pub prompts: Option<&'a Path>,
 }
 
 #[derive(Clone, Debug)]
@@ -28,11 +48,57 @@ pub struct Padded {
     pub ids_bt: Tensor,
     /// i64 `[b, t]`, 1 for a token, 0 for padding.
     pub mask_bt: Tensor,
+    /// i64 `[b, t]`, 1 for a token that a language model predicts: not the first of a row, and not of its prompt.
+    pub predicted_bt: Tensor,
     /// f32 `[b, c]`.
     pub targets_bc: Option<Tensor>,
 }
 
 impl Examples {
+    /// Maps the rows `rows` of a part into memory; they are counted from 0 in what comes of it. `pad` fills short
+    /// rows (the mask hides it).
+    ///
+    /// # Errors
+    /// If a file cannot be mapped, is not as long as the others make it, or holds a row without tokens, a prompt
+    /// longer than its row, or an id that is not below `vocabulary`.
+    pub fn open(
+        files: &TokenFiles<'_>,
+        rows: Range<usize>,
+        vocabulary: usize,
+        pad: i64,
+    ) -> Result<Self, Error> {
+        let broken = |path: &Path, what: String| Error::Tokens { path: path.to_owned(), what };
+        let all = map(files.offsets, Kind::Int64)?;
+        let (first, count) = (rows.start as i64, rows.len() as i64 + 1);
+        if rows.start > rows.end || first + count > all.size()[0] {
+            let there = all.size()[0] - 1;
+            return Err(broken(files.offsets, format!("rows {rows:?} are not within the {there} there are")));
+        }
+        let mut offsets = Vec::<i64>::try_from(all.f_narrow(0, first, count)?)?;
+        let tokens = map(files.tokens, Kind::Int)?;
+        let (begin, end) = (offsets[0], offsets[rows.len()]);
+        let rising = offsets.is_sorted_by(|a, b| a < b);
+        if begin < 0 || !rising || end > tokens.size()[0] {
+            let what = format!("rows {rows:?} have no place of their own in {}", files.tokens.display());
+            return Err(broken(files.offsets, what));
+        }
+        let tokens = tokens.f_narrow(0, begin, end - begin)?;
+        if tokens.numel() > 0 {
+            let (low, high) = tokens.f_aminmax(None, false)?;
+            let (low, high) = (low.f_int64_value(&[])?, high.f_int64_value(&[])?);
+            if low < 0 || high >= vocabulary as i64 {
+                let id = if low < 0 { low } else { high };
+                return Err(broken(
+                    files.tokens,
+                    format!("holds token {id} of a model that embeds {vocabulary}"),
+                ));
+            }
+        }
+        offsets.iter_mut().for_each(|offset| *offset -= begin);
+        let prompts = files.prompts.map(|path| prompts(path, &rows, &offsets)).transpose()?;
+        Ok(Self { tokens, offsets, prompts, pad, targets: None })
+    }
+
     /// Rows of token ids; `pad` fills short rows (the mask hides it).
     ///
     /// # Errors
@@ -41,7 +107,23 @@ impl Examples {
         if let Some(row) = tokens.iter().position(Vec::is_empty) {
             return Err(Error::Examples(format!("row {row} has no tokens: remove it, or give it text")));
         }
-        Ok(Self { tokens, pad, targets: None })
+        let ends = tokens.iter().scan(0, |end, row| {
+            *end += row.len() as i64;
+            Some(*end)
+        });
+        let offsets = std::iter::once(0).chain(ends).collect();
+        let tokens = Tensor::from_slice(&tokens.concat()).f_to_kind(Kind::Int)?;
+        Ok(Self { tokens, offsets, prompts: None, pad, targets: None })
+    }
+
+    /// Says how many tokens of each row are its prompt.
+    ///
+    /// # Errors
+    /// If there are more or fewer than rows, or one is not within its row.
+    pub fn with_prompts(mut self, prompts: Vec<i32>) -> Result<Self, Error> {
+        check_prompts(&prompts, &self.offsets).map_err(Error::Examples)?;
+        self.prompts = Some(prompts);
+        Ok(self)
     }
 
     /// Adds a label to every row: `values` holds one probability per class, row after row
@@ -67,39 +149,54 @@ impl Examples {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.offsets.len() - 1
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len() == 0
     }
 
-    /// Tokens of one row.
-    pub fn tokens(&self, row: usize) -> &[i64] {
-        &self.tokens[row]
+    /// How many tokens a row has.
+    pub fn length(&self, row: usize) -> usize {
+        (self.offsets[row + 1] - self.offsets[row]) as usize
+    }
+
+    /// How many tokens of a row are its prompt; 0 where rows have none.
+    pub fn prompt(&self, row: usize) -> usize {
+        self.prompts.as_ref().map_or(0, |prompts| prompts[row] as usize)
+    }
+
+    /// How many tokens of a row a language model predicts: all but the first, and of a row with a prompt what follows it.
+    pub fn predicted(&self, row: usize) -> usize {
+        self.length(row) - self.prompt(row).max(1)
     }
 
     /// The tensors of one forward pass over `rows`, padded to the longest of them: the shape depends on
     /// these rows alone, never on who runs them. Ids and mask stay on the CPU, where models check them;
     /// labels go to `device`.
-    pub fn pad(&self, rows: &[usize], device: Device) -> Padded {
-        let longest = rows.iter().map(|&row| self.tokens[row].len()).max().unwrap_or(0);
-        let shape = [rows.len() as i64, longest as i64];
-        let mut ids = Vec::with_capacity(rows.len() * longest);
-        let mut mask = Vec::with_capacity(rows.len() * longest);
-        for &row in rows {
-            let tokens = &self.tokens[row];
-            ids.extend_from_slice(tokens);
-            ids.resize(ids.len() + longest - tokens.len(), self.pad);
-            mask.resize(mask.len() + tokens.len(), 1i64);
-            mask.resize(mask.len() + longest - tokens.len(), 0);
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn pad(&self, rows: &[usize], device: Device) -> Result<Padded, Error> {
+        let longest = rows.iter().map(|&row| self.length(row)).max().unwrap_or(0);
+        let (size, shape) = (rows.len() * longest, [rows.len() as i64, longest as i64]);
+        let mut ids = vec![self.pad as i32; size];
+        let (mut mask, mut predicted) = (vec![0u8; size], vec![0u8; size]);
+        for (place, &row) in rows.iter().enumerate() {
+            let (begin, length) = (place * longest, self.length(row));
+            let tokens = self.tokens.f_narrow(0, self.offsets[row], length as i64)?;
+            tokens.f_copy_data(&mut ids[begin..begin + length], length)?;
+            mask[begin..begin + length].fill(1);
+            predicted[begin + self.prompt(row).max(1)..begin + length].fill(1);
         }
-        Padded {
-            ids_bt: Tensor::from_slice(&ids).view(shape),
-            mask_bt: Tensor::from_slice(&mask).view(shape),
+        let marks = |marks: &[u8]| Tensor::from_slice(marks).f_view(shape)?.f_to_kind(Kind::Int64);
+        Ok(Padded {
+            ids_bt: Tensor::from_slice(&ids).f_view(shape)?.f_to_kind(Kind::Int64)?,
+            mask_bt: marks(&mask)?,
+            predicted_bt: marks(&predicted)?,
             targets_bc: self.targets(rows, device),
-        }
+        })
     }
 
     /// Labels of `rows`, f32 `[b, c]`.
@@ -112,26 +209,87 @@ impl Examples {
     }
 }
 
+/// The numbers of a file, mapped into memory.
+fn map(path: &Path, kind: Kind) -> Result<Tensor, Error> {
+    let broken = |what: String| Error::Tokens { path: path.to_owned(), what };
+    let bytes = path.metadata().map_err(|error| broken(error.to_string()))?.len();
+    let size = kind.elt_size_in_bytes() as u64;
+    if !bytes.is_multiple_of(size) {
+        return Err(broken(format!("{bytes} bytes are no whole number of tokens")));
+    }
+    let name = path.to_str().ok_or_else(|| broken("the name is not UTF-8".to_owned()))?;
+    let count = i64::try_from(bytes / size).map_err(|error| broken(error.to_string()))?;
+    let options = (kind, Device::Cpu);
+    // Nothing cannot be mapped.
+    Ok(if count == 0 {
+        Tensor::f_zeros([0], options)?
+    } else {
+        Tensor::f_from_file(name, false, count, options)?
+    })
+}
+
+fn prompts(path: &Path, rows: &Range<usize>, offsets: &[i64]) -> Result<Vec<i32>, Error> {
+    let broken = |what: String| Error::Tokens { path: path.to_owned(), what };
+    let all = map(path, Kind::Int)?;
+    if (all.size()[0] as usize) < rows.end {
+        return Err(broken(format!("holds {} prompts, rows {rows:?} are asked for", all.size()[0])));
+    }
+    let prompts = Vec::<i32>::try_from(all.f_narrow(0, rows.start as i64, rows.len() as i64)?)?;
+    check_prompts(&prompts, offsets).map_err(broken)?;
+    Ok(prompts)
+}
+
+fn check_prompts(prompts: &[i32], offsets: &[i64]) -> Result<(), String> {
+    if prompts.len() + 1 != offsets.len() {
+        return Err(format!("{} prompts for {} rows", prompts.len(), offsets.len() - 1));
+    }
+    let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
+    let wrong = |(prompt, length): (&i32, i64)| !(0..=length).contains(&i64::from(*prompt));
+    match prompts.iter().zip(lengths).position(wrong) {
+        Some(row) => {
+            Err(format!("row {row} has a prompt of {} tokens, which it does not hold", prompts[row]))
+        }
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn two_rows() -> Examples {
         Examples::new(vec![vec![5, 6, 7], vec![8]], 0).unwrap()
     }
 
+    fn lists(tensor: Tensor) -> Vec<Vec<i64>> {
+        tensor.try_into().unwrap()
+    }
+
     #[test]
     fn a_slot_is_padded_to_its_own_longest_row() {
-        let padded = two_rows().pad(&[1, 0], Device::Cpu);
-        assert_eq!(Vec::<Vec<i64>>::try_from(padded.ids_bt).unwrap(), [[8, 0, 0], [5, 6, 7]]);
-        assert_eq!(Vec::<Vec<i64>>::try_from(padded.mask_bt).unwrap(), [[1, 0, 0], [1, 1, 1]]);
-        assert_eq!(two_rows().pad(&[1], Device::Cpu).ids_bt.size(), [1, 1]);
+        let padded = two_rows().pad(&[1, 0], Device::Cpu).unwrap();
+        assert_eq!(lists(padded.ids_bt), [[8, 0, 0], [5, 6, 7]]);
+        assert_eq!(lists(padded.mask_bt), [[1, 0, 0], [1, 1, 1]]);
+        assert_eq!(lists(padded.predicted_bt), [[0, 0, 0], [0, 1, 1]]);
+        assert_eq!(two_rows().pad(&[1], Device::Cpu).unwrap().ids_bt.size(), [1, 1]);
+    }
+
+    #[test]
+    fn of_a_prompt_nothing_is_predicted() {
+        let examples = two_rows().with_prompts(vec![2, 1]).unwrap();
+        assert_eq!(lists(examples.pad(&[0, 1], Device::Cpu).unwrap().predicted_bt), [[0, 0, 1], [0, 0, 0]]);
+        assert_eq!([0, 1].map(|row| (examples.prompt(row), examples.predicted(row))), [(2, 1), (1, 0)]);
+        for wrong in [vec![2], vec![4, 0], vec![-1, 0]] {
+            assert!(two_rows().with_prompts(wrong).is_err());
+        }
     }
 
     #[test]
     fn labels_follow_their_rows() {
         let examples = two_rows().with_targets(vec![0.25, 0.75, 1.0, 0.0], 2).unwrap();
-        let targets_bc = examples.pad(&[1, 0], Device::Cpu).targets_bc.unwrap();
+        let targets_bc = examples.pad(&[1, 0], Device::Cpu).unwrap().targets_bc.unwrap();
         assert_eq!(Vec::<Vec<f32>>::try_from(targets_bc).unwrap(), [[1.0, 0.0], [0.25, 0.75]]);
     }
 
@@ -143,5 +301,63 @@ mod tests {
             let error = two_rows().with_targets(vec![0.0, 1.0, wrong, 0.0], 2).unwrap_err();
             assert!(error.to_string().starts_with("row 1 has a label of"), "{error}");
         }
+    }
+
+    /// A part's files.
+    struct Part {
+        folder: tempfile::TempDir,
+    }
+
+    impl Part {
+        fn new(tokens: &[i32], offsets: &[i64], prompts: &[i32]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let ints = |numbers: &[i32]| numbers.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
+            fs::write(folder.path().join("tokens"), ints(tokens)).unwrap();
+            let bytes: Vec<u8> = offsets.iter().flat_map(|at| at.to_le_bytes()).collect();
+            fs::write(folder.path().join("offsets"), bytes).unwrap();
+            fs::write(folder.path().join("prompts"), ints(prompts)).unwrap();
+            Self { folder }
+        }
+
+        fn open(&self, rows: Range<usize>) -> Result<Examples, Error> {
+            let [tokens, offsets, prompts] =
+                ["tokens", "offsets", "prompts"].map(|name| self.folder.path().join(name));
+            let files = TokenFiles { tokens: &tokens, offsets: &offsets, prompts: Some(&prompts) };
+            Examples::open(&files, rows, 10, 0)
+        }
+    }
+
+    #[test]
+    fn a_stretch_of_a_part_is_read_as_if_it_were_all() {
+        let part = Part::new(&[5, 6, 7, 8, 9, 1], &[0, 3, 4, 6], &[1, 0, 2]);
+        assert_eq!(lists(part.open(0..3).unwrap().pad(&[0, 1, 2], Device::Cpu).unwrap().ids_bt).len(), 3);
+        let rest = part.open(1..3).unwrap();
+        let padded = rest.pad(&[1, 0], Device::Cpu).unwrap();
+        assert_eq!(lists(padded.ids_bt), [[9, 1], [8, 0]]);
+        assert_eq!((rest.len(), rest.prompt(1), rest.predicted(1)), (2, 2, 0));
+        assert!(part.open(3..3).unwrap().is_empty());
+        assert!(Part::new(&[], &[0], &[]).open(0..0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_that_do_not_fit_each_other_or_the_model_are_refused() {
+        let cases: [(Part, &str); 8] = [
+            (Part::new(&[1, 2], &[0, 1], &[0]), "offsets: rows 0..2 are not within the 1 there are"),
+            (Part::new(&[1, 2], &[0, 1, 3], &[0, 0]), "have no place of their own in"),
+            (Part::new(&[1, 2], &[0, 0, 2], &[0, 0]), "have no place of their own in"),
+            (Part::new(&[1, 2], &[-1, 1, 2], &[0, 0]), "have no place of their own in"),
+            (Part::new(&[1, 10], &[0, 1, 2], &[0, 0]), "tokens: holds token 10 of a model that embeds 10"),
+            (Part::new(&[-1, 1], &[0, 1, 2], &[0, 0]), "tokens: holds token -1"),
+            (Part::new(&[1, 2], &[0, 1, 2], &[0]), "prompts: holds 1 prompts"),
+            (Part::new(&[1, 2], &[0, 1, 2], &[0, 2]), "row 1 has a prompt of 2 tokens"),
+        ];
+        for (part, expected) in cases {
+            let message = part.open(0..2).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let part = Part::new(&[1, 2], &[0, 1, 2], &[0, 0]);
+        fs::write(part.folder.path().join("tokens"), [0; 7]).unwrap();
+        let message = part.open(0..2).unwrap_err().to_string();
+        assert!(message.ends_with("7 bytes are no whole number of tokens"), "{message}");
     }
 }

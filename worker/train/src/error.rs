@@ -30,6 +30,14 @@ pub enum Error {
     /// The examples do not fit the request.
     #[error("{0}")]
     Examples(String),
+    /// A file of tokens is not as a prepare stage leaves it.
+    #[error("{}: {what}", path.display())]
+    Tokens {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A hyperparameter is out of its range.
     #[error("{name} is {value}: it must be {range}")]
     Setting {

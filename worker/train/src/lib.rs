@@ -15,7 +15,7 @@ mod optimizer;
 mod schedule;
 pub mod trainer;
 
-pub use batch::Examples;
+pub use batch::{Examples, TokenFiles};
 pub use error::Error;
 pub use inference::{LogProbability, log_probabilities, probabilities};
 pub use losses::{StepLoss, write_losses};

@@ -11,9 +11,9 @@ use crate::Error;
 /// A loss that is a sum of terms over the rows of the global batch. The loop divides by the number of
 /// terms in the global batch, so the result does not depend on how rows lie in slots or on ranks.
 pub trait Objective: Sync {
-    /// How many terms a row of `tokens` tokens adds to the sum: 1 for a classifier, the predicted tokens
-    /// (`tokens - 1`) for a language model. Every rank counts the whole global batch with it.
-    fn terms(&self, tokens: usize) -> usize;
+    /// How many terms a row adds to the sum of which a language model predicts `predicted` tokens: 1 for a classifier,
+    /// those tokens for a language model. Every rank counts the whole global batch with it.
+    fn terms(&self, predicted: usize) -> usize;
 
     /// Whether [`Slot::global`] must be there. It costs one forward pass more per step.
     fn wants_global_batch(&self) -> bool {
@@ -36,6 +36,8 @@ pub struct Slot<'a> {
     pub ids_bt: &'a Tensor,
     /// 1 for a token, 0 for padding, i64 `[b, t]`.
     pub mask_bt: &'a Tensor,
+    /// 1 for a token that a language model predicts, i64 `[b, t]`: not the first of a row, and not of its prompt.
+    pub predicted_bt: &'a Tensor,
     /// Hard (one-hot) or soft labels of the slot's rows, f32 `[b, c]`, where the examples have labels.
     pub targets_bc: Option<&'a Tensor>,
     /// Where the slot's rows stand in the global batch.

@@ -104,7 +104,7 @@ impl<'a> Trainer<'a> {
         self.job.collective.begin_step(step);
         let batch = self.batches.rows_of(step);
         let terms = self.terms(step, &batch)?;
-        let mut shares = self.shares(&batch);
+        let mut shares = self.shares(&batch)?;
         let global = self.look_ahead(&batch, &mut shares)?;
 
         self.gradients.clear()?;
@@ -131,7 +131,7 @@ impl<'a> Trainer<'a> {
 
     /// Terms of the loss over the global batch: every rank counts them from the row list alone.
     fn terms(&self, step: usize, batch: &[usize]) -> Result<usize, Error> {
-        let terms = |&row: &usize| self.job.objective.terms(self.job.examples.tokens(row).len());
+        let terms = |&row: &usize| self.job.objective.terms(self.job.examples.predicted(row));
         match batch.iter().map(terms).sum() {
             0 => Err(Error::Examples(format!("no row of step {step} has anything to predict"))),
             terms => Ok(terms),
@@ -139,10 +139,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// This rank's slots.
-    fn shares(&self, batch: &[usize]) -> Vec<Share> {
+    fn shares(&self, batch: &[usize]) -> Result<Vec<Share>, Error> {
         let share = |rows: Range<usize>| {
-            let padded = self.job.examples.pad(&batch[rows.clone()], self.device());
-            Share { rows, padded, logits: None }
+            let padded = self.job.examples.pad(&batch[rows.clone()], self.device())?;
+            Ok(Share { rows, padded, logits: None })
         };
         self.slots(batch.len(), self.job.collective.rank()).map(share).collect()
     }
@@ -203,16 +203,17 @@ impl<'a> Trainer<'a> {
 
     /// The sum of a slot's terms, with its graph.
     fn forward(&self, step: usize, share: Share, global: Option<&GlobalBatch>) -> Result<Tensor, Error> {
-        let Share { rows, padded: Padded { ids_bt, mask_bt, targets_bc }, logits } = share;
+        let Share { rows, padded, logits } = share;
         let logits = match logits {
             Some(logits) => logits,
-            None => self.job.model.forward(&ids_bt, &mask_bt)?,
+            None => self.job.model.forward(&padded.ids_bt, &padded.mask_bt)?,
         };
         let sum = self.job.objective.loss(&Slot {
             logits: &logits,
-            ids_bt: &ids_bt.to_device(self.device()),
-            mask_bt: &mask_bt.to_device(self.device()),
-            targets_bc: targets_bc.as_ref(),
+            ids_bt: &padded.ids_bt.to_device(self.device()),
+            mask_bt: &padded.mask_bt.to_device(self.device()),
+            predicted_bt: &padded.predicted_bt.to_device(self.device()),
+            targets_bc: padded.targets_bc.as_ref(),
             rows,
             step,
             steps: self.batches.steps(),

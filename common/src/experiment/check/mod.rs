@@ -36,7 +36,6 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let pairs = ladder::pairs(raw, log);
     let methods = methods(raw, log);
     let train = training::train(raw, log);
-    let infer = infer(raw, log);
     let bootstrap = bootstrap(raw, &pairs, &methods, log);
     Some(Experiment {
         name: raw.top.name.value.0.clone(),
@@ -49,7 +48,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         methods,
         pairs,
         train: train?,
-        infer,
+        infer: Batches { batch_tokens: raw.infer.batch_tokens.value.0, shard: raw.infer.shard.value.0 },
         bootstrap,
         parallel: Parallel {
             workers: raw.parallel.workers.value.map(|count| count.0),
@@ -133,13 +132,4 @@ fn bootstrap(raw: &Raw, pairs: &[Pair], methods: &[Method], log: &Log<'_>) -> Bo
         );
     }
     Bootstrap { draws, seed: raw.report.seed.value }
-}
-
-fn infer(raw: &Raw, log: &Log<'_>) -> Batches {
-    let (batch, shard) = (raw.infer.batch.value.0, raw.infer.shard.value.0);
-    if !shard.is_multiple_of(batch) {
-        let line = raw.infer.shard.line.or(raw.infer.batch.line);
-        log.add(line, format!("infer.shard = {shard} is no multiple of infer.batch = {batch}"));
-    }
-    Batches { batch, shard }
 }

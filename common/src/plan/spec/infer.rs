@@ -11,12 +11,10 @@ pub struct Infer {
     pub part: Part,
     /// What is written per row.
     pub output: Output,
-    /// Rows per forward pass.
-    pub batch: usize,
-    /// Rows per shard; a multiple of `batch`.
+    /// Most tokens of a forward pass, padding counted; a row that is longer has one of its own.
+    pub batch_tokens: usize,
+    /// Rows per shard. Rows of about one length share a forward pass, within a shard only.
     pub shard: usize,
-    /// Sequences are cut to this many tokens.
-    pub max_tokens: usize,
 }
 
 /// What inference writes per row.
@@ -25,7 +23,8 @@ pub struct Infer {
 pub enum Output {
     /// `row` (i64) and `probabilities` (list of f32, one per class).
     Probabilities,
-    /// `row` (i64), `tokens` (i64) and `log_probability` (f64), summed over all tokens but the first.
+    /// `row` (i64), `tokens` (i64) and `log_probability` (f64), summed over all tokens but the first. Of rows with a
+    /// prompt both count what follows the prompt alone.
     LogProbability,
 }
 

@@ -8,8 +8,9 @@
 //! | prepare corpus | - | `corpus.parquet` | `rows/corpus` |
 //! | prepare rows | - | `rows.parquet` | `rows/rows` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
-//! | train | `model`, `data`, and `labels` for weak labels | a model as above, `losses.jsonl` | `parameters`, `steps` |
-//! | infer | `model`, `data` | `part-00000.parquet`, ... | `rows` |
+//! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
+//! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl` | `parameters`, `steps` |
+//! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
 //! | merge | `model/0`, `model/1`, ... | a model as above | `parameters` |
 //! | measure | `data`, and one per prediction | `results.json` | - |
 //!

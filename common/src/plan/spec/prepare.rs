@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Source, SplitRule};
+use super::{Format, Part, Source, SplitRule};
 use crate::Key;
 
 /// What is brought into the store.
@@ -46,6 +46,25 @@ pub enum Prepare {
         /// Seed of the weights.
         seed: u64,
     },
+    /// The rows of a part of the input `data` as token ids of the input `model`. Every training and inference of a
+    /// model (or of what was made of it) over a part reads these same tokens.
+    Tokens {
+        /// Rows that are read.
+        part: Part,
+        /// Sequences are cut to this many tokens, and to what the model takes.
+        max_tokens: usize,
+        /// How a row's text is laid out.
+        style: Style,
+    },
+}
+
+/// How the text of a row is laid out before it becomes tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// As it is, after its prompt where it has one.
+    #[default]
+    Plain,
 }
 
 /// Shape of a decoder trained from scratch.

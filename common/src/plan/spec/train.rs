@@ -19,8 +19,6 @@ pub struct Train {
     pub objective: Objective,
     /// How.
     pub optimizer: Optimizer,
-    /// Sequences are cut to this many tokens.
-    pub max_tokens: usize,
     /// Seed of the row order, of a fresh head and of adapters.
     pub seed: u64,
 }

@@ -56,20 +56,14 @@ impl Sketch {
             lora: None,
             objective: Objective::LanguageModel,
             optimizer,
-            max_tokens: 8,
             seed,
         };
         self.add(name, Work::Train(train), &[("data", data)])
     }
 
     pub(crate) fn infer(&mut self, name: &str, model: Key, data: Key) -> Key {
-        let infer = Infer {
-            part: Part::Corpus,
-            output: Output::LogProbability,
-            batch: 2,
-            shard: SHARD,
-            max_tokens: 8,
-        };
+        let infer =
+            Infer { part: Part::Corpus, output: Output::LogProbability, batch_tokens: 8, shard: SHARD };
         self.add(name, Work::Infer(infer), &[("model", model), ("data", data)])
     }
 

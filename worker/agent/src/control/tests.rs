@@ -82,10 +82,9 @@ fn plan() -> Plan {
     let optimizer = json!({"passes": 1, "batch": 4, "micro_batch": 2, "learning_rate": 0.1, "schedule": "constant",
         "warmup": 0.0, "weight_decay": 0.0, "clip": null});
     let train = json!({"part": "corpus", "head": "language_model", "objective": "language_model",
-        "optimizer": optimizer, "max_tokens": 8, "seed": 0});
+        "optimizer": optimizer, "seed": 0});
     let model = add(&mut plan, "model", json!({"train": train}), &[("data", data)]);
-    let infer =
-        json!({"part": "corpus", "output": "log_probability", "batch": 2, "shard": 4, "max_tokens": 8});
+    let infer = json!({"part": "corpus", "output": "log_probability", "batch_tokens": 8, "shard": 4});
     add(&mut plan, "labels", json!({"infer": infer}), &[("model", model), ("data", data)]);
     plan
 }

@@ -36,7 +36,7 @@ impl Confidence {
 }
 
 impl Objective for Confidence {
-    fn terms(&self, _tokens: usize) -> usize {
+    fn terms(&self, _predicted: usize) -> usize {
         1
     }
 

@@ -17,7 +17,7 @@ use super::{cross_entropy_sum, targets};
 pub struct CrossEntropy;
 
 impl Objective for CrossEntropy {
-    fn terms(&self, _tokens: usize) -> usize {
+    fn terms(&self, _predicted: usize) -> usize {
         1
     }
 

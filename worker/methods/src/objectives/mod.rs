@@ -74,7 +74,8 @@ mod tests {
         pub(super) fn slot<'a>(&'a self, logits: &'a Tensor, targets_bc: Option<&'a Tensor>) -> Slot<'a> {
             let rows = 0..logits.size()[0] as usize;
             let (ids_bt, mask_bt) = (&self.ids_bt, &self.mask_bt);
-            Slot { logits, ids_bt, mask_bt, targets_bc, rows, step: 0, steps: 10, global: None }
+            let predicted_bt = mask_bt;
+            Slot { logits, ids_bt, mask_bt, predicted_bt, targets_bc, rows, step: 0, steps: 10, global: None }
         }
     }
 
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn every_objective_of_a_plan_has_its_counterpart() {
         use fulcrum_common::plan::Objective as Named;
-        assert_eq!(objective(Named::LanguageModel).terms(5), 4);
+        assert_eq!(objective(Named::LanguageModel).terms(5), 5);
         assert_eq!(objective(Named::CrossEntropy).terms(5), 1);
         let confidence = objective(Named::Confidence { weight: 0.75, warmup: 0.2 });
         assert_eq!((confidence.terms(5), confidence.wants_global_batch()), (1, true));

@@ -67,7 +67,7 @@ pub(crate) struct CrossEntropy {
 }
 
 impl Objective for CrossEntropy {
-    fn terms(&self, _tokens: usize) -> usize {
+    fn terms(&self, _predicted: usize) -> usize {
         1
     }
 
@@ -98,8 +98,8 @@ impl Objective for CrossEntropy {
 pub(crate) struct NextToken;
 
 impl Objective for NextToken {
-    fn terms(&self, tokens: usize) -> usize {
-        tokens - 1
+    fn terms(&self, predicted: usize) -> usize {
+        predicted
     }
 
     fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
@@ -107,7 +107,7 @@ impl Objective for NextToken {
         let log_buv = slot.logits.narrow(1, 0, rest).log_softmax(-1, Kind::Float);
         let next_bu = slot.ids_bt.narrow(1, 1, rest);
         let log_bu = log_buv.gather(2, &next_bu.unsqueeze(2), false).squeeze_dim(2);
-        Ok(-(log_bu * slot.mask_bt.narrow(1, 1, rest)).sum(Kind::Float))
+        Ok(-(log_bu * slot.predicted_bt.narrow(1, 1, rest)).sum(Kind::Float))
     }
 }
 
