@@ -139,7 +139,7 @@ impl Scaling {
             Self::Llama3(llama) => vec![
                 ("factor", llama.factor, 1.0),
                 ("low_freq_factor", llama.low, f64::MIN_POSITIVE),
-                ("high_freq_factor", llama.high, llama.low + f64::EPSILON),
+                ("high_freq_factor", llama.high, llama.low.next_up()),
             ],
         };
         if let Some((field, value, least)) =

@@ -122,9 +122,9 @@ pub(super) struct Config {
     /// See `rope_theta`.
     #[serde(skip_deserializing)]
     pub(super) rope_scaling: Option<rope::Parameters>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) attention_bias: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) mlp_bias: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) use_sliding_window: Option<bool>,

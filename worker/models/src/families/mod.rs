@@ -5,8 +5,12 @@
 
 mod bert;
 mod gpt2;
+mod gpt_neox;
 mod labels;
 mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
 mod rope;
 
 use std::path::Path;
@@ -22,7 +26,15 @@ use crate::{
 };
 
 /// Every family that is known.
-static FAMILIES: &[&Family] = &[&GPT2, &llama::LLAMA, &bert::BERT];
+static FAMILIES: &[&Family] = &[
+    &GPT2,
+    &gpt_neox::GPT_NEOX,
+    &llama::LLAMA,
+    &mistral::MISTRAL,
+    &qwen2::QWEN2,
+    &qwen3::QWEN3,
+    &bert::BERT,
+];
 
 /// One `model_type` of Hugging Face.
 #[derive(Debug)]

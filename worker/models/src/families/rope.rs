@@ -25,10 +25,12 @@ impl Default for Defaults {
 /// The fields of a `config.json` that are about rotary positions.
 #[derive(Deserialize)]
 struct Fields {
-    #[serde(alias = "rotary_emb_base")]
     rope_theta: Option<f64>,
-    #[serde(alias = "rotary_pct")]
+    /// What gpt_neox calls `rope_theta`, and may repeat under that name.
+    rotary_emb_base: Option<f64>,
     partial_rotary_factor: Option<f64>,
+    /// What gpt_neox calls `partial_rotary_factor`.
+    rotary_pct: Option<f64>,
     rope_scaling: Option<Parameters>,
     rope_parameters: Option<Parameters>,
 }
@@ -84,9 +86,9 @@ pub(super) fn read(text: &str, defaults: Defaults) -> Result<Rotary, ReadError> 
             ModelError::field("rope_parameters", format!("{{full_attention: {nested}}}"), reason).into()
         );
     }
-    let base = parameters.rope_theta.or(fields.rope_theta).unwrap_or(defaults.base);
-    let fraction =
-        parameters.partial_rotary_factor.or(fields.partial_rotary_factor).unwrap_or(defaults.fraction);
+    let base = parameters.rope_theta.or(fields.rotary_emb_base).or(fields.rope_theta);
+    let fraction = parameters.partial_rotary_factor.or(fields.rotary_pct).or(fields.partial_rotary_factor);
+    let (base, fraction) = (base.unwrap_or(defaults.base), fraction.unwrap_or(defaults.fraction));
     Ok(Rotary { base, fraction, scaling: parameters.scaling()? })
 }
 

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
 
 mod adapters;
+mod cached;
+mod configurations;
 mod heads;
 mod parity;
 mod rebuilding;
 mod refusals;
+mod round_trip;
 mod sharded;
 mod support;

@@ -15,7 +15,20 @@ pub(crate) const LANGUAGE_MODEL: &str = "gpt2-language-model";
 pub(crate) const DECODER_CLASSIFIER: &str = "gpt2-classifier";
 pub(crate) const ENCODER_CLASSIFIER: &str = "bert-classifier";
 /// A language model of each family of decoders, and of each way to scale rotary positions.
-pub(crate) const DECODERS: [&str; 2] = [LANGUAGE_MODEL, "llama"];
+pub(crate) const DECODERS: [&str; 12] = [
+    LANGUAGE_MODEL,
+    "gpt_neox",
+    "gpt_neox-sequential",
+    "llama",
+    "llama-linear",
+    "llama-dynamic",
+    "llama-yarn",
+    "llama-llama3",
+    "mistral",
+    "mistral-yarn",
+    "qwen2",
+    "qwen3",
+];
 
 /// Every fixture.
 pub(crate) fn all() -> Vec<&'static str> {
