@@ -344,7 +344,7 @@ fn every_committed_experiment_is_sound() {
 
 /// An experiment over files, whose `[task]` has these lines from line 6 on.
 fn task(lines: &str) -> String {
-    let (head, _) = GOOD.split_once("source").unwrap();
+    let head = GOOD.split("source").next().unwrap_or_default();
     format!(
         r#"{head}source = "rows"
 {lines}files = ["a.jsonl"]
@@ -412,5 +412,21 @@ fn the_keys_of_a_task_are_those_of_one_form() {
     ];
     for (good, bad, expected) in cases {
         refused(&task(&format!("{good}{bad}")), &format!("exp.toml:{expected}"));
+    }
+}
+
+#[test]
+fn the_tasks_of_the_data_page_are_sound() {
+    let page = include_str!("../../docs/data.md");
+    let tasks: Vec<_> = page.split("```toml\n").skip(1).filter(|block| block.starts_with("[task]")).collect();
+    assert!(tasks.len() >= 3, "{page}");
+    for block in tasks {
+        let (lines, _) = block.split_once("```").unwrap();
+        let (_, lines) = lines.split_once('\n').unwrap();
+        // The page says where the rows come from, and so does the experiment around.
+        let is_place = |line: &&str| line.starts_with("source") || line.starts_with("files");
+        let lines: String =
+            lines.lines().filter(|line| !is_place(line)).map(|line| format!("{line}\n")).collect();
+        parse(&task(&lines)).unwrap_or_else(|e| panic!("{e}\n{lines}"));
     }
 }

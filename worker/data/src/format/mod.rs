@@ -139,8 +139,8 @@ impl Formatter {
         matches!(self.form, Shape::Pair { prompt: Some(_), .. } | Shape::Completion { .. })
     }
 
-    /// The examples of one row, in an order of their own. There may be none: two equal texts of which one is
-    /// preferred say nothing.
+    /// The examples of one row, in the order of its answers, or the preferred text first. There may be none: a
+    /// preference between equal texts, or for or against an empty one, teaches nothing.
     ///
     /// # Errors
     /// When the row does not fit the format, with file, line and the way out.
@@ -228,16 +228,14 @@ impl Shape {
             Self::Pair { prompt, chosen, rejected, pick, seed } => {
                 let prompt = prompt.as_ref().map(|prompt| prompt.text(scope)).transpose()?;
                 let texts = vec![rejected.text(scope)?, chosen.text(scope)?];
-                if texts[0].trim() == texts[1].trim() {
+                let [worse, better] = [0, 1].map(|place: usize| texts[place].trim());
+                if worse == better || worse.is_empty() || better.is_empty() {
                     return Ok(Vec::new());
                 }
                 let one = |place: usize, right| Example {
                     prompt: prompt.clone(),
                     ..example(texts[place].clone(), Some(i32::from(right)))
                 };
-                if let Some(empty) = texts.iter().position(|text| text.trim().is_empty()) {
-                    return Err(format!("the {} text is empty", ["rejected", "chosen"][empty]));
-                }
                 let question = Question::new(texts.clone(), &1.into())?;
                 // The preferred text comes first, as in the name of the form.
                 let picked = question.pick(*pick, *seed, row).into_iter().rev();

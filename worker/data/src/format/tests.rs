@@ -162,6 +162,7 @@ fn a_coin_shows_one_answer_and_depends_on_the_row_alone() {
 fn of_two_texts_the_preferred_one_is_of_class_one() {
     let records = json!([
         {"q": "hello\n", "good": "hi", "bad": "what"}, {"q": "x", "good": "same", "bad": "same "},
+        {"q": "y", "good": " ", "bad": "what"},
         {"q": "bye\n", "good": "take care", "bad": "no"}
     ]);
     let examples = collect(&records, &templates(pair(Some("q"), Pick::All), None)).unwrap();
@@ -169,7 +170,11 @@ fn of_two_texts_the_preferred_one_is_of_class_one() {
     assert_eq!(examples.table.prompts.unwrap(), ["hello\n", "hello\n", "bye\n", "bye\n"]);
     assert_eq!(examples.table.groups.unwrap(), [0, 0, 1, 1]);
     assert_eq!(examples.table.labels, Some(vec![1, 0, 1, 0]));
-    assert_eq!(examples.groups.unwrap(), ["0", "0", "2", "2"], "a pair of equal texts is left out");
+    assert_eq!(
+        examples.groups.unwrap(),
+        ["0", "0", "3", "3"],
+        "pairs with equal or empty texts are left out"
+    );
 
     let records: Value = vec![records[0].clone(); 100].into();
     let one = collect(&records, &templates(pair(None, Pick::One), Some("q"))).unwrap();
@@ -198,7 +203,6 @@ fn questions_and_pairs_that_do_not_fit_are_named_with_their_line() {
     }
     for (record, expected) in [
         (json!({"good": "a"}), "no column `bad`; columns are good"),
-        (json!({"good": "a", "bad": ""}), "the rejected text is empty"),
         (json!({"good": null, "bad": "b"}), "good is null"),
     ] {
         let message = collect(&json!([record]), &of(pair(None, Pick::All))).unwrap_err().to_string();

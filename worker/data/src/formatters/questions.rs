@@ -20,7 +20,7 @@ pub(super) const SCIQ: Definition = Definition {
 
 pub(super) const SCIQ_WITH_SUPPORT: Definition = Definition {
     rows: Rows::Choices {
-        text: "{{ support }}\n\nQ: {{ question }} A: {{ choice }}",
+        text: "{% if support %}{{ support }}\n\n{% endif %}Q: {{ question }} A: {{ choice }}",
         choices: &["correct_answer", "distractor1", "distractor2", "distractor3"],
         answer: "0",
     },
@@ -87,6 +87,7 @@ pub(super) const QUAIL: Definition = Definition {
         answer: "correct_answer_id",
     },
     group_by: Some("context_id"),
+    remark: "\"not enough information\" is an answer like any other",
     ..SCIQ
 };
 

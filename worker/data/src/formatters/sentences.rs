@@ -5,7 +5,7 @@ use super::{Definition, Rows};
 const PLAIN: Definition = Definition {
     dataset: "",
     pool: "train, validation",
-    rows: Rows::Classes { text: "{{ sentence }}", label: "label", classes: ["0", "1"] },
+    rows: Rows::Classes { text: "{{ sentence | trim }}", label: "label", classes: ["0", "1"] },
     group_by: None,
     derive: None,
     remark: "",
@@ -18,7 +18,7 @@ pub(super) const COLA: Definition = Definition { dataset: "nyu-mll/glue cola", .
 pub(super) const TWITTER_SENTIMENT: Definition = Definition {
     dataset: "EleutherAI/twitter-sentiment",
     pool: "train, test",
-    rows: Rows::Classes { text: "{{ text }}", label: "label", classes: ["0", "1"] },
+    rows: Rows::Classes { text: "{{ text | trim }}", label: "label", classes: ["0", "1"] },
     ..PLAIN
 };
 
