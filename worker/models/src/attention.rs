@@ -6,7 +6,7 @@
 use tch::{Kind, Tensor};
 
 use crate::{
-    batch::Attend,
+    attend::Attend,
     cache::Past,
     description::{Description, Fused},
     families::Module,
@@ -34,7 +34,7 @@ pub(crate) struct Attention {
 enum Input {
     InTurn(Linear),
     ByHead(Linear),
-    Separate([Linear; 3]),
+    Separate(Box<[Linear; 3]>),
 }
 
 impl Attention {
@@ -48,7 +48,7 @@ impl Attention {
             }
         } else {
             let modules = [Module::AttentionQuery, Module::AttentionKey, Module::AttentionValue];
-            Input::Separate(modules.map(|module| Linear::new(tensors, module, block)))
+            Input::Separate(Box::new(modules.map(|module| Linear::new(tensors, module, block))))
         };
         let norm = |module| has(module).then(|| Norm::new(description, tensors, module, block));
         Self {

@@ -5,8 +5,9 @@
 use tch::{Device, Tensor};
 
 use crate::{
+    attend::Attend,
     attention::Attention,
-    batch::{Attend, Batch},
+    batch::Batch,
     cache::{Cache, Past},
     description::{Description, Positions},
     families::Module,

@@ -5,8 +5,9 @@
 use tch::Tensor;
 
 use crate::{
+    attend::Attend,
     attention::Attention,
-    batch::{Attend, Batch},
+    batch::Batch,
     description::Description,
     families::Module,
     layout::Tensors,

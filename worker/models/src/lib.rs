@@ -2,11 +2,12 @@
 //!
 //! Reading order: [`model`](Model) (what others call), `description` (what a transformer is made of),
 //! `families` (how each family spells it), `layout` (its tensors), `weights` (those on disk), then the
-//! computation: `batch`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
+//! computation: `batch`, `attend`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
 //! `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
 
+mod attend;
 mod attention;
 mod batch;
 mod cache;

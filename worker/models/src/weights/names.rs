@@ -23,13 +23,14 @@ pub(super) fn match_names(
         slots.iter().enumerate().map(|(at, slot)| (slot.name.as_str(), at)).collect();
     let mut found: Vec<Option<String>> = vec![None; slots.len()];
     let mut unembedding = None;
+    let tied = description.traits.tied;
     for name in shards.names() {
         let plain = plain_name(description, name);
         let extra = || ModelError::Extra { path: shards.path(name).to_owned(), name: name.to_owned() };
         let place = match wanted.get(plain.as_ref()) {
             Some(&at) => &mut found[at],
             None if description.family.ignored.iter().any(|ending| plain.ends_with(ending)) => continue,
-            None if description.family.unembedding == Some(plain.as_ref()) => &mut unembedding,
+            None if tied && description.family.unembedding == Some(plain.as_ref()) => &mut unembedding,
             None => return Err(extra()),
         };
         if place.is_some() {

@@ -117,6 +117,23 @@ fn an_output_of_its_own_is_read_under_both_its_names_and_must_be_there() {
 }
 
 #[test]
+fn an_output_of_its_own_has_no_place_under_a_classifier() {
+    for (tied, fragment) in [(false, "does not have"), (true, "differs from \"model.embed_tokens.weight\"")] {
+        let mut draft = Draft::of("llama");
+        draft.config["architectures"] = json!(["LlamaForSequenceClassification"]);
+        draft.config["tie_word_embeddings"] = json!(tied);
+        let mut score = draft.tensors["model.embed_tokens.weight"].clone();
+        score.bytes.truncate(2 * 32 * 4);
+        score.shape = vec![2, 32];
+        draft.tensors.insert("score.weight".to_owned(), score);
+        let message = draft.load().unwrap_err().to_string();
+        assert!(message.contains("\"lm_head.weight\"") && message.contains(fragment), "{message}");
+        draft.tensors.remove("lm_head.weight");
+        assert_eq!(draft.load().unwrap().head(), Some(Head::Classifier { classes: 2 }));
+    }
+}
+
+#[test]
 fn a_classifier_without_output_becomes_a_language_model_through_its_embedding() {
     let model = load(&folder("llama")).unwrap();
     let classifier = model.with_head(&Head::Classifier { classes: 3 }.into(), 1).unwrap();
