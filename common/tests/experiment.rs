@@ -119,8 +119,8 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_line() {
         ),
         (
             "test = 50",
-            "test = 50, balance = 0.5",
-            "exp.toml:6: task.split.balance must be a number above 0.5, up to 1, not 0.5",
+            "test = 50, balance = 0.4",
+            "exp.toml:6: task.split.balance must be a number from 0.5 to 1, not 0.4",
         ),
         (
             "name = \"t\"",

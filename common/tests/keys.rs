@@ -103,6 +103,8 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("task.split", "validation", "11"),
     ("task.split", "test", "51"),
     ("task.split", "balance", "0.6"),
+    ("task.split", "over_long", r#""drop""#),
+    ("task.split", "duplicates", r#""drop""#),
     ("task.split", "seed", "9"),
     ("task.arithmetic", "below", "21"),
     ("task.arithmetic", "rows", "700"),

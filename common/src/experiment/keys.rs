@@ -5,11 +5,11 @@ use super::{
     read::Table,
     value::{
         Balance, Below, Context, Count, Draws, Heads, Hidden, Layers, MethodName, Mode, ModelSource, Name,
-        NonNegative, Pairs, Positive, Precision, Recipe, RelativePath, Seeds, Share, Strategy, TaskKind,
-        TaskSource, Value,
+        NonNegative, OverLong, Pairs, Positive, Precision, Recipe, RelativePath, Seeds, Share, Strategy,
+        TaskKind, TaskSource, Value,
     },
 };
-use crate::plan::{Choices, Formatter, Pick, Schedule};
+use crate::plan::{Choices, Duplicates, Formatter, Pick, Schedule};
 
 /// A section of the file, as read.
 pub(super) trait Section: Sized {
@@ -179,8 +179,16 @@ sections! {
         validation: usize = 0;
         /// Rows on which every model is tested.
         test: Count;
-        /// Largest share of one class in any part; rows of the larger class are dropped beyond it.
+        /// Largest share of one class in any part; rows of the larger class are dropped beyond it. At 0.5 two classes
+        /// have equally many rows.
         balance: Balance = Balance(0.55);
+        /// What becomes of rows that the tokenizer of any model makes longer than the model takes and
+        /// `train.max_tokens` allows: they are cut, for each model where it must, or they are left out for all
+        /// models alike.
+        over_long: OverLong = OverLong::Truncate;
+        /// What becomes of a text (white space and case aside) that two parts share: it is reported, the later of
+        /// test, validation, ground truth and weak labels goes without it, or the split is refused.
+        duplicates: Duplicates = Duplicates::Report;
         /// Seed of the assignment.
         seed: u64 = 0;
     }

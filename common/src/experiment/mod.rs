@@ -35,6 +35,8 @@ pub struct Experiment {
     pub(crate) seeds: Vec<u64>,
     pub(crate) task: Task,
     pub(crate) split: SplitRule,
+    /// Rows that are too long for any model of the ladder are left out for all of them.
+    pub(crate) drop_over_long: bool,
     pub(crate) ladder: Vec<Model>,
     pub(crate) pretrain: Option<Pretrain>,
     pub(crate) methods: Vec<Method>,

@@ -20,7 +20,7 @@ use crate::{
 
 /// Compiles the experiment: preparations first, then seed after seed, then the one measurement over all.
 pub(super) fn compile(experiment: &Experiment, sources: &Sources) -> Result<Plan, RecipeError> {
-    let mut compiler = Compiler::new(experiment, sources);
+    let mut compiler = Compiler::new(experiment, sources)?;
     let bases = experiment.ladder.iter().map(|model| compiler.base(model)).collect::<Result<Vec<_>, _>>()?;
     for seed in &experiment.seeds {
         compiler.seed(&bases, *seed);
@@ -50,8 +50,18 @@ struct Base<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(experiment: &'a Experiment, sources: &'a Sources) -> Self {
+    fn new(experiment: &'a Experiment, sources: &'a Sources) -> Result<Self, RecipeError> {
         let mut plan = Plan::default();
+        let (mut inputs, mut drop_over) = (BTreeMap::new(), None);
+        if experiment.drop_over_long {
+            let mut longest = experiment.train.max_tokens;
+            for (i, model) in experiment.ladder.iter().enumerate() {
+                let (key, positions) = prepare_model(&mut plan, experiment, sources, model)?;
+                inputs.insert(format!("model/{i}"), key);
+                longest = longest.min(positions);
+            }
+            drop_over = Some(longest);
+        }
         let (source, format, locations) = match &experiment.task {
             Task::Arithmetic(arithmetic) => {
                 (Source::Arithmetic(arithmetic.clone()), Format::arithmetic(), BTreeMap::new())
@@ -62,32 +72,17 @@ impl<'a> Compiler<'a> {
         };
         let split = experiment.split.clone();
         let cost = estimate(split.rows(), 0);
-        let work = Work::Prepare(Prepare::Dataset { source, format, split });
-        let data = plan.add_located("dataset", Spec { work, inputs: BTreeMap::new() }, cost, locations);
-        Self { experiment, sources, plan, data, predictions: Vec::new() }
+        let work = Work::Prepare(Prepare::Dataset { source, format, split, drop_over });
+        let data = plan.add_located("dataset", Spec { work, inputs }, cost, locations);
+        Ok(Self { experiment, sources, plan, data, predictions: Vec::new() })
     }
 
     /// The stages that bring one model of the ladder into the store.
     fn base(&mut self, model: &'a Model) -> Result<Base<'a>, RecipeError> {
         let name = &model.name;
         let longest = self.experiment.train.max_tokens;
-        let (prepare, positions, locations) = match &model.body {
-            Body::Pretrained { origin, layers } => {
-                let folder = self.sources.model(origin);
-                let folder = folder.ok_or_else(|| RecipeError::Unresolved { model: name.clone() })?;
-                let prepare = import(name, folder, *layers)?;
-                (prepare, folder.positions, model_location(folder))
-            }
-            Body::New(architecture) => {
-                let (architecture, context) = (architecture.clone(), architecture.context);
-                let alphabet = Arithmetic::ALPHABET.to_owned();
-                let seed = self.experiment.pretrain.as_ref().map_or(0, |pretrain| pretrain.seed);
-                (Prepare::NewModel { architecture, alphabet, seed }, context, BTreeMap::new())
-            }
-        };
+        let (mut key, positions) = prepare_model(&mut self.plan, self.experiment, self.sources, model)?;
         let max_tokens = longest.min(positions);
-        let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
-        let mut key = self.plan.add_located(format!("model {name}"), spec, Estimate::default(), locations);
         let tokens = self.read_by(model).into_iter().map(|part| {
             let rows = self.rows(part);
             (part, self.tokens(format!("tokens {name} {part}"), part, rows, max_tokens, key, self.data))
@@ -265,6 +260,33 @@ impl<'a> Compiler<'a> {
         });
         self.plan.add("measure", Spec { work, inputs }, cost);
     }
+}
+
+/// The stage that brings a model of the ladder into the store, and how many tokens the model takes.
+fn prepare_model(
+    plan: &mut Plan,
+    experiment: &Experiment,
+    sources: &Sources,
+    model: &Model,
+) -> Result<(Key, usize), RecipeError> {
+    let name = &model.name;
+    let (prepare, positions, locations) = match &model.body {
+        Body::Pretrained { origin, layers } => {
+            let folder = sources.model(origin);
+            let folder = folder.ok_or_else(|| RecipeError::Unresolved { model: name.clone() })?;
+            let prepare = import(name, folder, *layers)?;
+            (prepare, folder.positions, model_location(folder))
+        }
+        Body::New(architecture) => {
+            let (architecture, context) = (architecture.clone(), architecture.context);
+            let alphabet = Arithmetic::ALPHABET.to_owned();
+            let seed = experiment.pretrain.as_ref().map_or(0, |pretrain| pretrain.seed);
+            (Prepare::NewModel { architecture, alphabet, seed }, context, BTreeMap::new())
+        }
+    };
+    let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
+    let key = plan.add_located(format!("model {name}"), spec, Estimate::default(), locations);
+    Ok((key, positions))
 }
 
 /// Whose labels a model learns from, and so on which rows.

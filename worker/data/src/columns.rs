@@ -1,9 +1,13 @@
 //! Parquet in and out, column by column: fixed writer settings on one side, checked types on the other.
 //!
 //! Two writes of the same columns give the same bytes: no time stamps, no name of the writer, no Arrow schema in the
-//! footer, and row groups that are cut by row count alone.
+//! footer, and row groups that are cut by what the rows hold alone.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray},
@@ -35,21 +39,65 @@ pub(crate) fn write(
     schema: &SchemaRef,
     batches: impl Iterator<Item = arrow::error::Result<RecordBatch>>,
 ) -> Result<()> {
-    let properties = WriterProperties::builder()
-        .set_created_by("fulcrum".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .build();
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let failed = |e: parquet::errors::ParquetError| DataError::file(path, format!("cannot be written: {e}"));
-
-    let file = File::create(path).map_err(DataError::io(path))?;
-    let mut writer = ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(failed)?;
+    let mut writer = Writer::create(path, schema)?;
     for batch in batches {
-        let batch = batch.map_err(|e| DataError::file(path, format!("cannot be written: {e}")))?;
-        writer.write(&batch).map_err(failed)?;
+        writer.write(&batch.map_err(|e| DataError::file(path, format!("cannot be written: {e}")))?)?;
     }
-    writer.close().map_err(failed)?;
-    Ok(())
+    writer.finish()
+}
+
+/// A Parquet file being written. Dropped before [`Writer::finish`], it leaves no file.
+pub(crate) struct Writer {
+    path: PathBuf,
+    inner: Option<ArrowWriter<File>>,
+}
+
+impl Writer {
+    pub(crate) fn create(path: &Path, schema: &SchemaRef) -> Result<Self> {
+        let properties = WriterProperties::builder()
+            .set_created_by("fulcrum".to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .build();
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let file = File::create(path).map_err(DataError::io(path))?;
+        let path = path.to_owned();
+        match ArrowWriter::try_new_with_options(file, schema.clone(), options) {
+            Ok(inner) => Ok(Self { path, inner: Some(inner) }),
+            Err(error) => Err(DataError::file(&path, format!("cannot be written: {error}"))),
+        }
+    }
+
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.with(|inner| inner.write(batch))
+    }
+
+    /// Ends the row group, whose pages are in memory until then.
+    pub(crate) fn end_group(&mut self) -> Result<()> {
+        self.with(ArrowWriter::flush)
+    }
+
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.with(|inner| inner.finish().map(drop))?;
+        self.inner = None;
+        Ok(())
+    }
+
+    fn with(
+        &mut self,
+        act: impl FnOnce(&mut ArrowWriter<File>) -> parquet::errors::Result<()>,
+    ) -> Result<()> {
+        let Some(inner) = &mut self.inner else { return Ok(()) };
+        act(inner).map_err(|e| DataError::file(&self.path, format!("cannot be written: {e}")))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.inner.take().is_some() {
+            // Whoever gave up has an error to tell already.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// A Parquet file being read.
@@ -62,15 +110,20 @@ pub(crate) struct Reader {
 impl Reader {
     /// Opens a file and reads its schema.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        Self::open_with(path, None)
+        Self::open_with(path, None, BATCH_ROWS)
+    }
+
+    /// Opens a file to be read so many rows at a time.
+    pub(crate) fn open_rows(path: &Path, rows: usize) -> Result<Self> {
+        Self::open_with(path, None, rows)
     }
 
     /// Opens a file for those of the named columns that it has; the others are never decoded.
     pub(crate) fn open_columns(path: &Path, columns: &[&str]) -> Result<Self> {
-        Self::open_with(path, Some(columns))
+        Self::open_with(path, Some(columns), BATCH_ROWS)
     }
 
-    fn open_with(path: &Path, columns: Option<&[&str]>) -> Result<Self> {
+    fn open_with(path: &Path, columns: Option<&[&str]>, batch_rows: usize) -> Result<Self> {
         let file = File::open(path).map_err(DataError::io(path))?;
         let unreadable = |e| DataError::file(path, format!("not readable as Parquet: {e}"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
@@ -85,7 +138,7 @@ impl Reader {
             Some(columns) => ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied()),
             None => ProjectionMask::all(),
         };
-        let builder = builder.with_batch_size(BATCH_ROWS).with_projection(mask);
+        let builder = builder.with_batch_size(batch_rows).with_projection(mask);
         let batches = builder.build().map_err(unreadable)?;
         Ok(Self { path: path.into(), schema: batches.schema(), batches })
     }
@@ -96,10 +149,13 @@ impl Reader {
 
     /// The next rows, or none at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Batch>> {
+        Ok(self.next_batch()?.map(|batch| Batch { path: self.path.clone(), batch }))
+    }
+
+    /// The next rows as they are, or none at the end.
+    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let batch = self.batches.next().transpose();
-        let batch =
-            batch.map_err(|e| DataError::file(&self.path, format!("not readable as Parquet: {e}")))?;
-        Ok(batch.map(|batch| Batch { path: self.path.clone(), batch }))
+        batch.map_err(|e| DataError::file(&self.path, format!("not readable as Parquet: {e}")))
     }
 }
 
@@ -110,10 +166,6 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn record_batch(&self) -> &RecordBatch {
-        &self.batch
-    }
-
     pub(crate) fn int64(&self, name: &str) -> Result<&Int64Array> {
         let column = self.column(name, "int64", |t| *t == DataType::Int64)?;
         Ok(column.as_primitive::<Int64Type>())

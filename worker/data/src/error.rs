@@ -24,13 +24,23 @@ pub enum DataError {
         /// What is wrong and the way out.
         what: String,
     },
-    /// One line or row of a file is not what it should be.
+    /// One line of a file is not what it should be.
     #[error("{file}: line {line}: {what}")]
     Line {
         /// The file's name.
         file: String,
-        /// Counted from 1; in a JSON array or a Parquet file, the number of the row.
+        /// Counted from 1.
         line: u64,
+        /// What is wrong and the way out.
+        what: String,
+    },
+    /// One row of a file without lines is not what it should be.
+    #[error("{file}: row {row}: {what}")]
+    Row {
+        /// The file's name.
+        file: String,
+        /// Counted from 1.
+        row: u64,
         /// What is wrong and the way out.
         what: String,
     },

@@ -8,8 +8,9 @@ use fulcrum_common::{
     source,
 };
 use fulcrum_data::{
-    Table, Tokenizer, prepare,
-    split::split,
+    Tokenizer,
+    prepare::{self, Dataset, Longest},
+    split::{Manifest, ORDER},
     tokenizer::{BEGIN, Limits, character_tokenizer},
     tokens,
 };
@@ -17,19 +18,20 @@ use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
 
 use crate::{Error, Job, Outcome};
 
-/// Name of the file that says what went where.
-const SPLIT: &str = "split.json";
-
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
-        Prepare::Dataset { source, format, split } => dataset(job, source, format, split),
+        Prepare::Dataset { source, format, split, drop_over } => {
+            dataset(job, source, format, split, *drop_over)
+        }
         Prepare::Corpus { source } => {
-            let corpus = unchanged(job, source, |paths| Ok(prepare::corpus(source, paths)?))?;
-            tables(job, [(Part::Corpus, &corpus)])
+            let path = job.output.join(Part::Corpus.file());
+            let rows = unchanged(job, source, |paths| Ok(prepare::corpus(source, paths, &path)?))?;
+            Ok(table(Part::Corpus, rows))
         }
         Prepare::Rows { source, format } => {
-            let rows = unchanged(job, source, |paths| Ok(prepare::examples(source, paths, format)?))?;
-            tables(job, [(Part::Rows, &rows.table)])
+            let path = job.output.join(Part::Rows.file());
+            let rows = unchanged(job, source, |paths| Ok(Dataset { source, paths, format }.write(&path)?))?;
+            Ok(table(Part::Rows, rows))
         }
         Prepare::Model { digest, layers } => import(job, *digest, *layers),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
@@ -37,26 +39,46 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     }
 }
 
-fn dataset(job: &Job<'_>, source: &Source, format: &Format, rule: &SplitRule) -> Result<Outcome, Error> {
-    let examples = unchanged(job, source, |paths| Ok(prepare::examples(source, paths, format)?))?;
-    let split = split(&examples, rule)?;
-    let mut outcome = tables(job, split.parts.iter().map(|(part, table)| (*part, table)))?;
-    let mut text = serde_json::to_vec_pretty(&split.manifest).expect("a split's description is plain data");
+fn dataset(
+    job: &Job<'_>,
+    source: &Source,
+    format: &Format,
+    rule: &SplitRule,
+    drop_over: Option<usize>,
+) -> Result<Outcome, Error> {
+    let longest = drop_over.map(|tokens| longest(job, tokens)).transpose()?;
+    let manifest = unchanged(job, source, |paths| {
+        Ok(Dataset { source, paths, format }.split_into(job.output, rule, longest.as_ref())?)
+    })?;
+    let mut text = serde_json::to_vec_pretty(&manifest).expect("a split's description is plain data");
     text.push(b'\n');
-    let path = job.output.join(SPLIT);
+    let path = job.output.join(Manifest::FILE);
     fs::write(&path, text).map_err(Error::io(&path))?;
-    outcome.files.push(SPLIT.to_owned());
+    let mut outcome = Outcome { files: vec![Manifest::FILE.to_owned()], facts: manifest.facts() };
+    outcome.files.extend(ORDER.map(Part::file));
     Ok(outcome)
 }
 
-fn tables<'t>(job: &Job<'_>, parts: impl IntoIterator<Item = (Part, &'t Table)>) -> Result<Outcome, Error> {
-    let mut outcome = Outcome::default();
-    for (part, table) in parts {
-        table.write(&job.output.join(part.file()))?;
-        outcome.files.push(part.file());
-        outcome.facts.insert(part.fact(), table.len() as u64);
-    }
-    Ok(outcome)
+/// The models that read the same rows, none of which may find one too long.
+fn longest(job: &Job<'_>, tokens: usize) -> Result<Longest, Error> {
+    let models = job.inputs.keys().filter(|role| role.starts_with("model/"));
+    let models = models.map(|role| reader(job, role, tokens)).collect::<Result<_, _>>()?;
+    Ok(Longest { tokens, models })
+}
+
+/// A model's tokenizer, and what the model sets to its sequences.
+fn reader(job: &Job<'_>, role: &str, max_tokens: usize) -> Result<(Tokenizer, Limits), Error> {
+    let model = Summary::read(job.file(role, ModelFiles::CONFIG)?)?;
+    let limits = Limits {
+        max_tokens: max_tokens.min(model.positions),
+        vocabulary: model.vocabulary,
+        end: model.tokens.end,
+    };
+    Ok((Tokenizer::from_file(job.file(role, ModelFiles::TOKENIZER)?)?, limits))
+}
+
+fn table(part: Part, rows: usize) -> Outcome {
+    Outcome { files: vec![part.file()], facts: [(part.fact(), rows as u64)].into() }
 }
 
 /// Reads the files of a source where they lie. Their bytes are compared with the plan's before, so that a fault in
@@ -126,13 +148,7 @@ fn new_model(
 /// A part's rows as the model reads them.
 fn tokenize(job: &Job<'_>, part: Part, max_tokens: usize, style: Style) -> Result<Outcome, Error> {
     let Style::Plain = style;
-    let model = Summary::read(job.file("model", ModelFiles::CONFIG)?)?;
-    let limits = Limits {
-        max_tokens: max_tokens.min(model.positions),
-        vocabulary: model.vocabulary,
-        end: model.tokens.end,
-    };
-    let tokenizer = Tokenizer::from_file(job.file("model", ModelFiles::TOKENIZER)?)?;
+    let (tokenizer, limits) = reader(job, "model", max_tokens)?;
     let counts = tokens::write(job.file("data", &part.file())?, &tokenizer, &limits, job.output)?;
     let facts = [("rows", counts.rows), ("tokens", counts.tokens), ("truncated", counts.truncated)];
     let without = counts.without_completion.map(|count| ("without_completion", count));

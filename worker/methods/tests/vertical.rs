@@ -15,9 +15,9 @@ use fulcrum_collective::Solo;
 use fulcrum_common::{
     Key,
     plan::{
-        Architecture, Arithmetic, Estimate, FileDigest, Format, Head, Infer, Measure, Merge, Objective,
-        Optimizer, Output, Part, Prediction, Prepare, Role, Schedule, Source, Spec, SplitRule, Stage, Style,
-        Train, Trainable, Work,
+        Architecture, Arithmetic, Duplicates, Estimate, FileDigest, Format, Head, Infer, Measure, Merge,
+        Objective, Optimizer, Output, Part, Prediction, Prepare, Role, Schedule, Source, Spec, SplitRule,
+        Stage, Style, Train, Trainable, Work,
     },
     results::{AccuracyResults, Results},
     source,
@@ -105,10 +105,17 @@ impl Bench {
 const ARITHMETIC: Arithmetic = Arithmetic { rows: 200, seed: 1, below: 30, noise: 0.1 };
 
 fn dataset() -> Work {
-    let split =
-        SplitRule { ground_truth: 40, weak_labels: 42, validation: 0, test: 30, balance: 0.5, seed: 3 };
+    let split = SplitRule {
+        ground_truth: 40,
+        weak_labels: 42,
+        validation: 0,
+        test: 30,
+        balance: 0.5,
+        duplicates: Duplicates::Report,
+        seed: 3,
+    };
     let source = Source::Arithmetic(ARITHMETIC);
-    Work::Prepare(Prepare::Dataset { source, format: Format::arithmetic(), split })
+    Work::Prepare(Prepare::Dataset { source, format: Format::arithmetic(), split, drop_over: None })
 }
 
 fn new_model(hidden: usize) -> Work {

@@ -13,7 +13,7 @@ use super::{
     Batches, Bootstrap, Experiment, Method, Pair, Parallel,
     keys::{self, Raw},
     problem::Log,
-    value::MethodName,
+    value::{MethodName, OverLong},
 };
 use crate::plan::SplitRule;
 
@@ -43,6 +43,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         seeds: raw.top.seeds.value.0.clone(),
         task: task?,
         split,
+        drop_over_long: raw.split.over_long.value == OverLong::Drop,
         ladder: ladder?,
         pretrain,
         methods,
@@ -65,6 +66,7 @@ fn split(raw: &keys::Split) -> SplitRule {
         validation: raw.validation.value,
         test: raw.test.value.0,
         balance: raw.balance.value.0,
+        duplicates: raw.duplicates.value,
         seed: raw.seed.value,
     }
 }

@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Pick, Schedule};
+use crate::plan::{Duplicates, Pick, Schedule};
 
 macro_rules! choice {
     ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ } later [$($later:literal),*];)+) => {$(
@@ -47,12 +47,15 @@ choice! {
     MethodName { Naive = "naive", Confidence = "confidence" } later [];
     /// How a gang shares the work of one step.
     Strategy { Data = "data" } later ["zero1", "sharded", "hybrid"];
+    /// What becomes of rows that a tokenizer makes too long.
+    OverLong { Truncate = "truncate", Drop = "drop" } later [];
     /// The numbers that models compute in.
     Precision { Fp32 = "fp32" } later ["bf16"];
     /// What stays equal when a gang changes its size.
     Mode { Fast = "fast" } later ["deterministic"];
 }
 
+choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);
 choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine" } later []);
 

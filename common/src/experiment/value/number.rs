@@ -82,7 +82,7 @@ within! {
     /// A part of a whole.
     Share(f64): "a number from 0 to 1", number, |x| (0.0..=1.0).contains(x);
     /// The largest share that the larger of two classes may have.
-    Balance(f64): "a number above 0.5, up to 1", number, |x| *x > 0.5 && *x <= 1.0;
+    Balance(f64): "a number from 0.5 to 1", number, |x| (0.5..=1.0).contains(x);
     /// A rate.
     Positive(f64): "a number above 0", number, |x| *x > 0.0;
     /// A strength that may be nothing.

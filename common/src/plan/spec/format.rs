@@ -177,8 +177,24 @@ pub struct SplitRule {
     pub test: usize,
     /// Largest share of one class in any part; rows of the majority are dropped at random beyond it.
     pub balance: f64,
+    /// What becomes of texts that two parts share.
+    pub duplicates: Duplicates,
     /// Seed of the assignment.
     pub seed: u64,
+}
+
+/// What becomes of a text that an earlier part of a split has too. Parts are filled in the order test, validation,
+/// ground truth, weak labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duplicates {
+    /// It stays and is reported.
+    #[default]
+    Report,
+    /// The later part goes without it.
+    Drop,
+    /// There is no split.
+    Refuse,
 }
 
 impl SplitRule {

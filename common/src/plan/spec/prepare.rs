@@ -17,6 +17,8 @@ pub enum Prepare {
         format: Format,
         /// Which rows go where.
         split: SplitRule,
+        /// Rows that the tokenizer of any of the inputs `model/0`, `model/1`, ... makes longer than this are left out.
+        drop_over: Option<usize>,
     },
     /// Unlabelled text for language modelling.
     Corpus {

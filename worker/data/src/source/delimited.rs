@@ -48,7 +48,7 @@ pub(super) fn csv(name: &str, input: Box<dyn BufRead>, columns: &[String]) -> Re
             Ok(row) => row?,
             Err(error) => return Some(Err(error)),
         };
-        Some(record(&columns, &fields(&row), &place).map(|record| (place.line, record)))
+        Some(record(&columns, &fields(&row), &place).map(|record| (place, record)))
     })))
 }
 

@@ -62,7 +62,8 @@ impl Lines {
                 Ok(line) => line?.to_owned(),
                 Err(error) => return Some(Err(error)),
             };
-            Some(parse(&line, &self.place()).map(|record| (self.number, record)))
+            let place = self.place();
+            Some(parse(&line, &place).map(|record| (place, record)))
         }))
     }
 }

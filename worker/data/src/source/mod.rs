@@ -3,16 +3,16 @@
 //! The ending of a file's name decides how it is read; `docs/data.md` has the table. Every file is hostile until
 //! read: lines, rows, columns and counts have limits, and an error names the file and the line.
 
+mod arrow;
 mod delimited;
 mod json;
 mod lines;
-mod parquet;
 
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -45,18 +45,35 @@ pub struct SourceFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     file: Arc<str>,
-    line: u64,
+    unit: Unit,
+    number: u64,
+}
+
+/// What a file is counted in, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Line,
+    Row,
 }
 
 impl Place {
-    /// A place for rows that no file holds.
+    /// A line of a file.
     pub(crate) fn new(file: Arc<str>, line: u64) -> Self {
-        Self { file, line }
+        Self { file, unit: Unit::Line, number: line }
+    }
+
+    /// A row of a file that has no lines.
+    pub(crate) fn row(file: Arc<str>, row: u64) -> Self {
+        Self { file, unit: Unit::Row, number: row }
     }
 
     /// An error at this place.
     pub fn fault(&self, what: impl ToString) -> DataError {
-        DataError::Line { file: self.file.to_string(), line: self.line, what: what.to_string() }
+        let (file, what) = (self.file.to_string(), what.to_string());
+        match self.unit {
+            Unit::Line => DataError::Line { file, line: self.number, what },
+            Unit::Row => DataError::Row { file, row: self.number, what },
+        }
     }
 }
 
@@ -71,14 +88,14 @@ pub struct Row {
     pub place: Place,
 }
 
-/// Records of one file with their line numbers.
-type Records = Box<dyn Iterator<Item = Result<(u64, Record)>>>;
+/// Records of one file with their places.
+type Records = Box<dyn Iterator<Item = Result<(Place, Record)>>>;
 
 /// The rows of files, in order.
 pub struct Rows {
     files: std::vec::IntoIter<SourceFile>,
     columns: Vec<String>,
-    current: Option<(Arc<str>, Records)>,
+    current: Option<Records>,
     next_row: i64,
 }
 
@@ -93,18 +110,16 @@ pub fn read(files: Vec<SourceFile>, columns: &[String]) -> Rows {
 impl Rows {
     fn advance(&mut self) -> Result<Option<Row>> {
         loop {
-            let Some((file, records)) = &mut self.current else {
+            let Some(records) = &mut self.current else {
                 let Some(file) = self.files.next() else { return Ok(None) };
-                let name = Arc::from(file.name.as_str());
-                self.current = Some((name, open(&file, &self.columns)?));
+                self.current = Some(open(&file, &self.columns)?);
                 continue;
             };
             let Some(next) = records.next() else {
                 self.current = None;
                 continue;
             };
-            let (line, record) = next?;
-            let place = Place { file: file.clone(), line };
+            let (place, record) = next?;
             if record.len() > MAX_COLUMNS {
                 return Err(place.fault(format!("{} columns, the most is {MAX_COLUMNS}", record.len())));
             }
@@ -138,32 +153,45 @@ enum Kind {
     Csv,
     Tsv,
     Parquet,
+    Arrow,
     Text,
 }
 
+/// What a file is packed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    None,
+    Zstd,
+    Gzip,
+}
+
 impl Kind {
-    /// The kind, and whether the file is compressed with zstd.
-    fn of(name: &str) -> Option<(Self, bool)> {
+    /// What the name tells.
+    fn of(name: &str) -> Option<(Self, Packing)> {
         let lower = name.to_ascii_lowercase();
-        let (stem, zstd) = lower.strip_suffix(".zst").map_or((lower.as_str(), false), |stem| (stem, true));
+        let packings = [(".zst", Packing::Zstd), (".gz", Packing::Gzip)];
+        let unpacked = |(ending, packing)| Some((lower.strip_suffix(ending)?, packing));
+        let (stem, packing) = packings.into_iter().find_map(unpacked).unwrap_or((&lower, Packing::None));
         let kind = match stem.rsplit_once('.')?.1 {
             "jsonl" | "ndjson" => Self::JsonLines,
             "json" => Self::Json,
             "csv" => Self::Csv,
             "tsv" => Self::Tsv,
             "parquet" => Self::Parquet,
+            "arrow" => Self::Arrow,
             "txt" => Self::Text,
             _ => return None,
         };
-        Some((kind, zstd))
+        Some((kind, packing))
     }
 }
 
 fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
     let fault = |what: &str| DataError::File { path: file.name.clone().into(), what: what.to_owned() };
-    let Some((kind, zstd)) = Kind::of(&file.name) else {
+    let Some((kind, packing)) = Kind::of(&file.name) else {
         return Err(fault(
-            "the ending tells no format; known are .jsonl, .json, .csv, .tsv, .txt (each also with .zst) and .parquet",
+            "the ending tells no format; known are .jsonl, .json, .csv, .tsv, .txt, .arrow (each also with .zst or .gz) \
+             and .parquet",
         ));
     };
     if !columns.is_empty() && !matches!(kind, Kind::Csv | Kind::Tsv) {
@@ -172,30 +200,39 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
         ));
     }
     if kind == Kind::Parquet {
-        if zstd {
-            return Err(fault("Parquet is compressed inside: decompress the file and drop the ending .zst"));
+        if packing != Packing::None {
+            return Err(fault(
+                "Parquet is compressed inside: decompress the file and drop the second ending",
+            ));
         }
-        return parquet::records(&file.path);
+        return arrow::parquet(&file.name, &file.path);
     }
-    let bytes = File::open(&file.path).map_err(DataError::io(&file.path))?;
-    let input: Box<dyn BufRead> = if zstd {
-        let decoder = zstd::Decoder::new(bytes).map_err(DataError::io(&file.path))?;
-        Box::new(BufReader::new(decoder))
-    } else {
-        Box::new(BufReader::new(bytes))
-    };
+    let input = unpacked(&file.path, packing)?;
     match kind {
         Kind::JsonLines => Ok(json::lines(&file.name, input)),
-        Kind::Json => json::array(&file.name, input),
+        Kind::Json => Ok(json::array(&file.name, input)),
         Kind::Csv => delimited::csv(&file.name, input, columns),
         Kind::Tsv => delimited::tsv(&file.name, input, columns),
+        Kind::Arrow => arrow::stream(&file.name, input),
         Kind::Text | Kind::Parquet => Ok(lines::text(&file.name, input)),
     }
 }
 
+fn unpacked(path: &Path, packing: Packing) -> Result<Box<dyn BufRead>> {
+    let bytes = File::open(path).map_err(DataError::io(path))?;
+    Ok(match packing {
+        Packing::None => Box::new(BufReader::new(bytes)),
+        Packing::Gzip => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(bytes))),
+        Packing::Zstd => {
+            let decoder = zstd::Decoder::new(bytes).map_err(DataError::io(path))?;
+            Box::new(BufReader::new(decoder))
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{fs, io::Write, path::Path};
 
     use super::*;
 
@@ -231,8 +268,12 @@ mod tests {
                 "{name}"
             );
             let packed = zstd::encode_all(text.as_bytes(), 3).unwrap();
-            let name = format!("{name}.zst");
-            assert_eq!(show(&read_bytes(&name, &packed, &[]).unwrap()), show(&plain), "{name}");
+            let zst = format!("{name}.zst");
+            assert_eq!(show(&read_bytes(&zst, &packed, &[]).unwrap()), show(&plain), "{zst}");
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packed.write_all(text.as_bytes()).unwrap();
+            let gz = format!("{name}.gz");
+            assert_eq!(show(&read_bytes(&gz, &packed.finish().unwrap(), &[]).unwrap()), show(&plain), "{gz}");
         }
     }
 
@@ -258,14 +299,17 @@ mod tests {
         let wide = vec!["a\tb"; MAX_COLUMNS].join("\t");
         let many: String = (0..=MAX_COLUMNS).map(|i| format!("\"{i}\":0,")).collect();
         let many = format!("{{{}}}", many.trim_end_matches(','));
-        let cases: [(&str, &[u8], &str); 18] = [
+        let cases: [(&str, &[u8], &str); 21] = [
             ("a.jsonl", b"{\"a\":1}\n{\"a\":", "a.jsonl: line 2: no JSON object: EOF while parsing"),
             ("a.jsonl", b"[1]", "a.jsonl: line 1: no JSON object: invalid type: sequence"),
             ("a.jsonl", b"{}\n\n\xff{}", "a.jsonl: line 3: not UTF-8"),
             ("a.jsonl", many.as_bytes(), "a.jsonl: line 1: 1025 columns, the most is 1024"),
             ("a.txt", long.as_bytes(), "a.txt: line 1: longer than 16777216 bytes"),
-            ("a.json", b"{\"a\":1}", "a.json: no array of JSON objects: invalid type: map"),
-            ("a.json", b"[{\"a\":1},", "a.json: no array of JSON objects: EOF"),
+            ("a.json", b"{\"a\":1}7", "a.json: line 1: expected a JSON object"),
+            ("a.json", b"[{\"a\":1},", "a.json: line 1: the file ends before the `]` of its array"),
+            ("a.arrow", b"ARROW1", "a.arrow: not readable as Arrow: failed to fill whole buffer"),
+            ("a.arrow", &[0xff; 64], "a.arrow: not readable as Arrow: "),
+            ("a.txt.gz", b"plain text", "a.txt.gz: line 1: cannot be read: invalid gzip header"),
             ("a.csv", b"a,b\n1,2\n3\n", "a.csv: line 3: 1 fields, but there are 2 columns: a, b"),
             ("a.csv", b"a,a\n1,2\n", "a.csv: line 1: two columns are named `a`"),
             ("a.csv", b"a\n\xff\n", "a.csv: line 2: not UTF-8"),

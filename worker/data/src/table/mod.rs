@@ -1,17 +1,15 @@
 //! Tables of rows: the position in the source, the text, and where known the label.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+mod writer;
 
-use arrow::{
-    array::{ArrayRef, Int32Array, Int64Array, StringArray},
-    datatypes::{DataType, Field, Schema},
-    record_batch::RecordBatch,
-};
+use std::{collections::HashSet, path::Path};
 
 use crate::{
-    columns::{self, BATCH_ROWS},
+    columns,
     error::{DataError, Result},
 };
+
+pub use writer::{Columns, TableRow, TableWriter};
 
 /// The longest text a row may have.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -152,36 +150,22 @@ impl Table {
     /// When the table is not valid or the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         self.check().map_err(|what| DataError::file(path, format!("not written: {what}")))?;
-        let mut fields =
-            vec![Field::new("row", DataType::Int64, false), Field::new("text", DataType::Utf8, false)];
-        if self.labels.is_some() {
-            fields.push(Field::new("label", DataType::Int32, false));
+        let columns = Columns {
+            labels: self.labels.is_some(),
+            groups: self.groups.is_some(),
+            prompts: self.prompts.is_some(),
+        };
+        let mut writer = TableWriter::create(path, columns)?;
+        for place in 0..self.len() {
+            writer.append(TableRow {
+                row: self.rows[place],
+                text: &self.texts[place],
+                label: self.labels.as_ref().map(|labels| labels[place]),
+                group: self.groups.as_ref().map(|groups| groups[place]),
+                prompt: self.prompts.as_ref().map(|prompts| prompts[place].as_str()),
+            })?;
         }
-        if self.groups.is_some() {
-            fields.push(Field::new("group", DataType::Int64, false));
-        }
-        if self.prompts.is_some() {
-            fields.push(Field::new("prompt", DataType::Utf8, false));
-        }
-        let schema = Arc::new(Schema::new(fields));
-        let batches = (0..self.len()).step_by(BATCH_ROWS).map(|start| {
-            let range = start..self.len().min(start + BATCH_ROWS);
-            let mut arrays: Vec<ArrayRef> = vec![
-                Arc::new(Int64Array::from(self.rows[range.clone()].to_vec())),
-                Arc::new(StringArray::from_iter_values(&self.texts[range.clone()])),
-            ];
-            if let Some(labels) = &self.labels {
-                arrays.push(Arc::new(Int32Array::from(labels[range.clone()].to_vec())));
-            }
-            if let Some(groups) = &self.groups {
-                arrays.push(Arc::new(Int64Array::from(groups[range.clone()].to_vec())));
-            }
-            if let Some(prompts) = &self.prompts {
-                arrays.push(Arc::new(StringArray::from_iter_values(&prompts[range])));
-            }
-            RecordBatch::try_new(schema.clone(), arrays)
-        });
-        columns::write(path, &schema, batches)
+        writer.finish()
     }
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -240,9 +224,16 @@ pub(crate) fn check_rows(rows: &[i64]) -> std::result::Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, sync::Arc};
+
+    use arrow::{
+        array::{Int32Array, StringArray},
+        datatypes::{DataType, Field, Schema},
+        record_batch::RecordBatch,
+    };
 
     use super::*;
+    use crate::columns::BATCH_ROWS;
 
     fn sample(rows: usize) -> Table {
         Table {
