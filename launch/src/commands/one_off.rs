@@ -78,7 +78,7 @@ pub(super) fn refuse_full(folder: &std::path::Path) -> Result<()> {
 }
 
 /// A column as a template; a template as it is.
-fn template(text: &str) -> String {
+pub(super) fn template(text: &str) -> String {
     let identifier =
         text.chars().all(|c| c.is_alphanumeric() || c == '_') && !text.starts_with(|c: char| c.is_numeric());
     match text {

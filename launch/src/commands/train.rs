@@ -1,16 +1,16 @@
 //! `fulcrum train`: one finetuning.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{collections::BTreeSet, fmt::Write, path::PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Training,
-    plan::Format,
+    plan::{Form, Format, Formatter, Named},
     recipe::{self, Finetuning},
 };
 
 use super::{
-    one_off::{OneOff, refuse_full},
+    one_off::{OneOff, refuse_full, template},
     print,
 };
 
@@ -28,6 +28,12 @@ pub(crate) struct Args {
     /// The values of the label column in class order, e.g. "0,1"
     #[arg(long, value_name = "VALUES", value_delimiter = ',', requires = "label")]
     classes: Vec<String>,
+    /// What is given before the text: a column or a template. A language model learns to write the text after it
+    #[arg(long, value_name = "COLUMN", conflicts_with = "label")]
+    prompt: Option<String>,
+    /// The name of a formatter for the rows of a known dataset, such as "sciq", in place of text and label
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "label", "prompt"], value_parser = formatter)]
+    format: Option<Formatter>,
     #[command(flatten)]
     keys: Keys,
     /// Seed of the row order and of a fresh head
@@ -69,23 +75,36 @@ impl Keys {
     }
 }
 
+fn formatter(word: &str) -> Result<Formatter, String> {
+    let known = Formatter::ALL.iter().find(|known| known.word() == word);
+    let words = || Formatter::ALL.iter().map(|known| known.word()).collect::<Vec<_>>().join(", ");
+    known.copied().ok_or_else(|| format!("no such formatter; there are {}", words()))
+}
+
+/// How rows become examples.
+fn format(args: &Args) -> Result<Format> {
+    if let Some(formatter) = args.format {
+        return Ok(Format::Named(Named::new(formatter, None, args.seed)));
+    }
+    let text = args.common.template();
+    if let Some(prompt) = &args.prompt {
+        return Ok(Format::of(Form::Completion { prompt: template(prompt), completion: text }));
+    }
+    let Some(label) = &args.label else { return Ok(Format::unlabelled(&text)) };
+    let classes: BTreeSet<_> = args.classes.iter().collect();
+    if classes.len() < 2 || classes.len() < args.classes.len() {
+        bail!("--classes names {} different values: name each class once, and two at least", classes.len());
+    }
+    Ok(Format::labelled(&text, label, args.classes.clone()))
+}
+
 /// Trains, and copies the model out of the store.
 ///
 /// # Errors
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
     refuse_full(&args.out)?;
-    let mut classes = args.classes.clone();
-    classes.sort();
-    classes.dedup();
-    if args.label.is_some() && (classes.len() < 2 || classes.len() < args.classes.len()) {
-        bail!("--classes names {} different values: name each class once, and two at least", classes.len());
-    }
-    let text = args.common.template();
-    let format = match args.label {
-        Some(label) => Format::labelled(&text, &label, args.classes),
-        None => Format::unlabelled(&text),
-    };
+    let format = format(&args)?;
     let training = Training::parse("the command line", &args.keys.text())?;
     let finetuning = Finetuning { files: args.common.files()?, format, training, seed: args.seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
@@ -96,7 +115,45 @@ pub(super) async fn run(args: Args) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(flags: &str) -> Result<Format, String> {
+        let line = format!("train --model m --data d --out o {flags}");
+        let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
+        super::format(&line.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rows_are_read_as_text_labels_completions_or_those_of_a_known_dataset() {
+        let completion = Form::Completion { prompt: "{{ q }}".into(), completion: "{{ a }}".into() };
+        let cases = [
+            ("", Format::unlabelled("{{ text }}")),
+            ("--label y --classes 0,1", Format::labelled("{{ text }}", "y", vec!["0".into(), "1".into()])),
+            ("--text a --prompt q", Format::of(completion)),
+            ("--format sciq --seed 3", Format::Named(Named::new(Formatter::Sciq, None, 3))),
+        ];
+        for (flags, expected) in cases {
+            assert_eq!(parsed(flags), Ok(expected), "{flags}");
+        }
+        for (flags, expected) in [
+            ("--label y --classes 0,0", "--classes names 1 different values"),
+            ("--format sicq", "no such formatter; there are amazon_polarity, anli-r2"),
+            ("--format sciq --label y --classes 0,1", "cannot be used with"),
+            ("--format sciq --text a", "cannot be used with"),
+            ("--prompt q --label y --classes 0,1", "cannot be used with"),
+        ] {
+            let message = parsed(flags).unwrap_err();
+            assert!(message.contains(expected), "{flags}: {message}");
+        }
+    }
 
     #[test]
     fn keys_that_were_given_are_read_as_those_of_a_file() {

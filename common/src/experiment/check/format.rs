@@ -51,13 +51,11 @@ fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
     for (key, line) in others.filter(|(_, line)| line.is_some()) {
         log.add(line, format!("task.{key} is not read: the formatter {word:?} has its own"));
     }
-    let picks = formatter.coins() == Coins::Pick;
-    if !picks && task.pick.line.is_some() {
+    if formatter.coins() != Coins::Pick && task.pick.line.is_some() {
         log.add(task.pick.line, format!("task.pick is not read: a row of {word:?} has one text"));
     }
-    let pick = if picks { task.pick.value.unwrap_or(Pick::One) } else { Pick::All };
-    let throws = formatter.coins() == Coins::Order || pick != Pick::All;
-    Named { formatter, version: formatter.version(), pick, seed: seed(task, throws, log) }
+    let named = Named::new(formatter, task.pick.value, 0);
+    Named { seed: seed(task, named.throws_coins(), log), ..named }
 }
 
 fn form(task: &Task, log: &Log<'_>) -> Option<Form> {

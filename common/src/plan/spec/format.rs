@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arithmetic, Formatter};
+use super::{Arithmetic, Coins, Formatter};
 
 /// How a source row becomes examples: texts with what is known of them.
 ///
@@ -114,6 +114,22 @@ pub struct Named {
     pub pick: Pick,
     /// Seed of the coins; 0 where none are thrown.
     pub seed: u64,
+}
+
+impl Named {
+    /// This program's version of a formatter, which shows one answer of a question where nothing else is said. Neither
+    /// `pick` nor `seed` is kept where it changes nothing.
+    pub fn new(formatter: Formatter, pick: Option<Pick>, seed: u64) -> Self {
+        let pick = if formatter.coins() == Coins::Pick { pick.unwrap_or(Pick::One) } else { Pick::All };
+        let mut named = Self { formatter, version: formatter.version(), pick, seed };
+        named.seed = if named.throws_coins() { seed } else { 0 };
+        named
+    }
+
+    /// Whether a coin decides what becomes of a row.
+    pub fn throws_coins(&self) -> bool {
+        self.formatter.coins() == Coins::Order || self.pick != Pick::All
+    }
 }
 
 impl Format {
