@@ -57,6 +57,8 @@ pub(crate) enum Activation {
     Silu,
     /// max(x, 0).
     Relu,
+    /// tanh x.
+    Tanh,
 }
 
 /// In what a transformer departs from the plain one; the default is the plain one: as many heads for keys as for
@@ -92,6 +94,8 @@ pub(crate) struct Traits {
     pub(crate) embedding_scale: Option<f64>,
     /// Whether the output is the token embedding.
     pub(crate) tied: bool,
+    /// Nonlinearity between the two layers of a head that has two.
+    pub(crate) head_activation: Activation,
     /// Biases that the weight table leaves to the configuration.
     pub(crate) biases: Biases,
 }
@@ -111,6 +115,7 @@ impl Default for Traits {
             window: None,
             embedding_scale: None,
             tied: true,
+            head_activation: Activation::Tanh,
             biases: Biases::default(),
         }
     }

@@ -8,9 +8,9 @@ use crate::{
     attend::Attend,
     attention::Attention,
     batch::Batch,
-    description::Description,
+    description::{Description, Positions},
     families::Module,
-    layout::Tensors,
+    layout::{Part, Tensors},
     modules::{FeedForward, Norm},
 };
 
@@ -19,7 +19,9 @@ use crate::{
 pub(crate) struct Encoder {
     tokens_vd: Tensor,
     positions_td: Tensor,
-    segments_sd: Tensor,
+    /// Row of `positions_td` of the first position.
+    offset: i64,
+    segments_sd: Option<Tensor>,
     norm: Norm,
     blocks: Vec<Block>,
 }
@@ -34,10 +36,15 @@ struct Block {
 
 impl Encoder {
     pub(crate) fn new(description: &Description, tensors: &Tensors) -> Self {
+        let offset = match description.traits.place {
+            Positions::Learned { offset } => offset as i64,
+            Positions::Rotary(_) => 0,
+        };
         Self {
             tokens_vd: tensors.weight(Module::TokenEmbedding, 0),
             positions_td: tensors.weight(Module::PositionEmbedding, 0),
-            segments_sd: tensors.weight(Module::SegmentEmbedding, 0),
+            offset,
+            segments_sd: tensors.find(Module::SegmentEmbedding, 0, Part::Weight),
             norm: Norm::new(description, tensors, Module::EmbeddingNorm, 0),
             blocks: (0..description.layers).map(|block| Block::new(description, tensors, block)).collect(),
         }
@@ -46,8 +53,13 @@ impl Encoder {
     /// States `[b, t, d]`; every token is of the first segment.
     pub(crate) fn forward(&self, batch: &Batch) -> Tensor {
         let tokens_btd = Tensor::embedding(&self.tokens_vd, &batch.ids_bt, -1, false, false);
-        let positions_btd = Tensor::embedding(&self.positions_td, &batch.positions_bt, -1, false, false);
-        let embedded_btd = self.norm.forward(&(tokens_btd + positions_btd + self.segments_sd.select(0, 0)));
+        let rows_bt = &batch.positions_bt + self.offset;
+        let placed_btd = tokens_btd + Tensor::embedding(&self.positions_td, &rows_bt, -1, false, false);
+        let embedded_btd = match &self.segments_sd {
+            Some(segments_sd) => placed_btd + segments_sd.select(0, 0),
+            None => placed_btd,
+        };
+        let embedded_btd = self.norm.forward(&embedded_btd);
         self.blocks.iter().fold(embedded_btd, |x_btd, block| block.forward(&x_btd, &batch.attend))
     }
 }

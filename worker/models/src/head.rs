@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::{
     Model, ModelError,
     batch::Batch,
-    description::{self, Description},
+    description::{self, Activation, Description},
     families::Module,
     layout::{Part, Slot, Tensors},
     modules::Linear,
@@ -178,16 +178,17 @@ impl Model {
 #[derive(Debug)]
 pub(crate) struct SequenceHead {
     readout: Readout,
-    pooler: Option<Linear>,
+    /// The layer before the last, where there are two, and what comes between.
+    inner: Option<(Linear, Activation)>,
     output: Linear,
 }
 
 impl SequenceHead {
     pub(crate) fn new(description: &Description, tensors: &Tensors) -> Self {
-        let pooled = tensors.find(Module::Pooler, 0, Part::Weight).is_some();
+        let inner = [Module::Pooler, Module::HeadInner].into_iter().find(|&module| tensors.has(module));
         Self {
             readout: description.readout.unwrap_or_else(|| description.own_readout()),
-            pooler: pooled.then(|| Linear::new(tensors, Module::Pooler, 0)),
+            inner: inner.map(|module| (Linear::new(tensors, module, 0), description.traits.head_activation)),
             output: Linear::new(tensors, Module::Classifier, 0),
         }
     }
@@ -199,8 +200,8 @@ impl SequenceHead {
             Readout::Mean => batch.mean(x_btd),
             Readout::First => batch.first(x_btd),
         };
-        match &self.pooler {
-            Some(pooler) => self.output.forward(&pooler.forward(&read_bd).tanh()),
+        match &self.inner {
+            Some((linear, activation)) => self.output.forward(&activation.of(&linear.forward(&read_bd))),
             None => self.output.forward(&read_bd),
         }
     }

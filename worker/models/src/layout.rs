@@ -65,11 +65,13 @@ pub(crate) fn slots(description: &Description) -> Vec<Slot> {
     for block in 0..description.layers {
         slots.extend(family.block.iter().flat_map(|weight| parts(description, weight, block)));
     }
-    slots.extend(family.output.iter().flat_map(|weight| parts(description, weight, 0)));
+    let sequence = description.logits().is_some();
+    let output = family.output.iter().filter(|weight| sequence || weight.module != Module::HeadInner);
+    slots.extend(output.flat_map(|weight| parts(description, weight, 0)));
     if description.head == Some(Head::LanguageModel) && !description.traits.tied {
         slots.extend(family.unembed.iter().flat_map(|weight| parts(description, weight, 0)));
     }
-    if description.logits().is_some() {
+    if sequence {
         slots.extend(parts(description, &family.classifier, 0));
     }
     slots
@@ -85,7 +87,7 @@ fn parts(description: &Description, weight: &Weight, block: usize) -> impl Itera
             Part::Bias => ("bias", shape[..1].to_vec(), false),
         };
         let name = format!("{}.{ending}", name.replace("{}", &block.to_string()));
-        let prefixed = !matches!(module, Module::Classifier | Module::Unembedding);
+        let prefixed = !matches!(module, Module::HeadInner | Module::Classifier | Module::Unembedding);
         Slot { place: Place { module, block, part }, name, prefixed, shape, transposed }
     };
     let parts: &[Part] =

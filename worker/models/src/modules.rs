@@ -108,12 +108,14 @@ impl FeedForward {
 }
 
 impl Activation {
-    fn of(self, x: &Tensor) -> Tensor {
+    /// Of each number.
+    pub(crate) fn of(self, x: &Tensor) -> Tensor {
         match self {
             Self::Gelu => x.gelu("none"),
             Self::GeluTanh => x.gelu("tanh"),
             Self::Silu => x.silu(),
             Self::Relu => x.relu(),
+            Self::Tanh => x.tanh(),
         }
     }
 }

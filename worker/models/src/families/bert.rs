@@ -15,7 +15,10 @@ use crate::{
 };
 
 /// The family.
-pub(super) static BERT: Family = Family {
+pub(super) static BERT: Family = LIKE;
+
+/// The weights of such a family, under names that others have taken over.
+pub(super) const LIKE: Family = Family {
     model_type: "bert",
     causal: false,
     fields: Fields {
@@ -48,13 +51,27 @@ pub(super) static BERT: Family = Family {
     output: &[Weight::biased(Module::Pooler, "pooler.dense")],
     unembed: None,
     classifier: Weight::biased(Module::Classifier, "classifier"),
-    // 0, 1, 2, ..., which old versions of transformers kept with the weights.
-    ignored: &["embeddings.position_ids"],
+    // Positions 0, 1, 2, ..., which old versions of transformers kept with the weights; the outputs that a model was
+    // pretrained with.
+    ignored: &[
+        "embeddings.position_ids",
+        "cls.predictions.bias",
+        "cls.predictions.transform.dense.weight",
+        "cls.predictions.transform.dense.bias",
+        "cls.predictions.transform.LayerNorm.weight",
+        "cls.predictions.transform.LayerNorm.bias",
+        "cls.predictions.decoder.weight",
+        "cls.predictions.decoder.bias",
+        "cls.seq_relationship.weight",
+        "cls.seq_relationship.bias",
+    ],
     unembedding: None,
     renamed: &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")],
 };
 
 const BARE: &str = "BertModel";
+const MASKED: &str = "BertForMaskedLM";
+const PRETRAINED: &str = "BertForPreTraining";
 const CLASSIFIER: &str = "BertForSequenceClassification";
 
 /// `config.json`, with the defaults of transformers. The dropouts are read by nobody: training here has none.
@@ -92,7 +109,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             architectures: None,
-            model_type: BERT.model_type.to_owned(),
+            model_type: LIKE.model_type.to_owned(),
             vocab_size: 30522,
             hidden_size: 768,
             num_hidden_layers: 12,
@@ -118,18 +135,10 @@ impl Default for Config {
 }
 
 fn read(text: &str) -> Result<Description, ReadError> {
-    /// More kinds of segments than any model has; a bound for the allocation.
-    const SEGMENTS: usize = 1 << 10;
     let config: Config = serde_json::from_str(text)?;
     must_be("is_decoder", config.is_decoder, false)?;
-    if config.position_embedding_type != "absolute" {
-        let found = format!("{:?}", config.position_embedding_type);
-        return Err(ModelError::field("position_embedding_type", found, "only \"absolute\" is").into());
-    }
-    if !(1..=SEGMENTS).contains(&config.type_vocab_size) {
-        let reason = format!("it must be from 1 to {SEGMENTS}");
-        return Err(ModelError::field("type_vocab_size", config.type_vocab_size, reason).into());
-    }
+    check_position_kind(&config.position_embedding_type)?;
+    check_segments(config.type_vocab_size)?;
     Ok(Description {
         family: &BERT,
         vocabulary: config.vocab_size,
@@ -154,14 +163,32 @@ fn read(text: &str) -> Result<Description, ReadError> {
     })
 }
 
+/// Refuses positions that are not looked up in a table.
+pub(super) fn check_position_kind(kind: &str) -> Result<(), ModelError> {
+    if kind == "absolute" {
+        return Ok(());
+    }
+    Err(ModelError::field("position_embedding_type", format!("{kind:?}"), "only \"absolute\" is"))
+}
+
+/// Bounds the kinds of segments.
+pub(super) fn check_segments(kinds: usize) -> Result<(), ModelError> {
+    /// More than any model has; a bound for the allocation.
+    const MOST: usize = 1 << 10;
+    if (1..=MOST).contains(&kinds) {
+        return Ok(());
+    }
+    Err(ModelError::field("type_vocab_size", kinds, format!("it must be from 1 to {MOST}")))
+}
+
 fn head(config: &Config) -> Result<Option<Head>, ModelError> {
     match labels::architecture(config.architectures.as_deref())? {
-        None | Some(BARE) => Ok(None),
+        None | Some(BARE | MASKED | PRETRAINED) => Ok(None),
         Some(CLASSIFIER) => labels::sequence_head(config.id2label.as_ref(), config.num_labels).map(Some),
         Some(other) => Err(ModelError::field(
             "architectures",
             format!("[{other:?}]"),
-            format!("save the model as {BARE} (with its pooler) or {CLASSIFIER}"),
+            format!("use {BARE}, {MASKED}, {PRETRAINED} (with their pooler) or {CLASSIFIER}"),
         )),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     Family, Fields, Module, ReadError, Weight, activation, activation_name,
@@ -114,6 +114,15 @@ pub(super) struct Config {
     pub(super) head_dim: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hidden_act: Option<String>,
+    /// Of gemma, as what follows to the softcapping is of gemma2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hidden_activation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) query_pre_attn_scalar: Option<f64>,
+    #[serde(default, deserialize_with = "told", skip_serializing_if = "Option::is_none")]
+    pub(super) attn_logit_softcapping: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "told", skip_serializing_if = "Option::is_none")]
+    pub(super) final_logit_softcapping: Option<Option<f64>>,
     pub(super) max_position_embeddings: usize,
     pub(super) rms_norm_eps: Option<f64>,
     /// Of a model that is saved; [`rope::read`] reads it.
@@ -145,6 +154,11 @@ pub(super) struct Config {
     pub(super) id2label: Option<Labels>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) label2id: Option<BTreeMap<String, usize>>,
+}
+
+/// A field that is there, be it null.
+fn told<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 /// The ids that end a text, as one or as a list.

@@ -4,13 +4,19 @@
 //! which family it runs; it finds modules by [`Module`] and sizes in the description.
 
 mod bert;
+mod distilbert;
+mod gemma;
+mod gemma2;
 mod gpt2;
 mod gpt_neox;
 mod labels;
 mod llama;
 mod mistral;
+mod opt;
+mod phi;
 mod qwen2;
 mod qwen3;
+mod roberta;
 mod rope;
 
 use std::path::Path;
@@ -33,7 +39,13 @@ static FAMILIES: &[&Family] = &[
     &mistral::MISTRAL,
     &qwen2::QWEN2,
     &qwen3::QWEN3,
+    &phi::PHI,
+    &gemma::GEMMA,
+    &gemma2::GEMMA2,
+    &opt::OPT,
     &bert::BERT,
+    &roberta::ROBERTA,
+    &distilbert::DISTILBERT,
 ];
 
 /// One `model_type` of Hugging Face.
@@ -168,7 +180,10 @@ pub(crate) enum Module {
     /// A second norm of the feed-forward half, of what it writes.
     FeedForwardPostNorm,
     FinalNorm,
+    /// A layer between the state that is read and the classifier, which every model of the family has.
     Pooler,
+    /// The same where only a model with such a head has it; it takes no prefix.
+    HeadInner,
     Unembedding,
     Classifier,
 }
@@ -191,7 +206,7 @@ impl Module {
             Self::AttentionQuery => vec![heads * width, hidden],
             Self::AttentionKey | Self::AttentionValue => vec![key_heads * width, hidden],
             Self::AttentionOutput => vec![hidden, heads * width],
-            Self::Pooler => vec![hidden, hidden],
+            Self::Pooler | Self::HeadInner => vec![hidden, hidden],
             Self::FeedForwardGate | Self::FeedForwardUp => vec![inner, hidden],
             Self::FeedForwardDown => vec![hidden, inner],
             _ => match head {
@@ -239,7 +254,7 @@ impl Module {
 
     /// Whether the module stands after the state that a classifier or a reward reads.
     pub(crate) fn is_head(self) -> bool {
-        matches!(self, Self::Pooler | Self::Classifier)
+        matches!(self, Self::Pooler | Self::HeadInner | Self::Classifier)
     }
 
     /// Whether the module writes into the residual stream of a block.
@@ -390,6 +405,7 @@ fn activation_name(activation: Activation) -> &'static str {
         Activation::GeluTanh => "gelu_new",
         Activation::Silu => "silu",
         Activation::Relu => "relu",
+        Activation::Tanh => "tanh",
     }
 }
 

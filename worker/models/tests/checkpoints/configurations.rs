@@ -18,7 +18,7 @@ fn take(config: &mut Value, field: &str) -> Value {
 
 #[test]
 fn rotary_positions_may_be_spelled_as_transformers_5_does() {
-    for fixture in DECODERS.into_iter().filter(|fixture| !fixture.starts_with("gpt2")) {
+    for fixture in DECODERS.into_iter().filter(|fixture| !["gpt2-language-model", "opt"].contains(fixture)) {
         let mut draft = Draft::of(fixture);
         let (old, new) = (&mut draft.config, "rope_parameters");
         let mut parameters = match take(old, "rope_scaling") {

@@ -5,6 +5,7 @@
 mod adapters;
 mod cached;
 mod configurations;
+mod families;
 mod heads;
 mod parity;
 mod rebuilding;

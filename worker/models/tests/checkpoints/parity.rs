@@ -65,8 +65,11 @@ fn loss_and_gradients_equal_those_of_transformers() {
     }
 }
 
-/// Mean cross-entropy against the next tokens, or against the labels.
+/// Mean cross-entropy against the next tokens or the labels, or that of rewards which should be high.
 pub(crate) fn loss(expected: &Expected, logits: &Tensor) -> Tensor {
+    if logits.dim() == 2 && logits.size()[1] == 1 {
+        return -logits.log_sigmoid().mean(Kind::Float);
+    }
     if logits.dim() == 2 {
         return logits.cross_entropy_for_logits(expected.get("labels"));
     }
@@ -106,7 +109,7 @@ fn a_checkpoint_loads_under_the_names_of_old_and_bare_ones() {
         let reference = logits(fixture, &Draft::of(fixture));
         let mut bare = Draft::of(fixture);
         bare.rename(|name| {
-            let prefixes = ["transformer.", "gpt_neox.", "model.", "bert."];
+            let prefixes = ["transformer.", "gpt_neox.", "model.", "bert.", "roberta.", "distilbert."];
             prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
         });
         assert_eq!(logits(fixture, &bare), reference, "{fixture} without prefix");

@@ -132,6 +132,9 @@ fn the_first_layers_of_a_model_are_a_model() {
             assert!(logits(&half).allclose(&logits(&all), 1e-5, 1e-5, false), "{fixture}");
         }
         assert_ne!(logits(&half), whole, "{fixture}");
+        let saved = tempfile::tempdir().unwrap();
+        half.save(saved.path()).unwrap();
+        assert_eq!(logits(&load(saved.path()).unwrap()), logits(&half), "{fixture}");
         for layers in [0, 3] {
             let error = load(&folder(fixture)).unwrap().truncate(layers).unwrap_err();
             assert!(error.to_string().contains("from 1 to 2"), "{error}");

@@ -72,8 +72,8 @@ fn a_configuration_that_cannot_be_followed_is_refused_by_field_and_value() {
         (
             ENCODER_CLASSIFIER,
             "architectures",
-            json!(["BertForMaskedLM"]),
-            "architectures = [\"BertForMaskedLM\"]",
+            json!(["BertForQuestionAnswering"]),
+            "architectures = [\"BertForQuestionAnswering\"]",
         ),
     ];
     for (fixture, field, value, fragment) in cases {

@@ -15,7 +15,7 @@ pub(crate) const LANGUAGE_MODEL: &str = "gpt2-language-model";
 pub(crate) const DECODER_CLASSIFIER: &str = "gpt2-classifier";
 pub(crate) const ENCODER_CLASSIFIER: &str = "bert-classifier";
 /// A language model of each family of decoders, and of each way to scale rotary positions.
-pub(crate) const DECODERS: [&str; 12] = [
+pub(crate) const DECODERS: [&str; 16] = [
     LANGUAGE_MODEL,
     "gpt_neox",
     "gpt_neox-sequential",
@@ -28,11 +28,17 @@ pub(crate) const DECODERS: [&str; 12] = [
     "mistral-yarn",
     "qwen2",
     "qwen3",
+    "phi",
+    "gemma",
+    "gemma2",
+    "opt",
 ];
+/// A model of each family of encoders.
+pub(crate) const ENCODERS: [&str; 3] = [ENCODER_CLASSIFIER, "roberta-classifier", "distilbert-reward"];
 
 /// Every fixture.
 pub(crate) fn all() -> Vec<&'static str> {
-    [&DECODERS[..], &[DECODER_CLASSIFIER, ENCODER_CLASSIFIER]].concat()
+    [&DECODERS[..], &[DECODER_CLASSIFIER], &ENCODERS].concat()
 }
 
 pub(crate) fn folder(fixture: &str) -> PathBuf {
