@@ -42,7 +42,7 @@ pub(super) fn page() -> String {
     page.push_str("| `format` | version | dataset on the hub | splits with labels | grouped by |\n|---|---|---|---|---|\n");
     for &formatter in Formatter::ALL {
         let Definition { dataset, pool, group_by, .. } = definition(formatter);
-        let group_by = group_by.map_or("-".to_owned(), code);
+        let group_by = group_by.map_or("-".to_owned(), |value| code(value).replace('|', "\\|"));
         let (word, version) = (formatter.word(), formatter.version());
         let _ = writeln!(page, "| `{word}` | {version} | `{dataset}` | {pool} | {group_by} |");
     }
@@ -84,9 +84,9 @@ fn section(page: &mut String, formatter: Formatter) {
     page.push('\n');
 }
 
-/// Text as code in a table cell.
+/// Text as code in a line.
 fn code(text: &str) -> String {
-    format!("`{}`", text.replace('\n', "\\n").replace('|', "\\|"))
+    format!("`{}`", text.replace('\n', "\\n"))
 }
 
 fn capital(text: &str) -> String {
