@@ -3,13 +3,17 @@
 //! Which rows make a batch follows from the lengths of the rows alone: the same rows give the same bytes, whoever runs
 //! them and when. Other rows beside them change no more than rounding.
 //!
-//! Shape suffixes: b rows of a batch, t tokens, u tokens but the first, c classes, v vocabulary.
+//! Shape suffixes: b rows of a batch, t tokens, n predicted tokens of a batch, d residual width, c classes,
+//! v vocabulary.
 
 use fulcrum_common::plan::Head;
 use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
 use crate::{Error, Examples, Monitor, Progress, batch::Padded};
+
+/// Logits that are held at a time, 32 MiB: of more tokens the matrix product is not faster.
+const LOGITS: usize = 1 << 23;
 
 /// How likely a language model holds a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,28 +59,39 @@ pub fn log_probabilities(
         return Err(Error::Examples("only a language model gives log-probabilities of texts".into()));
     }
     in_batches(examples, batch_tokens, monitor, |rows, padded| {
-        let logits_btv = model.forward(&padded.ids_bt, &padded.mask_bt)?;
-        let sums = Vec::<f64>::try_from(sums(&logits_btv, padded)?)?;
-        if !sums.iter().all(|sum| sum.is_finite()) {
+        let logs = predicted(model, padded)?;
+        if !logs.iter().all(|log| log.is_finite()) {
             return Err(not_finite());
         }
-        let tokens = rows.iter().map(|&row| examples.length(row) - examples.prompt(row));
-        let row = |(tokens, log_probability)| LogProbability { tokens, log_probability };
-        Ok(tokens.zip(sums).map(row).collect())
+        let mut logs = logs.into_iter();
+        let result = |&row: &usize| LogProbability {
+            tokens: examples.length(row) - examples.prompt(row),
+            log_probability: logs.by_ref().take(examples.predicted(row)).sum(),
+        };
+        Ok(rows.iter().map(result).collect())
     })
 }
 
-/// Log-probability of each row's predicted tokens, f64 `[b]`.
-fn sums(logits_btv: &Tensor, padded: &Padded) -> Result<Tensor, Error> {
-    let longest = padded.ids_bt.size()[1];
-    let next_bu = padded.ids_bt.narrow(1, 1, longest - 1).to_device(logits_btv.device());
-    let predicted_bu = padded.predicted_bt.narrow(1, 1, longest - 1).to_device(logits_btv.device());
-    let log_buv = logits_btv.narrow(1, 0, longest - 1).f_log_softmax(-1, Kind::Float)?;
-    let log_bu = log_buv.f_gather(2, &next_bu.unsqueeze(2), false)?.squeeze_dim(2).to_kind(Kind::Double);
-    // What stands at padding is meaningless, so it is replaced, not multiplied: it may not be a number.
-    let zero = Tensor::from(0f64).to_device(log_bu.device());
-    let kept_bu = log_bu.f_where_self(&predicted_bu.eq(1), &zero)?;
-    Ok(kept_bu.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?)
+/// Log-probabilities of the predicted tokens of a batch, row after row. Only the states before them go through the
+/// vocabulary, and so many at a time that memory stays bounded.
+fn predicted(model: &Model, padded: &Padded) -> Result<Vec<f64>, Error> {
+    let at_n = padded.predicted_bt.f_flatten(0, 1)?.f_nonzero()?.f_squeeze_dim(1)?;
+    let next_n = padded.ids_bt.f_flatten(0, 1)?.f_index_select(0, &at_n)?.f_to_device(model.device())?;
+    // No row predicts its first token, so the place before is one of the same row.
+    let before_n = at_n.f_sub_scalar(1)?.f_to_device(model.device())?;
+    let states_nd =
+        model.states(&padded.ids_bt, &padded.mask_bt)?.f_flatten(0, 1)?.f_index_select(0, &before_n)?;
+    let chunk = (LOGITS / model.vocab_size()).max(1) as i64;
+    let mut logs = Vec::with_capacity(before_n.numel());
+    // Splitting nothing gives one empty part.
+    for (states_nd, next_n) in states_nd.f_split(chunk, 0)?.iter().zip(next_n.f_split(chunk, 0)?) {
+        let logits_nv = model.unembed(states_nd)?;
+        let next_n = logits_nv.f_gather(1, &next_n.f_unsqueeze(1)?, false)?.f_squeeze_dim(1)?;
+        let whole_n = logits_nv.f_logsumexp([1i64].as_slice(), false)?;
+        let log_n = next_n.f_to_kind(Kind::Double)?.f_sub(&whole_n.f_to_kind(Kind::Double)?)?;
+        logs.extend(Vec::<f64>::try_from(log_n)?);
+    }
+    Ok(logs)
 }
 
 /// Runs every row in the batch of its length; results come back in the order of the rows.
