@@ -12,7 +12,7 @@ use fulcrum_common::{
     experiment,
     plan::Plan,
     recipe,
-    source::{Roots, Sources},
+    source::{HubCache, Roots, Sources},
 };
 use proptest::prelude::*;
 
@@ -36,6 +36,9 @@ fn outside() -> tempfile::TempDir {
         write(&format!("{model}/model.safetensors"), model);
         write(&format!("{model}/tokenizer.json"), "{}");
     }
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        write(&format!("adapter/{name}"), name);
+    }
     for name in ["a.csv", "b.csv"] {
         write(&format!("rows/{name}"), name);
         write(&format!("copied/{name}"), name);
@@ -45,7 +48,11 @@ fn outside() -> tempfile::TempDir {
 
 fn compile(text: &str, folder: &Path) -> Plan {
     let experiment = experiment::parse("keys.toml", text, folder).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let roots = Roots { data: Some(folder.to_owned()), cache: folder.join("cache") };
+    let roots = Roots {
+        data: Some(folder.to_owned()),
+        cache: folder.join("cache"),
+        hub: HubCache::new(folder.join("hub")),
+    };
     let sources = Sources::resolve(&experiment, &roots).unwrap();
     let plan = recipe::compile(&experiment, &sources).unwrap();
     plan.check().unwrap();
@@ -154,6 +161,7 @@ const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
     ("task", "columns", r#"["sentence", "label", "third"]"#),
     ("task", "group_by", r#""sentence""#),
     ("model", "from", r#""other""#),
+    ("model", "adapter", r#""adapter""#),
     ("model", "layers", "1"),
 ];
 

@@ -11,7 +11,7 @@ use fulcrum_common::{
     source::{Roots, Sources},
 };
 
-use crate::{failure::Failure, fetch};
+use crate::{failure::Failure, fetch, hub};
 
 /// Where data is looked for and artifacts are kept.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -37,7 +37,7 @@ pub(crate) struct Compiled {
     pub(crate) store: PathBuf,
 }
 
-/// Whether packages that are not there yet may be fetched.
+/// Whether packages and repositories that are not there yet may be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fetch {
     /// They are an error.
@@ -48,7 +48,8 @@ pub(crate) enum Fetch {
 
 impl Places {
     fn roots(&self) -> Result<Roots> {
-        Ok(Roots { data: self.data_root.clone(), cache: fetch::cache_folder()? })
+        let hub = hub::Settings::from_environment()?.cache();
+        Ok(Roots { data: self.data_root.clone(), cache: fetch::cache_folder()?, hub })
     }
 }
 
@@ -61,7 +62,9 @@ pub(crate) fn compile(file: &Path, places: &Places, fetch: Fetch) -> Result<Comp
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let roots = places.roots()?;
     if fetch == Fetch::Missing {
-        fetch::packages(&experiment, &roots, &mut |line| eprintln!("{line}"))?;
+        let mut say = |line: &str| eprintln!("{line}");
+        fetch::packages(&experiment, &roots, &mut say)?;
+        hub::fetch(&experiment, &roots, &hub::Settings::from_environment()?, &mut say)?;
     }
     let plan = recipe::compile(&experiment, &Sources::resolve(&experiment, &roots)?)?;
     let goal = plan.goal().ok_or_else(|| Failure::bug("the experiment compiles to no stage at all"))?;

@@ -8,6 +8,7 @@ mod commands;
 mod experiment;
 mod failure;
 mod fetch;
+mod hub;
 mod job;
 mod outputs;
 mod progress;

@@ -4,9 +4,9 @@
 use super::{
     read::Table,
     value::{
-        Balance, Below, Context, Count, Draws, Heads, Hidden, Layers, MethodName, Mode, ModelSource, Name,
-        NonNegative, OverLong, Pairs, Positive, Precision, Recipe, RelativePath, Seeds, Share, Strategy,
-        TaskKind, TaskSource, Value,
+        AdapterSource, Balance, Below, Context, Count, Draws, Heads, Hidden, Layers, MethodName, Mode,
+        ModelSource, Name, NonNegative, OverLong, Pairs, Positive, Precision, Recipe, RelativePath, Seeds,
+        Share, Strategy, TaskKind, TaskSource, Value,
     },
 };
 use crate::plan::{Choices, Duplicates, Formatter, Pick, Schedule};
@@ -131,10 +131,10 @@ sections! {
     "task" Task {
         /// What is learned.
         kind: TaskKind = TaskKind::Classification;
-        /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (of which
-        /// local copies lie under the data root, see `--data-root`), or a folder (relative to the experiment file).
+        /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (a
+        /// copy below the data root, see `--data-root`, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
         source: TaskSource;
-        /// The files to read, in this order, below the data root or the folder. The ending of a name tells the
+        /// The files to read, in this order: paths in the dataset (or below the data root), or in the folder. The ending of a name tells the
         /// format (see `data.md`), e.g. `.jsonl`, `.csv`, `.tsv.zst`. Not for `builtin:` sources.
         files: Vec<RelativePath> = Vec::new(), else "needed for files";
         /// Names of the columns, for files without a header line.
@@ -210,8 +210,11 @@ sections! {
         /// What tables and plots call it.
         name: Name;
         /// A pretrained model in the Hugging Face layout: a Python package that carries one, a model of the
-        /// hub (of which a local copy lies under the data root), or a folder (relative to the experiment file).
+        /// hub at a revision (a copy below the data root, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
         from: Option<ModelSource> = None, else "made here";
+        /// With `from`: adapters in the PEFT layout (LoRA) that are merged into the model before anything else, a model
+        /// of the hub or a folder (relative to the experiment file).
+        adapter: Option<AdapterSource> = None, else "none";
         /// With `from`: keep only the first layers. Without: the number of layers.
         layers: Option<Layers> = None, else "with `from`: all; needed without";
         /// Width of a model made here; a multiple of `heads`.

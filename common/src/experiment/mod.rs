@@ -21,7 +21,10 @@ pub use reference::reference;
 
 use problem::Log;
 
-use crate::plan::{Architecture, Arithmetic, Format, Objective, Optimizer, SplitRule};
+use crate::{
+    plan::{Architecture, Arithmetic, Format, Objective, Optimizer, SplitRule},
+    source::HubId,
+};
 
 /// Largest experiment file that is read, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -82,6 +85,19 @@ impl Experiment {
         origins
     }
 
+    /// Where the adapters of the ladder come from, each once, in ladder order.
+    pub fn adapters(&self) -> Vec<&Origin> {
+        let mut adapters: Vec<&Origin> = Vec::new();
+        for model in &self.ladder {
+            if let Body::Pretrained { adapter: Some(origin), .. } = &model.body
+                && !adapters.contains(&origin)
+            {
+                adapters.push(origin);
+            }
+        }
+        adapters
+    }
+
     /// The dataset files, none for a built-in source.
     pub fn files(&self) -> &[DataFile] {
         match &self.task {
@@ -106,7 +122,7 @@ pub enum Origin {
     /// A Python package that carries a model folder.
     Pypi(String),
     /// A model of the Hugging Face hub.
-    Hub(String),
+    Hub(HubId),
     /// A folder.
     Folder(PathBuf),
 }
@@ -114,8 +130,13 @@ pub enum Origin {
 /// A dataset file: where to look for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DataFile {
-    /// Below the data root.
-    BelowDataRoot(String),
+    /// In a dataset of the Hugging Face hub, or in the user's own copy of it.
+    OnHub {
+        /// The dataset.
+        id: HubId,
+        /// Path in it, or below the data root.
+        name: String,
+    },
     /// Below a folder that the experiment file names.
     At(PathBuf),
 }
@@ -147,7 +168,7 @@ pub(crate) struct Model {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body {
-    Pretrained { origin: Origin, layers: Option<usize> },
+    Pretrained { origin: Origin, layers: Option<usize>, adapter: Option<Origin> },
     New(Architecture),
 }
 

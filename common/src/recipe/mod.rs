@@ -232,10 +232,13 @@ mod tests {
 
     #[test]
     fn a_checkpoint_cannot_give_more_layers_than_it_has() {
-        let import = |layers| outside::import("m", &folder(Purpose::Base), layers);
+        let import = |layers| outside::import("m", &folder(Purpose::Base), layers, None);
         assert_eq!(import(Some(7)), Err(RecipeError::Layers { model: "m".into(), asked: 7, layers: 6 }));
         for (asked, kept) in [(None, None), (Some(2), Some(2)), (Some(6), None)] {
-            assert_eq!(import(asked), Ok(Prepare::Model { digest: Key::of(b"m"), layers: kept }));
+            assert_eq!(
+                import(asked),
+                Ok(Prepare::Model { digest: Key::of(b"m"), layers: kept, adapter: None })
+            );
         }
     }
 

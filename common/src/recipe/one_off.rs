@@ -91,10 +91,11 @@ fn prepare(
 ) -> BTreeMap<String, Key> {
     let work = |prepare, inputs| Spec { work: Work::Prepare(prepare), inputs };
     let unknown = Estimate::default();
-    let checkpoint = work(Prepare::Model { digest: model.digest, layers: None }, BTreeMap::new());
+    let checkpoint =
+        work(Prepare::Model { digest: model.digest, layers: None, adapter: None }, BTreeMap::new());
     let table = work(Prepare::Rows { source: files(rows), format: format.clone() }, BTreeMap::new());
     let mut inputs = BTreeMap::from([
-        ("model".to_owned(), plan.add_located("model", checkpoint, unknown, model_location(model))),
+        ("model".to_owned(), plan.add_located("model", checkpoint, unknown, model_location(model, None))),
         ("data".to_owned(), plan.add_located("rows", table, unknown, locations(rows))),
     ]);
     let max_tokens = max_tokens.min(model.positions);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::RecipeError;
 use crate::{
     plan::{Prepare, Source},
-    source::{ModelFolder, SourceFile},
+    source::{AdapterFolder, ModelFolder, SourceFile},
 };
 
 /// The stage that takes over a checkpoint, or its first layers.
@@ -13,6 +13,7 @@ pub(super) fn import(
     name: &str,
     folder: &ModelFolder,
     layers: Option<usize>,
+    adapter: Option<&AdapterFolder>,
 ) -> Result<Prepare, RecipeError> {
     match layers {
         Some(asked) if asked > folder.layers => {
@@ -22,6 +23,7 @@ pub(super) fn import(
         _ => Ok(Prepare::Model {
             digest: folder.digest,
             layers: layers.filter(|asked| *asked < folder.layers),
+            adapter: adapter.map(|adapter| adapter.digest),
         }),
     }
 }
@@ -37,7 +39,12 @@ pub(super) fn locations(files: &[SourceFile]) -> BTreeMap<String, String> {
     files.iter().enumerate().map(location).collect()
 }
 
-/// Where a model folder lies on this machine, by role.
-pub(super) fn model_location(folder: &ModelFolder) -> BTreeMap<String, String> {
-    BTreeMap::from([("model".to_owned(), folder.path.display().to_string())])
+/// Where a model folder and its adapters lie on this machine, by role.
+pub(super) fn model_location(
+    folder: &ModelFolder,
+    adapter: Option<&AdapterFolder>,
+) -> BTreeMap<String, String> {
+    let model = ("model".to_owned(), folder.path.display().to_string());
+    let adapter = adapter.map(|adapter| ("adapter".to_owned(), adapter.path.display().to_string()));
+    [model].into_iter().chain(adapter).collect()
 }

@@ -271,11 +271,13 @@ fn prepare_model(
 ) -> Result<(Key, usize), RecipeError> {
     let name = &model.name;
     let (prepare, positions, locations) = match &model.body {
-        Body::Pretrained { origin, layers } => {
-            let folder = sources.model(origin);
-            let folder = folder.ok_or_else(|| RecipeError::Unresolved { model: name.clone() })?;
-            let prepare = import(name, folder, *layers)?;
-            (prepare, folder.positions, model_location(folder))
+        Body::Pretrained { origin, layers, adapter } => {
+            let unresolved = || RecipeError::Unresolved { model: name.clone() };
+            let folder = sources.model(origin).ok_or_else(unresolved)?;
+            let found = |origin| sources.adapter(origin).ok_or_else(unresolved);
+            let adapter = adapter.as_ref().map(found).transpose()?;
+            let prepare = import(name, folder, *layers, adapter)?;
+            (prepare, folder.positions, model_location(folder, adapter))
         }
         Body::New(architecture) => {
             let (architecture, context) = (architecture.clone(), architecture.context);

@@ -1,7 +1,9 @@
 //! What an experiment reads from outside the store: dataset files and pretrained models, found on this
 //! machine and named by the digest of their bytes.
 
+mod adapter;
 pub mod checkpoint;
+mod hub;
 mod model;
 
 use std::{
@@ -10,8 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use adapter::{ADAPTER_FILES, AdapterFolder, adapter_digest};
 pub use checkpoint::{CheckpointError, WeightFiles};
-pub use model::{ModelFolder, Purpose, model_digest};
+pub use hub::{HubCache, HubId, RepositoryKind, is_commit};
+pub use model::{COMPANIONS, ModelFolder, Purpose, model_digest, model_files};
 
 use crate::{
     Key,
@@ -26,12 +30,15 @@ pub struct Roots {
     pub data: Option<PathBuf>,
     /// What was fetched before.
     pub cache: PathBuf,
+    /// What was fetched from the hub before, by this program or another.
+    pub hub: HubCache,
 }
 
 /// Everything that an experiment reads from outside, found and digested.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sources {
     models: BTreeMap<Origin, ModelFolder>,
+    adapters: BTreeMap<Origin, AdapterFolder>,
     files: Vec<SourceFile>,
 }
 
@@ -47,13 +54,15 @@ pub struct SourceFile {
 /// Why something outside cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Only a data root tells where the file is.
+    /// It is on the hub, and there is no copy here.
     #[error(
-        "{what} is looked for below the data root, and there is none: give --data-root DIR or set FULCRUM_DATA"
+        "{what} is not at {places}: let it be fetched, or keep a copy below a data root (--data-root DIR or FULCRUM_DATA)"
     )]
-    NoDataRoot {
+    NotFetched {
         /// What is read.
         what: String,
+        /// Where it was looked for.
+        places: String,
     },
     /// It is not where it should be.
     #[error("{path} does not exist: {way_out}")]
@@ -101,6 +110,9 @@ impl Sources {
         for origin in experiment.origins() {
             sources.models.insert(origin.clone(), ModelFolder::open(&roots.model(origin)?)?);
         }
+        for origin in experiment.adapters() {
+            sources.adapters.insert(origin.clone(), AdapterFolder::open(&roots.adapter(origin)?)?);
+        }
         for file in experiment.files() {
             sources.files.push(SourceFile::open(&roots.file(file)?)?);
         }
@@ -115,6 +127,11 @@ impl Sources {
     /// The model of that origin.
     pub fn model(&self, origin: &Origin) -> Option<&ModelFolder> {
         self.models.get(origin)
+    }
+
+    /// The adapters of that origin.
+    pub fn adapter(&self, origin: &Origin) -> Option<&AdapterFolder> {
+        self.adapters.get(origin)
     }
 }
 
@@ -131,8 +148,7 @@ impl Roots {
                 format!("the package {name:?} has not been fetched, `fulcrum run` does that"),
             ),
             Origin::Hub(id) => {
-                let root = self.below_data_root(&format!("the model hf:{id}"))?;
-                (root.join(id), "put a copy of the model's files there".to_owned())
+                (self.hub_folder(id, "config.json")?, "the copy of the model is not whole".to_owned())
             }
             Origin::Folder(path) => (path.clone(), "model.from names a folder with config.json".to_owned()),
         };
@@ -140,22 +156,50 @@ impl Roots {
         Ok(folder)
     }
 
+    fn adapter(&self, origin: &Origin) -> Result<PathBuf, SourceError> {
+        match origin {
+            Origin::Pypi(name) => Ok(self.package(name)),
+            Origin::Hub(id) => self.hub_folder(id, ADAPTER_FILES[0]),
+            Origin::Folder(path) => Ok(path.clone()),
+        }
+    }
+
+    /// The copy of a hub's repository below the data root, if `file` lies there.
+    pub fn copied(&self, id: &HubId, file: &str) -> Option<PathBuf> {
+        let folder = self.data.as_deref()?.join(id.to_string());
+        folder.join(file).exists().then_some(folder)
+    }
+
+    /// A copy of a hub's model: the user's own, else the cached one.
+    fn hub_folder(&self, id: &HubId, file: &str) -> Result<PathBuf, SourceError> {
+        let kind = RepositoryKind::Model;
+        let found = self.copied(id, file).or_else(|| self.hub.snapshot(kind, id));
+        found.ok_or_else(|| self.not_fetched(&format!("the model hf:{id}"), kind, id))
+    }
+
+    fn not_fetched(&self, what: &str, kind: RepositoryKind, id: &HubId) -> SourceError {
+        let data = self.data.as_deref().map(|root| format!("{} or ", root.join(id.to_string()).display()));
+        let (data, cache) = (data.unwrap_or_default(), self.hub.repository(kind, id));
+        SourceError::NotFetched { what: what.to_owned(), places: format!("{data}{}", cache.display()) }
+    }
+
     fn file(&self, file: &DataFile) -> Result<PathBuf, SourceError> {
         match file {
             DataFile::At(path) => {
                 existing(path.clone(), "task.files names files below task.source".to_owned())
             }
-            DataFile::BelowDataRoot(name) => {
-                let root = self.below_data_root(&format!("the dataset file {name}"))?;
-                let way_out =
-                    format!("{} is the data root, and task.files names files below it", root.display());
-                existing(root.join(name), way_out)
-            }
+            DataFile::OnHub { id, name } => self.hub_file(id, name).ok_or_else(|| {
+                self.not_fetched(&format!("the dataset file {name}"), RepositoryKind::Dataset, id)
+            }),
         }
     }
 
-    fn below_data_root(&self, what: &str) -> Result<&Path, SourceError> {
-        self.data.as_deref().ok_or_else(|| SourceError::NoDataRoot { what: what.to_owned() })
+    /// A file of a hub's dataset: in the user's own copy of the dataset, else right below the data root, else cached.
+    pub fn hub_file(&self, id: &HubId, name: &str) -> Option<PathBuf> {
+        let below = |folder: PathBuf| Some(folder.join(name)).filter(|path| path.exists());
+        let copied = self.copied(id, name).and_then(below);
+        let copied = copied.or_else(|| below(self.data.clone()?));
+        copied.or_else(|| below(self.hub.snapshot(RepositoryKind::Dataset, id)?))
     }
 }
 
@@ -251,7 +295,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         let experiment = experiment::parse("t.toml", FILES, dir.path()).unwrap();
-        let mut roots = Roots { data: None, cache: at("cache") };
+        let mut roots = Roots { data: None, cache: at("cache"), hub: HubCache::new(at("hub")) };
         let problem = |roots: &Roots| Sources::resolve(&experiment, roots).unwrap_err().to_string();
 
         assert!(problem(&roots).contains("models/small/config.json does not exist"), "{}", problem(&roots));
@@ -265,7 +309,7 @@ mod tests {
         assert!(problem(&roots).contains("the dataset file set/rows.csv"), "{}", problem(&roots));
         assert!(problem(&roots).contains("--data-root"), "{}", problem(&roots));
         roots.data = Some(at("data"));
-        assert!(problem(&roots).contains("data/set/rows.csv does not exist"), "{}", problem(&roots));
+        assert!(problem(&roots).contains("data/owner/set or "), "{}", problem(&roots));
         write(&at("data/set/rows.csv"), "text,label\na,0\n");
         let sources = Sources::resolve(&experiment, &roots).unwrap();
         assert_eq!(sources.files()[0].digest.name, "rows.csv");

@@ -9,11 +9,17 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{SourceError, digest, unreadable};
+use super::{SourceError, WeightFiles, digest, unreadable};
 use crate::Key;
 
-/// The files that make a model what it is.
-const FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+/// The tokenizer, which every model has, and what some models have beside it: all of it goes where the model goes.
+pub const COMPANIONS: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "generation_config.json",
+];
 
 /// Largest `config.json` that is read, in bytes.
 const CONFIG_LIMIT: u64 = 1 << 20;
@@ -48,7 +54,7 @@ impl ModelFolder {
     /// Digests a model folder and reads its description.
     ///
     /// # Errors
-    /// If one of `config.json`, `model.safetensors` and `tokenizer.json` is missing or cannot be read.
+    /// If a file that must be there is missing or cannot be read; see [`model_files`].
     pub fn open(folder: &Path) -> Result<Self, SourceError> {
         let config = Config::read(&folder.join("config.json"))?;
         let digest = model_digest(folder)?;
@@ -63,14 +69,35 @@ impl ModelFolder {
     }
 }
 
-/// The digest of a model: BLAKE3 over one line `NAME DIGEST` for each of `config.json`, `model.safetensors`
-/// and `tokenizer.json`.
+/// The files that make a model what it is: `config.json`, the weights (one file, or an index and its shards),
+/// `tokenizer.json`, and those of [`COMPANIONS`] that are there.
 ///
 /// # Errors
-/// If one of them is missing or cannot be read.
+/// If there are no weights that can be read, or an index leads out of the folder.
+pub fn model_files(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let weights = WeightFiles::in_folder(folder);
+    let mut files = vec![folder.join("config.json")];
+    if let WeightFiles::Sharded(index) = &weights {
+        files.push(index.clone());
+    }
+    files.extend(weights.shards()?.into_iter().map(|shard| shard.path));
+    let [tokenizer, others @ ..] = COMPANIONS.map(|name| folder.join(name));
+    files.push(tokenizer);
+    files.extend(others.into_iter().filter(|path| path.is_file()));
+    Ok(files)
+}
+
+/// The digest of a model: BLAKE3 over one line `NAME DIGEST` for each of its [`model_files`].
+///
+/// # Errors
+/// If one that must be there is missing, or one cannot be read.
 pub fn model_digest(folder: &Path) -> Result<Key, SourceError> {
-    let line = |name| Ok(format!("{name} {}\n", digest(&folder.join(name))?));
-    let lines = FILES.into_iter().map(line).collect::<Result<String, SourceError>>()?;
+    let line = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().display();
+        Ok(format!("{name} {}\n", digest(&path)?))
+    };
+    let files = model_files(folder)?;
+    let lines = files.into_iter().map(line).collect::<Result<String, SourceError>>()?;
     Ok(Key::of(lines.as_bytes()))
 }
 
@@ -185,12 +212,38 @@ mod tests {
         let first = model_digest(dir.path()).unwrap();
         std::fs::write(dir.path().join("README.md"), "new").unwrap();
         assert_eq!(model_digest(dir.path()).unwrap(), first);
-        for name in FILES {
+        for name in ["config.json", "model.safetensors"].iter().chain(&COMPANIONS) {
             let path = dir.path().join(name);
-            let old = std::fs::read(&path).unwrap();
+            let old = std::fs::read(&path).ok();
             std::fs::write(&path, "other").unwrap();
             assert_ne!(model_digest(dir.path()).unwrap(), first, "{name}");
-            std::fs::write(&path, old).unwrap();
+            match old {
+                Some(old) => std::fs::write(&path, old).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
         }
+        assert_eq!(model_digest(dir.path()).unwrap(), first);
+    }
+
+    #[test]
+    fn the_digest_covers_the_index_and_every_shard() {
+        let dir = folder(r#"{"n_layer": 2, "n_positions": 64}"#);
+        let at = |name: &str| dir.path().join(name);
+        std::fs::remove_file(at("model.safetensors")).unwrap();
+        let index = r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#;
+        std::fs::write(at("model.safetensors.index.json"), index).unwrap();
+        for name in ["a.safetensors", "b.safetensors"] {
+            assert!(model_digest(dir.path()).unwrap_err().to_string().contains(name));
+            std::fs::write(at(name), name).unwrap();
+        }
+        let mut digests = vec![model_digest(dir.path()).unwrap()];
+        std::fs::write(at("b.safetensors"), "other").unwrap();
+        digests.push(model_digest(dir.path()).unwrap());
+        std::fs::write(at("model.safetensors.index.json"), format!("{index} ")).unwrap();
+        digests.push(model_digest(dir.path()).unwrap());
+        std::fs::write(at("model.safetensors.index.json"), index.replace("a.s", "../a.s")).unwrap();
+        let error = ModelFolder::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("\"../a.safetensors\""), "{error}");
+        assert!(digests[0] != digests[1] && digests[1] != digests[2]);
     }
 }

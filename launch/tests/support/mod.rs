@@ -98,10 +98,19 @@ impl Place {
         fs::read_to_string(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// Runs the program to its end with other environment variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Done {
+        done(self.command(args).envs(variables.iter().copied()).output().unwrap())
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.at("fulcrum"));
         command.args(args).current_dir(self.folder.path()).env_remove("FULCRUM_DATA");
         command.env("FULCRUM_CACHE", self.at("cache"));
+        for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"] {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", self.at("huggingface")).env("HF_HUB_OFFLINE", "1");
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.at("bin").display()));
         command

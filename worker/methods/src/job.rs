@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fulcrum_common::plan::{Part, Stage};
+use fulcrum_common::{
+    plan::{Part, Stage},
+    source::COMPANIONS,
+};
 use fulcrum_data::{Table, tokens};
 use fulcrum_models::{Model, ModelFiles, WeightFiles};
 use fulcrum_train::{Examples, TokenFiles};
@@ -38,6 +41,9 @@ pub struct Input {
     /// Facts by name.
     pub facts: BTreeMap<String, u64>,
 }
+
+/// Files that go where a model goes, by their names there: its tokenizer, chat template and the like.
+pub(crate) type Companions = BTreeMap<&'static str, PathBuf>;
 
 /// What a stage made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,13 +110,21 @@ impl Job<'_> {
         Ok((Model::load(&files, self.device)?, tokenizer))
     }
 
-    /// Writes the model and copies its tokenizer into the output folder.
-    pub(crate) fn save(&self, model: &Model, tokenizer: &Path) -> Result<Outcome, Error> {
+    /// The tokenizer of the model in a role, and all that goes with it.
+    pub(crate) fn companions(&self, role: &str) -> Result<Companions, Error> {
+        let files = &self.input(role)?.files;
+        Ok(COMPANIONS.iter().filter_map(|name| Some((*name, files.get(*name)?.clone()))).collect())
+    }
+
+    /// Writes the model and copies its companions into the output folder.
+    pub(crate) fn save(&self, model: &Model, companions: &Companions) -> Result<Outcome, Error> {
         model.save(self.output)?;
-        let target = self.output.join(ModelFiles::TOKENIZER);
-        fs::copy(tokenizer, &target).map_err(Error::io(tokenizer))?;
-        let files = [ModelFiles::CONFIG, ModelFiles::WEIGHTS, ModelFiles::TOKENIZER].map(str::to_owned);
-        Ok(Outcome { files: files.into(), facts: [parameters(model)].into() })
+        let mut files = vec![ModelFiles::CONFIG.to_owned(), ModelFiles::WEIGHTS.to_owned()];
+        for (name, path) in companions {
+            fs::copy(path, self.output.join(name)).map_err(Error::io(path))?;
+            files.push((*name).to_owned());
+        }
+        Ok(Outcome { files, facts: [parameters(model)].into() })
     }
 }
 

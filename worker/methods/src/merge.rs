@@ -26,7 +26,7 @@ pub(crate) fn run(job: &Job<'_>, work: Merge) -> Result<Outcome, Error> {
         let mean = sum.f_div_scalar(count as f64)?.f_to_kind(Kind::Float)?;
         tch::no_grad(|| tensor.shallow_clone().f_copy_(&mean))?;
     }
-    job.save(&model, tokenizer)
+    job.save(&model, &job.companions("model/0")?)
 }
 
 /// Sums are taken in f64, in the order of the inputs.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use fulcrum_common::{
     Key,
     plan::{Architecture, Format, Part, Prepare, Source, SplitRule, Style},
-    source,
+    source::{self, COMPANIONS},
 };
 use fulcrum_data::{
     Tokenizer,
@@ -16,7 +16,7 @@ use fulcrum_data::{
 };
 use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
 
-use crate::{Error, Job, Outcome};
+use crate::{Error, Job, Outcome, job::Companions};
 
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
@@ -33,7 +33,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
             let rows = unchanged(job, source, |paths| Ok(Dataset { source, paths, format }.write(&path)?))?;
             Ok(table(Part::Rows, rows))
         }
-        Prepare::Model { digest, layers } => import(job, *digest, *layers),
+        Prepare::Model { digest, layers, adapter } => import(job, *digest, *layers, *adapter),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
         Prepare::Tokens { part, max_tokens, style } => tokenize(job, *part, *max_tokens, *style),
     }
@@ -109,23 +109,33 @@ fn location(job: &Job<'_>, role: &str) -> Result<PathBuf, Error> {
     found.map(PathBuf::from).ok_or_else(|| Error::Location(role.to_owned()))
 }
 
-/// Reads a checkpoint from a copy of it, so that what is compared with the plan is what is read.
-fn import(job: &Job<'_>, digest: Key, layers: Option<usize>) -> Result<Outcome, Error> {
+/// Reads a checkpoint where it lies, and its adapters. As for files, their bytes are compared with the plan's before
+/// (a fault in what was changed since is not blamed on its tensors) and after.
+fn import(job: &Job<'_>, digest: Key, layers: Option<usize>, adapter: Option<Key>) -> Result<Outcome, Error> {
     let folder = location(job, "model")?;
-    let copy = job.output.join("imported");
-    fs::create_dir(&copy).map_err(Error::io(&copy))?;
-    for name in [ModelFiles::CONFIG, ModelFiles::WEIGHTS, ModelFiles::TOKENIZER] {
-        fs::copy(folder.join(name), copy.join(name)).map_err(Error::io(folder.join(name)))?;
+    let adapter = adapter.map(|digest| Ok::<_, Error>((location(job, "adapter")?, digest))).transpose()?;
+    let compare = || {
+        if let Some((folder, digest)) = &adapter {
+            Error::check_digest(folder, source::adapter_digest(folder)?, *digest)?;
+        }
+        Error::check_digest(&folder, source::model_digest(&folder)?, digest)
+    };
+    compare()?;
+    let companions: Companions = COMPANIONS
+        .into_iter()
+        .map(|name| (name, folder.join(name)))
+        .filter(|(_, path)| path.is_file())
+        .collect();
+    Tokenizer::from_file(&folder.join(ModelFiles::TOKENIZER))?;
+    let mut model = Model::load(&ModelFiles::in_folder(&folder), job.device)?;
+    if let Some((adapter, _)) = &adapter {
+        model = model.with_adapter(adapter)?.merged();
     }
-    Error::check_digest(&folder, source::model_digest(&copy)?, digest)?;
-    let tokenizer = copy.join(ModelFiles::TOKENIZER);
-    Tokenizer::from_file(&tokenizer)?;
-    let mut model = Model::load(&ModelFiles::in_folder(&copy), job.device)?;
     if let Some(layers) = layers {
         model = model.truncate(layers)?;
     }
-    let outcome = job.save(&model, &tokenizer)?;
-    fs::remove_dir_all(&copy).map_err(Error::io(&copy))?;
+    let outcome = job.save(&model, &companions)?;
+    compare()?;
     Ok(outcome)
 }
 
@@ -140,7 +150,7 @@ fn new_model(
     let tokenizer = Tokenizer::from_file(&path)?;
     let tokens = SpecialTokens { pad: Some(tokenizer.pad_id()), begin: Some(BEGIN), end: None };
     let model = Model::new(architecture, tokenizer.vocab_size(), tokens, seed, job.device)?;
-    let outcome = job.save(&model, &path)?;
+    let outcome = job.save(&model, &[(ModelFiles::TOKENIZER, path.clone())].into())?;
     fs::remove_file(&path).map_err(Error::io(&path))?;
     Ok(outcome)
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(
         // The other members may have loaded well and wait for this one.
         collective.abort(&error.to_string());
     }
-    let (model, tokenizer, examples) = loaded?;
+    let (model, examples) = loaded?;
     let rank = collective.rank();
     let losses = fulcrum_train::train(Training {
         model: &model,
@@ -42,16 +42,16 @@ pub(crate) fn run(
     if rank > 0 {
         return Ok(Outcome { files: Vec::new(), facts: [parameters(&model), steps].into() });
     }
-    let mut outcome = job.save(&model, tokenizer)?;
+    let mut outcome = job.save(&model, &job.companions("model")?)?;
     write_losses(&job.output.join(LOSSES), &losses)?;
     outcome.files.push(LOSSES.to_owned());
     outcome.facts.extend([steps]);
     Ok(outcome)
 }
 
-/// The model under its head, the tokenizer's file, and the rows with their labels.
-fn load<'j>(job: &'j Job<'_>, work: &Train) -> Result<(Model, &'j std::path::Path, Examples), Error> {
-    let (model, tokenizer) = job.model("model")?;
+/// The model under its head, and the rows with their labels.
+fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
+    let (model, _) = job.model("model")?;
     let model = model.with_head(&work.head.head.into(), work.seed)?;
     let examples = job.examples(0..job.fact("tokens", "rows")? as usize, &model)?;
     let examples = match (work.objective, work.head.head) {
@@ -66,7 +66,7 @@ fn load<'j>(job: &'j Job<'_>, work: &Train) -> Result<(Model, &'j std::path::Pat
             )));
         }
     };
-    Ok((model, tokenizer, examples))
+    Ok((model, examples))
 }
 
 /// Weak labels where the stage has them, else the rows' own.

@@ -290,7 +290,7 @@ fn sources_that_changed_since_the_plan_are_refused() {
 
     let model = bench.run(new_model(8), &[]);
     let folder = model.files["config.json"].parent().unwrap().to_owned();
-    let import = |digest, layers| Work::Prepare(Prepare::Model { digest, layers });
+    let import = |digest, layers| Work::Prepare(Prepare::Model { digest, layers, adapter: None });
     let error = bench.try_run(import(Key::of(b"then"), None), &[], None, &[("model", &folder)]).unwrap_err();
     assert!(matches!(error, Error::Digest { .. }), "{error}");
     let digest = source::model_digest(&folder).unwrap();

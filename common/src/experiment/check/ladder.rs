@@ -7,7 +7,7 @@ use crate::{
         Body, Model, Origin, Pair,
         keys::{self, Raw},
         problem::Log,
-        value::{ModelSource, Pairs},
+        value::{AdapterSource, ModelSource, Pairs},
     },
     plan::Architecture,
 };
@@ -42,9 +42,21 @@ fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
                 ModelSource::Hub(id) => Origin::Hub(id.clone()),
                 ModelSource::Folder(path) => Origin::Folder(folder.join(path)),
             };
-            Body::Pretrained { origin, layers: raw.layers.value.map(|count| count.0) }
+            let adapter = raw.adapter.value.as_ref().map(|source| match source {
+                AdapterSource::Hub(id) => Origin::Hub(id.clone()),
+                AdapterSource::Folder(path) => Origin::Folder(folder.join(path)),
+            });
+            Body::Pretrained { origin, layers: raw.layers.value.map(|count| count.0), adapter }
         }
-        None => Body::New(architecture(raw, log)?),
+        None => {
+            if let Some(line) = raw.adapter.line {
+                log.add(
+                    Some(line),
+                    format!("model.adapter is not read: {name:?} is made here and has no `from`"),
+                );
+            }
+            Body::New(architecture(raw, log)?)
+        }
     };
     Some(Model { name: name.clone(), body, learning_rate: raw.learning_rate.value.map(|rate| rate.0) })
 }

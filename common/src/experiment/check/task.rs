@@ -15,21 +15,19 @@ use crate::{
 
 pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -> Option<Task> {
     let task = &raw.task;
-    let root = match &task.source.value {
+    let locate: Box<dyn Fn(&str) -> DataFile> = match &task.source.value {
         TaskSource::Arithmetic => {
             refuse_file_keys(task, log);
             return Some(Task::Arithmetic(arithmetic(raw, split, log)));
         }
-        TaskSource::Hub(_) => None,
-        TaskSource::Folder(path) => Some(folder.join(path)),
+        TaskSource::Hub(id) => {
+            Box::new(move |name| DataFile::OnHub { id: id.clone(), name: name.to_owned() })
+        }
+        TaskSource::Folder(path) => Box::new(move |name| DataFile::At(folder.join(path).join(name))),
     };
     if let Some(line) = raw.arithmetic.line {
         log.add(Some(line), "task.arithmetic is not read: task.source is not \"builtin:arithmetic\"");
     }
-    let locate = |file: &str| match &root {
-        Some(root) => DataFile::At(root.join(file)),
-        None => DataFile::BelowDataRoot(file.to_owned()),
-    };
     let files: Vec<_> = task.files.value.iter().map(|file| locate(&file.0)).collect();
     if files.is_empty() {
         log.add(task.files.line.or(task.line), "task.files is missing: name the files to read");

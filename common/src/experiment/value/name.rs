@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
+use crate::source::HubId;
 
 /// A name that can stand in a file name, e.g. of a run folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(in crate::experiment) struct RelativePath(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::experiment) enum TaskSource {
     Arithmetic,
-    Hub(String),
+    Hub(HubId),
     Folder(String),
 }
 
@@ -26,7 +27,14 @@ pub(in crate::experiment) enum TaskSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::experiment) enum ModelSource {
     Pypi(String),
-    Hub(String),
+    Hub(HubId),
+    Folder(String),
+}
+
+/// Where adapters come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::experiment) enum AdapterSource {
+    Hub(HubId),
     Folder(String),
 }
 
@@ -77,15 +85,15 @@ impl Value for RelativePath {
 
 impl Value for TaskSource {
     fn kind() -> String {
-        "\"builtin:arithmetic\", \"hf:OWNER/NAME\" or a folder".into()
+        "\"builtin:arithmetic\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         match text.split_once(':') {
             Some(("builtin", "arithmetic")) => Ok(Self::Arithmetic),
-            Some(("hf", id)) if is_hub_id(id) => Ok(Self::Hub(id.to_owned())),
-            Some(("builtin" | "hf" | "pypi", _)) => Err(Wrong::Kind),
+            Some(("hf", id)) => HubId::parse(id).map(Self::Hub).ok_or(Wrong::Kind),
+            Some(("builtin" | "pypi", _)) => Err(Wrong::Kind),
             _ => Ok(Self::Folder(text)),
         }
     }
@@ -101,15 +109,15 @@ impl Value for TaskSource {
 
 impl Value for ModelSource {
     fn kind() -> String {
-        "\"pypi:PACKAGE\", \"pypi:PACKAGE==VERSION\", \"hf:OWNER/NAME\" or a folder".into()
+        "\"pypi:PACKAGE\", \"pypi:PACKAGE==VERSION\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         match text.split_once(':') {
             Some(("pypi", package)) if is_requirement(package) => Ok(Self::Pypi(package.to_owned())),
-            Some(("hf", id)) if is_hub_id(id) => Ok(Self::Hub(id.to_owned())),
-            Some(("builtin" | "hf" | "pypi", _)) => Err(Wrong::Kind),
+            Some(("hf", id)) => HubId::parse(id).map(Self::Hub).ok_or(Wrong::Kind),
+            Some(("builtin" | "pypi", _)) => Err(Wrong::Kind),
             _ => Ok(Self::Folder(text)),
         }
     }
@@ -128,9 +136,25 @@ fn is_requirement(package: &str) -> bool {
     package.splitn(2, "==").all(is_name)
 }
 
-/// `NAME` or `OWNER/NAME`.
-fn is_hub_id(id: &str) -> bool {
-    id.splitn(2, '/').all(is_name)
+impl Value for AdapterSource {
+    fn kind() -> String {
+        "\"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        match ModelSource::read(value)? {
+            ModelSource::Hub(id) => Ok(Self::Hub(id)),
+            ModelSource::Folder(path) => Ok(Self::Folder(path)),
+            ModelSource::Pypi(_) => Err(Wrong::Kind),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Hub(id) => format!("hf:{id}").show(),
+            Self::Folder(path) => path.show(),
+        }
+    }
 }
 
 impl Value for Pairs {

@@ -32,12 +32,15 @@ pub enum Prepare {
         /// How a row becomes text and label.
         format: Format,
     },
-    /// A pretrained checkpoint directory (location role `model`), optionally cut to its first layers.
+    /// A pretrained checkpoint directory (location role `model`), optionally with adapters merged into it (location
+    /// role `adapter`), then optionally cut to its first layers.
     Model {
-        /// BLAKE3 over the directory's `config.json`, `model.safetensors` and `tokenizer.json`, see `source::model_digest`.
+        /// BLAKE3 over the directory's configuration, weights and tokenizer files, see `source::model_digest`.
         digest: Key,
         /// Keep only the first layers.
         layers: Option<usize>,
+        /// BLAKE3 over the adapters, see `source::adapter_digest`.
+        adapter: Option<Key>,
     },
     /// A decoder with seeded random weights and a character tokenizer.
     NewModel {
