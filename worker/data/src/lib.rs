@@ -4,7 +4,10 @@
 //! values into files with the same bytes on every machine. No tensors: what a model eats is made in `train`.
 
 pub mod arithmetic;
+pub mod chat;
 mod columns;
+pub mod completions;
+pub mod decoding;
 pub mod error;
 pub mod format;
 pub mod formatters;
@@ -17,6 +20,9 @@ pub mod template;
 pub mod tokenizer;
 pub mod tokens;
 
+pub use chat::ChatTemplate;
+pub use completions::{Completion, Completions};
+pub use decoding::Decoder;
 pub use error::DataError;
 pub use format::{Example, Examples, Formatter};
 pub use predictions::{LogProbabilities, Probabilities};

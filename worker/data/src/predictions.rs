@@ -18,7 +18,7 @@ use crate::{
 const SUM_TOLERANCE: f32 = 1e-3;
 
 /// How far above 0 a log-probability may be by rounding.
-const LOG_TOLERANCE: f64 = 1e-3;
+pub(crate) const LOG_TOLERANCE: f64 = 1e-3;
 
 /// Class probabilities of rows. On disk: `row` (i64) and `probabilities` (list of f32, one per class).
 ///
@@ -171,7 +171,7 @@ impl LogProbabilities {
 }
 
 /// What an error calls a prediction: its first part, and how many there are.
-fn name_of<P: AsRef<Path>>(parts: &[P]) -> String {
+pub(crate) fn name_of<P: AsRef<Path>>(parts: &[P]) -> String {
     match parts {
         [] => "a prediction without parts".to_owned(),
         [one] => one.as_ref().display().to_string(),

@@ -23,9 +23,9 @@ const PAD_NAMES: [&str; 6] = ["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|end
 /// and padding is a matter of batches.
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(crate) inner: tokenizers::Tokenizer,
     /// Special tokens before a text.
-    begin: Vec<u32>,
+    pub(crate) begin: Vec<u32>,
     /// Special tokens after a text.
     close: Vec<u32>,
     pad_id: i64,
@@ -247,7 +247,7 @@ fn refuse_sampling(text: &[u8]) -> std::result::Result<(), String> {
 /// The id of the token that [`character_tokenizer`] puts before every text.
 pub const BEGIN: i64 = 1;
 
-fn start_of(text: &str) -> String {
+pub(crate) fn start_of(text: &str) -> String {
     text.chars().take(60).collect()
 }
 

@@ -18,7 +18,7 @@ pub struct Infer {
 }
 
 /// What inference writes per row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Output {
     /// `row` (i64) and `probabilities` (list of f32, one per class).
@@ -26,6 +26,9 @@ pub enum Output {
     /// `row` (i64), `tokens` (i64) and `log_probability` (f64), summed over all tokens but the first. Of rows with a
     /// prompt both count what follows the prompt alone.
     LogProbability,
+    /// `row` (i64), `sample` (i64), `text` (utf8), `tokens` (i64), `log_probability` (f64) and `finish` (utf8: `stop`
+    /// or `length`): what the model says after each row's prompt.
+    Completions(Sampling),
 }
 
 /// How completions are drawn.
@@ -45,4 +48,92 @@ pub struct Sampling {
     pub samples: usize,
     /// Seed; the draw of a token is keyed by (seed, row, sample, position) alone.
     pub seed: u64,
+    /// Completions that are decoded together. Places that are empty are computed all the same: the shapes of a
+    /// completion's tensors are part of its description, and who else there is to decode is not.
+    pub slots: usize,
+}
+
+impl Sampling {
+    /// Completions that are decoded together where nothing else is said.
+    pub const SLOTS: usize = 16;
+
+    /// Whether completions can be drawn so.
+    ///
+    /// # Errors
+    /// Names the setting, its value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        /// Bounds what is allocated ahead.
+        const MOST: usize = 1 << 16;
+        let counts = [
+            ("max_new_tokens", self.max_new_tokens, super::Architecture::MOST_CONTEXT),
+            ("top_k", self.top_k.unwrap_or(1), usize::MAX),
+            ("samples", self.samples, MOST),
+            ("slots", self.slots, MOST),
+        ];
+        if let Some((name, value, most)) =
+            counts.into_iter().find(|(_, value, most)| !(1..=*most).contains(value))
+        {
+            let most = if most == usize::MAX { String::new() } else { format!(" to {most}") };
+            return Err(format!("{name} = {value}: it must be from 1{most}"));
+        }
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            return Err(format!("temperature = {}: it must be 0 or more", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(format!("top_p = {}: it must be above 0 and at most 1", self.top_p));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err("stop = \"\": an empty text would stop everything".to_owned());
+        }
+        if self.temperature == 0.0 && self.samples > 1 {
+            return Err(format!(
+                "samples = {} at temperature 0 would all be the same: give a temperature",
+                self.samples
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling() -> Sampling {
+        Sampling {
+            max_new_tokens: 8,
+            temperature: 1.0,
+            top_k: Some(5),
+            top_p: 0.9,
+            stop: vec!["\n".into()],
+            samples: 2,
+            seed: 0,
+            slots: Sampling::SLOTS,
+        }
+    }
+
+    #[test]
+    fn settings_that_draw_nothing_are_refused_by_name() {
+        sampling().check().unwrap();
+        let cases: [(fn(&mut Sampling), &str); 12] = [
+            (|s| s.max_new_tokens = 0, "max_new_tokens = 0: it must be from 1 to 4194304"),
+            (|s| s.max_new_tokens = usize::MAX, "max_new_tokens = "),
+            (|s| s.top_k = Some(0), "top_k = 0: it must be from 1"),
+            (|s| s.samples = 0, "samples = 0: it must be from 1 to 65536"),
+            (|s| s.slots = 0, "slots = 0"),
+            (|s| s.temperature = -0.1, "temperature = -0.1: it must be 0 or more"),
+            (|s| s.temperature = f64::NAN, "temperature = NaN"),
+            (|s| s.temperature = f64::INFINITY, "temperature = inf"),
+            (|s| s.top_p = 0.0, "top_p = 0: it must be above 0 and at most 1"),
+            (|s| s.top_p = 1.1, "top_p = 1.1"),
+            (|s| s.stop.push(String::new()), "stop = \"\""),
+            (|s| s.temperature = 0.0, "samples = 2 at temperature 0 would all be the same"),
+        ];
+        for (change, expected) in cases {
+            let mut sampling = sampling();
+            change(&mut sampling);
+            let message = sampling.check().unwrap_err();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
 }

@@ -17,6 +17,7 @@
 //! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32), `group` (i64: rows
 //! with the same number belong together) and `prompt` (utf8: what is given before the text).
 
+mod date;
 mod format;
 mod formatter;
 mod infer;
@@ -29,6 +30,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use date::*;
 pub use format::*;
 pub use formatter::*;
 pub use infer::*;
