@@ -55,6 +55,33 @@ impl Cache {
         self.blocks.fill_with(Past::default);
     }
 
+    /// The rows of several caches of one model in one, in their order. All must have as many tokens, padding included.
+    ///
+    /// # Errors
+    /// If they have not, or there are none.
+    pub fn join(caches: Vec<Self>) -> Result<Self, ModelError> {
+        let tokens: Vec<usize> = caches.iter().map(Self::tokens).collect();
+        if tokens.iter().any(|&count| count == 0 || count != tokens[0]) || tokens.is_empty() {
+            return Err(ModelError::Batch(format!("caches of {tokens:?} tokens make no batch")));
+        }
+        let settled = !caches.iter().any(Self::behind);
+        let mut joined = Self::new(caches[0].blocks.len());
+        if settled {
+            for (at, block) in joined.blocks.iter_mut().enumerate() {
+                let parts = caches.iter().map(|cache| cache.blocks[at].filled()).collect::<Option<Vec<_>>>();
+                let rows = |part: usize, parts: &[[Tensor; 2]]| {
+                    Tensor::cat(&parts.iter().map(|pair| &pair[part]).collect::<Vec<_>>(), 0)
+                };
+                block.buffers = parts.map(|parts| [rows(0, &parts), rows(1, &parts)]);
+                block.tokens = tokens[0] as i64;
+            }
+        }
+        let seen: Vec<Seen> = caches.into_iter().filter_map(|cache| cache.seen).collect();
+        let rows = |of: fn(&Seen) -> &Tensor| Tensor::cat(&seen.iter().map(of).collect::<Vec<_>>(), 0);
+        joined.seen = Some(Seen { ids_bt: rows(|seen| &seen.ids_bt), mask_bt: rows(|seen| &seen.mask_bt) });
+        Ok(joined)
+    }
+
     /// Keeps those rows, in that order: rows that are done are left out, and one row may be taken several times.
     ///
     /// # Errors
@@ -92,6 +119,11 @@ impl Past {
             buffers[part].narrow(2, past, count).copy_(&new[part]);
             buffers[part].narrow(2, 0, total)
         })
+    }
+
+    /// Keys and values of the tokens there are.
+    fn filled(&self) -> Option<[Tensor; 2]> {
+        self.buffers.as_ref().map(|buffers| [0, 1].map(|part| buffers[part].narrow(2, 0, self.tokens)))
     }
 
     /// A larger buffer with what the old one holds.

@@ -324,6 +324,14 @@ impl Model {
         self.description.vocabulary
     }
 
+    /// Where a row has more tokens than this, [`Model::step`] reads its whole batch anew; none if it never does.
+    pub fn settled_tokens(&self) -> Option<usize> {
+        match &self.network {
+            Network::Decoder(decoder) => decoder.settled(),
+            Network::Encoder(_) => None,
+        }
+    }
+
     /// The ids that the configuration gives a meaning.
     pub fn special_tokens(&self) -> SpecialTokens {
         self.description.tokens
