@@ -4,7 +4,7 @@ mod one_off;
 mod outside;
 mod weak_to_strong;
 
-pub use one_off::{Finetuning, infer, train};
+pub use one_off::{Finetuning, generate, infer, train};
 
 use crate::{
     experiment::Experiment,
@@ -47,6 +47,15 @@ pub enum RecipeError {
         /// The folder.
         model: String,
     },
+    /// A checkpoint that cannot continue a prompt.
+    #[error("{model} is no language model: only one of those continues prompts")]
+    NotSpeaking {
+        /// The folder.
+        model: String,
+    },
+    /// Settings by which no completion can be drawn.
+    #[error("{0}")]
+    Sampling(String),
 }
 
 /// Compiles an experiment to a plan whose last stage is its result.
@@ -65,13 +74,13 @@ fn estimate(examples: usize, max_tokens: usize) -> Estimate {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{num::NonZeroUsize, path::PathBuf};
 
     use super::*;
     use crate::{
         Key,
         experiment::{self, Batches, Training},
-        plan::{FileDigest, Format, Head, Objective, Output, Part, Prepare, Style, Train, Work},
+        plan::{FileDigest, Format, Head, Objective, Output, Part, Prepare, Sampling, Style, Train, Work},
         source::{ModelFolder, Purpose, SourceFile},
     };
 
@@ -256,13 +265,42 @@ mod tests {
             let tokens = Prepare::Tokens { part: Part::Rows, max_tokens: 64, style: Style::Plain };
             assert_eq!(plan.stages[2].spec.work, Work::Prepare(tokens));
             match &plan.stages.last().unwrap().spec.work {
-                Work::Infer(infer) => Ok(infer.output),
+                Work::Infer(infer) => Ok(infer.output.clone()),
                 other => panic!("{other:?}"),
             }
         };
         assert_eq!(output(Purpose::Classifier), Ok(Output::Probabilities));
         assert_eq!(output(Purpose::LanguageModel), Ok(Output::LogProbability));
         assert_eq!(output(Purpose::Base), Err(RecipeError::NoHead { model: "/models/m".into() }));
+    }
+
+    #[test]
+    fn only_a_language_model_continues_prompts_and_only_where_there_is_room() {
+        let sampling = |max_new_tokens| Sampling {
+            max_new_tokens,
+            temperature: 1.0,
+            top_k: None,
+            top_p: 1.0,
+            stop: Vec::new(),
+            samples: 2,
+            seed: 0,
+            slots: Sampling::SLOTS,
+            chat: None,
+        };
+        let shard = NonZeroUsize::new(8).unwrap();
+        let plan =
+            |purpose, sampling| super::generate(&folder(purpose), &rows(), "{{ text }}", &sampling, shard);
+        let made = plan(Purpose::LanguageModel, sampling(63)).unwrap();
+        made.check().unwrap();
+        let Work::Infer(infer) = &made.stages.last().unwrap().spec.work else { panic!("{made:?}") };
+        assert_eq!((&infer.output, infer.shard), (&Output::Completions(sampling(63)), 8));
+        let refused = |purpose, sampling| plan(purpose, sampling).unwrap_err().to_string();
+        assert!(refused(Purpose::Classifier, sampling(8)).starts_with("/models/m is no language model"));
+        assert_eq!(
+            refused(Purpose::LanguageModel, sampling(64)),
+            "max_new_tokens = 64 leaves no room for a prompt: the model reads 64 tokens"
+        );
+        assert!(refused(Purpose::LanguageModel, sampling(0)).starts_with("max_new_tokens = 0"));
     }
 
     #[test]

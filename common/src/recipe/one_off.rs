@@ -1,6 +1,6 @@
 //! Plans of a single finetuning or a single run of a model over files, for `fulcrum train` and `fulcrum infer`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use super::{
     RecipeError, estimate,
@@ -10,7 +10,7 @@ use crate::{
     Key,
     experiment::{Batches, Training},
     plan::{
-        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Spec, Style, Train, Trainable,
+        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Sampling, Spec, Style, Train, Trainable,
         Work,
     },
     source::{ModelFolder, Purpose, SourceFile},
@@ -80,6 +80,38 @@ pub fn infer(
     Ok(plan)
 }
 
+/// A plan whose last stage is what a language model says after the prompt of every row of the files. `prompt` is a
+/// template over a row's columns; workers take `shard` rows at a time.
+///
+/// # Errors
+/// If the model is no language model, or there is nothing to draw so.
+pub fn generate(
+    model: &ModelFolder,
+    files: &[SourceFile],
+    prompt: &str,
+    sampling: &Sampling,
+    shard: NonZeroUsize,
+) -> Result<Plan, RecipeError> {
+    if model.purpose != Purpose::LanguageModel {
+        return Err(RecipeError::NotSpeaking { model: model.path.display().to_string() });
+    }
+    sampling.check().map_err(RecipeError::Sampling)?;
+    let (new, context) = (sampling.max_new_tokens, model.positions);
+    if new >= context {
+        let message =
+            format!("max_new_tokens = {new} leaves no room for a prompt: the model reads {context} tokens");
+        return Err(RecipeError::Sampling(message));
+    }
+    let mut plan = Plan::default();
+    let inputs = bring(&mut plan, model, files, &Format::unlabelled(prompt));
+    let output = Output::Completions(sampling.clone());
+    let shard = shard.get();
+    // Completions go by slots and not by tokens, so there is no budget of these.
+    let work = Work::Infer(Infer { part: Part::Rows, output, batch_tokens: 1, shard });
+    plan.add("generate", Spec { work, inputs }, estimate(0, 0));
+    Ok(plan)
+}
+
 /// The stages that bring model, rows and tokens into the store, as the inputs of what follows. How many rows there
 /// are is only known once the files are read, so nothing here has an estimate.
 fn prepare(
@@ -89,17 +121,28 @@ fn prepare(
     format: &Format,
     max_tokens: usize,
 ) -> BTreeMap<String, Key> {
+    let mut inputs = bring(plan, model, rows, format);
+    let max_tokens = max_tokens.min(model.positions);
+    let tokens = Work::Prepare(Prepare::Tokens { part: Part::Rows, max_tokens, style: Style::Plain });
+    let spec = Spec { work: tokens, inputs: inputs.clone() };
+    inputs.insert("tokens".to_owned(), plan.add("tokens", spec, Estimate::default()));
+    inputs
+}
+
+/// The stages that bring model and rows alone.
+fn bring(
+    plan: &mut Plan,
+    model: &ModelFolder,
+    rows: &[SourceFile],
+    format: &Format,
+) -> BTreeMap<String, Key> {
     let work = |prepare, inputs| Spec { work: Work::Prepare(prepare), inputs };
     let unknown = Estimate::default();
     let checkpoint =
         work(Prepare::Model { digest: model.digest, layers: None, adapter: None }, BTreeMap::new());
     let table = work(Prepare::Rows { source: files(rows), format: format.clone() }, BTreeMap::new());
-    let mut inputs = BTreeMap::from([
+    BTreeMap::from([
         ("model".to_owned(), plan.add_located("model", checkpoint, unknown, model_location(model, None))),
         ("data".to_owned(), plan.add_located("rows", table, unknown, locations(rows))),
-    ]);
-    let max_tokens = max_tokens.min(model.positions);
-    let tokens = Prepare::Tokens { part: Part::Rows, max_tokens, style: Style::Plain };
-    inputs.insert("tokens".to_owned(), plan.add("tokens", work(tokens, inputs.clone()), unknown));
-    inputs
+    ])
 }

@@ -1,21 +1,23 @@
 //! `fulcrum infer`: one model over one table of rows, one Parquet file out.
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{experiment::Batches, recipe};
 
-use super::{one_off::OneOff, print};
-use crate::{progress::thousands, splice::splice};
+use super::{
+    one_off::{OneOff, Text, collect, new_file},
+    print,
+};
+use crate::progress::thousands;
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     common: OneOff,
+    #[command(flatten)]
+    text: Text,
     /// The new Parquet file: columns `row` and `probabilities` for a classifier; `row`, `tokens` and
     /// `log_probability` (over all tokens but the first) for a language model
     #[arg(long, value_name = "FILE")]
@@ -37,28 +39,15 @@ pub(crate) struct Args {
 /// # Errors
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let folder = args.out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        bail!("cannot write {}: --out names a file in a folder that is there", args.out.display());
-    }
-    if args.out.exists() {
-        bail!("{} is there already: name a new file with --out", args.out.display());
-    }
+    new_file(&args.out)?;
     if args.max_tokens == Some(0) {
         bail!("--max-tokens = 0 leaves nothing to read: give 1 or more");
     }
     let batches = Batches::new(args.batch_tokens, args.shard);
     let model = args.common.model()?;
     let max_tokens = args.max_tokens.unwrap_or(model.positions);
-    let plan = recipe::infer(&model, &args.common.files()?, &args.common.template(), batches, max_tokens)?;
+    let plan = recipe::infer(&model, &args.common.files()?, &args.text.template(), batches, max_tokens)?;
     let (store, manifest) = args.common.run("infer", &plan).await?;
-    let mut names: Vec<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
-    names.retain(|name| name.ends_with(".parquet"));
-    names.sort_unstable();
-    let mut parts = Vec::with_capacity(names.len());
-    for name in names {
-        parts.push(store.local(&manifest, name).await?);
-    }
-    let rows = splice(&parts, &args.out)?;
+    let rows = collect(&store, &manifest, &args.out).await?;
     print(&format!("{} rows in {}\n", thousands(rows), args.out.display()))
 }

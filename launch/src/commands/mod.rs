@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod coordinator;
+mod generate;
 mod infer;
 mod one_off;
 mod plan;
@@ -43,6 +44,8 @@ enum Command {
     Train(train::Args),
     /// Run one model over one table of rows
     Infer(infer::Args),
+    /// Let one language model continue the prompts of one table of rows
+    Generate(generate::Args),
     /// Look after the artifact store
     Artifacts(artifacts::Args),
     /// Serve one run to its workers; `fulcrum run` starts this by itself
@@ -69,6 +72,7 @@ impl Cli {
             Command::Status(args) => status::run(args).await,
             Command::Train(args) => train::run(args).await,
             Command::Infer(args) => infer::run(args).await,
+            Command::Generate(args) => generate::run(args).await,
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
         }

@@ -1,6 +1,7 @@
-//! What `fulcrum train` and `fulcrum infer` have in common: a small plan, run in a folder that is not kept.
+//! What `fulcrum train`, `fulcrum infer` and `fulcrum generate` have in common: a small plan, run in a folder that
+//! is not kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
@@ -12,9 +13,10 @@ use fulcrum_common::{
 use crate::{
     job::{self, Crew, Width},
     run_folder::RunFolder,
+    splice::splice,
 };
 
-/// The arguments of both.
+/// The arguments of all.
 #[derive(Debug, clap::Args)]
 pub(super) struct OneOff {
     /// The model: a folder with config.json, model.safetensors and tokenizer.json
@@ -23,14 +25,26 @@ pub(super) struct OneOff {
     /// The rows: JSON lines, CSV, TSV or Parquet, also with .zst; given several times, read one after the other
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
-    /// The column with the text, or a template over the columns such as "{{ question }} {{ answer }}"
-    #[arg(long, value_name = "COLUMN", default_value = "text")]
-    text: String,
     #[command(flatten)]
     width: Width,
     /// The artifact store: what is in it already is not done again
     #[arg(long, value_name = "DIR", default_value = "fulcrum-store")]
     store: PathBuf,
+}
+
+/// What a model reads of a row.
+#[derive(Debug, clap::Args)]
+pub(super) struct Text {
+    /// The column with the text, or a template over the columns such as "{{ question }} {{ answer }}"
+    #[arg(long, value_name = "COLUMN", default_value = "text")]
+    text: String,
+}
+
+impl Text {
+    /// The template that makes a row's text.
+    pub(super) fn template(&self) -> String {
+        template(&self.text)
+    }
 }
 
 impl OneOff {
@@ -42,11 +56,6 @@ impl OneOff {
     /// The files with the rows, digested.
     pub(super) fn files(&self) -> Result<Vec<SourceFile>> {
         Ok(self.data.iter().map(|path| SourceFile::open(path)).collect::<Result<_, _>>()?)
-    }
-
-    /// The template that makes a row's text.
-    pub(super) fn template(&self) -> String {
-        template(&self.text)
     }
 
     /// Runs the plan; returns the store and the goal's artifact in it. The run's folder is kept, and named,
@@ -66,8 +75,8 @@ impl OneOff {
     }
 }
 
-/// Training and inference never write over what is there.
-pub(super) fn refuse_full(folder: &std::path::Path) -> Result<()> {
+/// None of them writes over what is there.
+pub(super) fn refuse_full(folder: &Path) -> Result<()> {
     if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
         return Ok(());
     }
@@ -75,6 +84,30 @@ pub(super) fn refuse_full(folder: &std::path::Path) -> Result<()> {
         bail!("{} is there already: name a new folder with --out", folder.display());
     }
     Ok(())
+}
+
+/// Inference and generation write one new file.
+pub(super) fn new_file(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        bail!("cannot write {}: --out names a file in a folder that is there", file.display());
+    }
+    if file.exists() {
+        bail!("{} is there already: name a new file with --out", file.display());
+    }
+    Ok(())
+}
+
+/// Puts the parts that workers wrote together in one file; how many rows it has.
+pub(super) async fn collect(store: &Store, made: &Manifest, out: &Path) -> Result<u64> {
+    let mut names: Vec<&str> = made.files.iter().map(|file| file.name.as_str()).collect();
+    names.retain(|name| name.ends_with(".parquet"));
+    names.sort_unstable();
+    let mut parts = Vec::with_capacity(names.len());
+    for name in names {
+        parts.push(store.local(made, name).await?);
+    }
+    splice(&parts, out)
 }
 
 /// A column as a template; a template as it is.

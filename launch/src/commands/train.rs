@@ -10,7 +10,7 @@ use fulcrum_common::{
 };
 
 use super::{
-    one_off::{OneOff, refuse_full, template},
+    one_off::{OneOff, Text, refuse_full, template},
     print,
 };
 
@@ -19,6 +19,8 @@ use super::{
 pub(crate) struct Args {
     #[command(flatten)]
     common: OneOff,
+    #[command(flatten)]
+    text: Text,
     /// The new folder for the trained model, in the layout of the one given
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -86,7 +88,7 @@ fn format(args: &Args) -> Result<Format> {
     if let Some(formatter) = args.format {
         return Ok(Format::Named(Named::new(formatter, None, args.seed)));
     }
-    let text = args.common.template();
+    let text = args.text.template();
     if let Some(prompt) = &args.prompt {
         return Ok(Format::of(Form::Completion { prompt: template(prompt), completion: text }));
     }

@@ -238,7 +238,7 @@ fn spell(day: NaiveDate, format: &str) -> std::result::Result<String, Error> {
 }
 
 /// A value as Python's `json.dumps` writes it without `ensure_ascii`: a space after comma and colon, or indented.
-fn to_json(state: &State, value: &Value, options: Kwargs) -> std::result::Result<Value, Error> {
+pub(crate) fn to_json(state: &State, value: &Value, options: Kwargs) -> std::result::Result<Value, Error> {
     let refused = |what: String| Error::new(ErrorKind::InvalidOperation, what);
     let indent: Option<usize> = options.get("indent")?;
     // Objects come in the order of their keys always, so that one is granted.

@@ -10,6 +10,7 @@ use minijinja::{
 };
 
 use crate::{
+    chat::to_json,
     error::{DataError, Result},
     source::Record,
 };
@@ -34,6 +35,7 @@ fn engine() -> Environment<'static> {
     engine.set_formatter(refuse_null);
     engine.set_fuel(Some(STEPS));
     engine.add_filter("among", among);
+    engine.add_filter("tojson", to_json);
     engine
 }
 
@@ -250,6 +252,7 @@ mod tests {
             ("{{ premise }}\n{{ hypothesis | trim }}", "<A> lever & a load\nit lifts"),
             ("{{ n }} {{ right }} {{ choices[1] }} {{ columns['Best Answer'] }}", "3 True b yes"),
             ("{% for c in choices %}({{ loop.index }}) {{ c }} {% endfor %}", "(1) a (2) b "),
+            ("{{ choices | tojson }}", r#"["a", "b"]"#),
             ("{{ nothing or '-' }}{% if absent is defined %}x{% endif %}", "-"),
         ];
         for (template, expected) in cases {

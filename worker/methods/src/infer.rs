@@ -4,7 +4,7 @@ use fulcrum_common::plan::{Infer, Output};
 use fulcrum_data::{LogProbabilities, Probabilities};
 use fulcrum_train::{Monitor, log_probabilities, probabilities};
 
-use crate::{Error, Job, Outcome, job::part_name};
+use crate::{Error, Job, Outcome, generate, job::part_name};
 
 /// Without a shard: all rows, as one.
 pub(crate) fn run(job: &Job<'_>, work: &Infer, monitor: &dyn Monitor) -> Result<Outcome, Error> {
@@ -16,14 +16,20 @@ pub(crate) fn run(job: &Job<'_>, work: &Infer, monitor: &dyn Monitor) -> Result<
     let file = part_name(shard.start / work.shard);
     let path = job.output.join(&file);
     let count = rows.len() as u64;
-    let (model, _) = job.model("model")?;
-    let examples = job.examples(shard, &model)?;
-    match work.output {
+    let read = || {
+        let (model, _) = job.model("model")?;
+        let examples = job.examples(shard.clone(), &model)?;
+        Ok::<_, Error>((model, examples))
+    };
+    match &work.output {
+        Output::Completions(sampling) => return generate::run(job, work, sampling, monitor),
         Output::Probabilities => {
+            let (model, examples) = read()?;
             let probabilities = probabilities(&model, &examples, work.batch_tokens, monitor)?;
             Probabilities { rows, probabilities }.write(&path)?;
         }
         Output::LogProbability => {
+            let (model, examples) = read()?;
             let found = log_probabilities(&model, &examples, work.batch_tokens, monitor)?;
             let tokens = found.iter().map(|row| row.tokens as i64).collect();
             let log_probability = found.iter().map(|row| row.log_probability).collect();

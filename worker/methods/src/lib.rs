@@ -6,6 +6,7 @@
 //! Nothing here knows of processes, networks or the store.
 
 mod error;
+mod generate;
 mod infer;
 mod job;
 mod labels;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Part;
+use super::{Date, Part};
 
 /// A run of a model over rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,27 @@ pub struct Sampling {
     /// Completions that are decoded together. Places that are empty are computed all the same: the shapes of a
     /// completion's tensors are part of its description, and who else there is to decode is not.
     pub slots: usize,
+    /// How the model's chat template writes a prompt; none where prompts are continued as they are.
+    pub chat: Option<Chat>,
+}
+
+/// How prompts become conversations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chat {
+    /// What a prompt is.
+    pub turns: Turns,
+    /// What a template is told when it asks for today's date; without one such a template is an error.
+    pub date: Option<Date>,
+}
+
+/// What the prompt of a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turns {
+    /// What a user says.
+    User,
+    /// JSON: a list of messages, `[{"role": "user", "content": "..."}, ...]`.
+    Messages,
 }
 
 impl Sampling {
@@ -109,6 +130,7 @@ mod tests {
             samples: 2,
             seed: 0,
             slots: Sampling::SLOTS,
+            chat: None,
         }
     }
 

@@ -11,6 +11,7 @@
 //! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
 //! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl` | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
+//! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts) |
 //! | merge | `model/0`, `model/1`, ... | a model as above | `parameters` |
 //! | measure | `data`, and one per prediction | `results.json` | - |
 //!

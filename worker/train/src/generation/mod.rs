@@ -92,7 +92,9 @@ pub fn generate<L: Listener>(
     for (step, batch) in batches.iter().enumerate() {
         let lines = batch.members.iter().map(|&(at, sample)| Line::new(prompts[at].row, sample, listener()));
         let lines = draw.decode(step, prompts, batch, lines.collect())?;
-        done.extend(batch.members.iter().map(|&(at, _)| at).zip(lines.into_iter().map(|line| line.completion)));
+        done.extend(
+            batch.members.iter().map(|&(at, _)| at).zip(lines.into_iter().map(|line| line.completion)),
+        );
         let (steps, examples) = (batches.len(), done.len() / sampling.samples);
         monitor.progress(Progress { step: step + 1, steps, examples, loss: None });
     }
@@ -136,9 +138,13 @@ fn batches(model: &Model, prompts: &[Prompt<'_>], sampling: &Sampling) -> Result
     let room = context.checked_sub(new).filter(|&room| room > 0).ok_or_else(|| {
         Error::Examples(format!("{new} new tokens leave no room for a prompt: the model reads {context}"))
     })?;
-    if let Some(Prompt { row, tokens }) = prompts.iter().find(|prompt| !(1..=room).contains(&prompt.tokens.len())) {
+    if let Some(Prompt { row, tokens }) =
+        prompts.iter().find(|prompt| !(1..=room).contains(&prompt.tokens.len()))
+    {
         let tokens = tokens.len();
-        return Err(Error::Examples(format!("the prompt of row {row} has {tokens} tokens: it may have 1 to {room}")));
+        return Err(Error::Examples(format!(
+            "the prompt of row {row} has {tokens} tokens: it may have 1 to {room}"
+        )));
     }
     let mut order: Vec<(Shape, usize)> =
         prompts.iter().map(|prompt| Shape::of(model, prompt, room, new)).zip(0..).collect();

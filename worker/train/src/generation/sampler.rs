@@ -50,7 +50,9 @@ impl Sampler {
     pub(super) fn choose(&self, logits: &[f32], place: Place) -> Result<Choice, Error> {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if !largest.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
-            return Err(Error::Examples("the model gives a logit that is not finite: its training diverged".into()));
+            return Err(Error::Examples(
+                "the model gives a logit that is not finite: its training diverged".into(),
+            ));
         }
         if self.temperature == 0.0 {
             let token = logits.iter().position(|&logit| logit == largest).unwrap_or(0);
@@ -168,7 +170,13 @@ mod tests {
 
     #[test]
     fn tokens_come_as_often_as_their_distribution_says_and_report_it() {
-        let cases = [(1.0, None, 1.0), (0.7, Some(5), 1.0), (1.5, None, 0.8), (1.0, Some(9), 0.6), (2.0, Some(99), 1.0)];
+        let cases = [
+            (1.0, None, 1.0),
+            (0.7, Some(5), 1.0),
+            (1.5, None, 0.8),
+            (1.0, Some(9), 0.6),
+            (2.0, Some(99), 1.0),
+        ];
         for (temperature, top_k, top_p) in cases {
             let (sampler, logits) = (sampler(temperature, top_k, top_p), logits(20, 1));
             let expected = direct(&sampler, &logits);
@@ -177,7 +185,10 @@ mod tests {
             for position in 0..n {
                 let choice = sampler.choose(&logits, Place { row: 7, sample: 1, position }).unwrap();
                 let probability = expected[choice.token as usize];
-                assert!((choice.log_probability - probability.ln()).abs() < 1e-12, "{choice:?} {probability}");
+                assert!(
+                    (choice.log_probability - probability.ln()).abs() < 1e-12,
+                    "{choice:?} {probability}"
+                );
                 counts[choice.token as usize] += 1.0;
             }
             for (count, probability) in counts.iter().zip(&expected) {
@@ -217,7 +228,8 @@ mod tests {
             sampler.choose(&logits, Place { row, sample, position }).unwrap().token
         };
         assert_eq!(draw(0, 1, 2, 3), draw(0, 1, 2, 3));
-        let tokens = [draw(0, 0, 0, 0), draw(1, 0, 0, 0), draw(0, 1, 0, 0), draw(0, 0, 1, 0), draw(0, 0, 0, 1)];
+        let tokens =
+            [draw(0, 0, 0, 0), draw(1, 0, 0, 0), draw(0, 1, 0, 0), draw(0, 0, 1, 0), draw(0, 0, 0, 1)];
         assert!((0..5).all(|i| (0..i).all(|j| tokens[i] != tokens[j])), "{tokens:?}");
     }
 
