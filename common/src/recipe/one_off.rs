@@ -10,8 +10,8 @@ use crate::{
     Key,
     experiment::{Batches, Training},
     plan::{
-        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Sampling, Spec, Style, Train, Trainable,
-        Work,
+        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Sampling, Spec, Style, Train,
+        Trainable, Work,
     },
     source::{ModelFolder, Purpose, SourceFile},
 };

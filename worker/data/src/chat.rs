@@ -388,7 +388,7 @@ mod tests {
                 "{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x | tojson }}",
                 "out of fuel",
             ),
-            ("{% include '/etc/passwd' %}", "its chat template is none: unknown statement include"),
+            ("{% include '/etc/passwd' %}", "include"),
             ("{{ strftime_now('%Y') }}", "it asks for today's date: give one with --date"),
             ("{{ raise_exception('no such role') }}", "the chat template fails: no such role"),
         ];

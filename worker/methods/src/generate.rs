@@ -25,7 +25,12 @@ pub(crate) fn run(
     let shard = job.shard.clone().unwrap_or(0..table.len());
     let aligned = shard.start.checked_rem(work.shard) == Some(0);
     if !aligned || shard.start > shard.end || shard.end > table.len() {
-        return Err(Error::Shard { start: shard.start, end: shard.end, rows: table.len(), shard: work.shard });
+        return Err(Error::Shard {
+            start: shard.start,
+            end: shard.end,
+            rows: table.len(),
+            shard: work.shard,
+        });
     }
     let file = part_name(shard.start / work.shard);
     let table = table.select(&shard.collect::<Vec<_>>());
