@@ -17,6 +17,7 @@ mod run_folder;
 mod splice;
 mod supervise;
 mod table;
+mod warnings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

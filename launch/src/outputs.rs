@@ -23,8 +23,18 @@ const CSV: &str = "results.csv";
 ///
 /// # Errors
 /// If the artifact is damaged or holds no results of an experiment, or the disk refuses.
-pub(crate) async fn write_all(folder: &RunFolder, store: &Store, goal: &Manifest) -> Result<Outcome> {
+pub(crate) async fn write_all(
+    folder: &RunFolder,
+    store: &Store,
+    goal: &Manifest,
+    warnings: &[String],
+) -> Result<Outcome> {
     let bytes = store.read(goal, RESULTS).await?;
+    if warnings.is_empty() {
+        remove(&folder.warnings())?;
+    } else {
+        write(&folder.warnings(), format!("{}\n", warnings.join("\n")).as_bytes())?;
+    }
     write(&folder.results(), &bytes)?;
     let outcome = read(folder)?;
     write_reports(folder, &outcome, folder.path())?;
@@ -36,15 +46,23 @@ pub(crate) async fn write_all(folder: &RunFolder, store: &Store, goal: &Manifest
 /// # Errors
 /// If the disk refuses.
 pub(crate) fn remove_all(folder: &RunFolder) -> Result<()> {
-    for path in [folder.results(), folder.report(), folder.path().join(CSV)] {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-            }
-            _ => {}
+    let paths = [folder.results(), folder.report(), folder.path().join(CSV), folder.warnings()];
+    paths.iter().try_for_each(|path| remove(path))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// What the run warned of, one line each; none where nothing was written.
+pub(crate) fn warnings(folder: &RunFolder) -> Vec<String> {
+    let text = read_bytes(&folder.warnings()).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
 }
 
 /// Reads the outcome from a run folder.
@@ -74,6 +92,7 @@ pub(crate) fn write_reports(folder: &RunFolder, outcome: &Outcome, out: &Path) -
     let made = Made {
         experiment_file: fs::read_to_string(folder.experiment()).ok(),
         command: format!("fulcrum run {} --workers N", file.display()),
+        warnings: warnings(folder),
     };
     write(&out.join("report.html"), report::html(outcome, &made)?.as_bytes())?;
     write(&out.join(CSV), &report::csv(&outcome.results)?)

@@ -6,6 +6,7 @@
 //! | `plan.json` | the stages it was compiled to |
 //! | `run.json` | [`RunFacts`]: name, recipe, goal, store |
 //! | `results.json`, `results.csv`, `report.html` | the outcome |
+//! | `warnings.txt` | what the run should be told of although nothing failed, where there is something |
 //! | `logs/<who>.log` | what coordinator and workers said |
 //! | `coordinator.json`, `journal.sqlite` | the coordinator's own |
 //! | `lock` | held while a `fulcrum run` works here |
@@ -119,6 +120,10 @@ impl RunFolder {
     }
 
     /// The [`RunFacts`].
+    pub(crate) fn warnings(&self) -> PathBuf {
+        self.0.join("warnings.txt")
+    }
+
     pub(crate) fn facts(&self) -> PathBuf {
         self.0.join("run.json")
     }

@@ -30,5 +30,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let out = args.out.as_deref().unwrap_or(folder.path());
     fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     outputs::write_reports(&folder, &outcome, out)?;
-    print(&format!("{}\n\n{}\n", table(&outcome.results), out.join("report.html").display()))
+    let warnings: String = outputs::warnings(&folder).iter().map(|line| format!("{line}\n")).collect();
+    print(&format!("{}\n{warnings}\n{}\n", table(&outcome.results), out.join("report.html").display()))
 }

@@ -12,6 +12,7 @@ use crate::{
     outputs,
     report::table,
     run_folder::{RunFacts, RunFolder, write, write_json},
+    warnings::warnings,
 };
 
 /// What was asked.
@@ -42,8 +43,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
     describe(&args, &compiled, &folder, &store)?;
 
     let goal = job::run(compiled.experiment.name(), &compiled.plan, &folder, &store, crew).await?;
-    let outcome = outputs::write_all(&folder, &store, &goal).await?;
-    print(&format!("{}\n\n{}\n", table(&outcome.results), folder.report().display()))
+    let warnings = warnings(&compiled.plan, &store).await?;
+    let outcome = outputs::write_all(&folder, &store, &goal, &warnings).await?;
+    let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
+    print(&format!("{}\n{warnings}\n{}\n", table(&outcome.results), folder.report().display()))
 }
 
 /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.

@@ -16,6 +16,7 @@ use crate::{
     progress::{duration, thousands},
     run_folder::{RunFacts, RunFolder, read_json},
     table::{number, table},
+    warnings::warnings,
 };
 
 /// What was asked.
@@ -44,8 +45,15 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if args.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&reply)?))
     } else {
-        print(&text(&reply))
+        print(&format!("{}{}", text(&reply), warned(&folder).await?))
     }
+}
+
+/// What the stages that are done warn of.
+async fn warned(folder: &RunFolder) -> Result<String> {
+    let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
+    let lines = warnings(&plan, &Store::open(&facts.store)?).await?;
+    Ok(lines.iter().map(|line| format!("\n{line}\n")).collect())
 }
 
 /// What the run's coordinator says, if one is there.

@@ -83,6 +83,8 @@ pub(crate) struct Made {
     pub(crate) experiment_file: Option<String>,
     /// The command that makes the run again.
     pub(crate) command: String,
+    /// What the run warned of, one line each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What the page template is given.
@@ -102,6 +104,7 @@ struct Page<'a> {
     version: &'static str,
     code: u32,
     command: &'a str,
+    warnings: &'a [String],
     experiment_file: Option<&'a str>,
 }
 
@@ -127,6 +130,7 @@ pub(crate) fn html(outcome: &Outcome, made: &Made) -> Result<String> {
         version: env!("CARGO_PKG_VERSION"),
         code: CODE_VERSION,
         command: &made.command,
+        warnings: &made.warnings,
         experiment_file: made.experiment_file.as_deref(),
     };
     let environment = environment()?;
@@ -158,6 +162,7 @@ mod tests {
         let made = Made {
             experiment_file: Some("name = \"sample\"  # a <b>bold</b> \"choice\" & more".into()),
             command: "fulcrum run sample.toml --workers 2".into(),
+            warnings: vec!["warning: 3 texts are in two parts".into()],
         };
         html(outcome, &made).unwrap()
     }
@@ -167,9 +172,14 @@ mod tests {
         let page = page(&sample::outcome());
         assert_eq!(page.matches("<svg class=\"plot accuracy\"").count(), 2, "one panel per method");
         assert_eq!(page.matches("<svg class=\"plot pgr\"").count(), 1);
-        for text in
-            ["0.842", "0.61 [0.48, 0.73]", "n/a", "not above noise", "fulcrum run sample.toml --workers 2"]
-        {
+        for text in [
+            "0.842",
+            "0.61 [0.48, 0.73]",
+            "n/a",
+            "not above noise",
+            "--workers 2",
+            "3 texts are in two parts",
+        ] {
             assert!(page.contains(text), "{text}");
         }
     }
@@ -198,7 +208,8 @@ mod tests {
             summary.method = evil.into();
             summary.note = Some(evil.into());
         }
-        let made = Made { experiment_file: Some(evil.into()), command: evil.into() };
+        let made =
+            Made { experiment_file: Some(evil.into()), command: evil.into(), warnings: vec![evil.into()] };
         let page = html(&outcome, &made).unwrap();
         assert!(!page.contains("<script"), "a text from outside became markup");
         assert!(page.contains("&lt;script&gt;"));

@@ -241,6 +241,49 @@ mod tests {
     }
 
     #[test]
+    fn a_dataset_with_a_bad_row_leaves_no_artifact_and_no_scratch() {
+        let scene = Scene::new();
+        let rows = scene.store.root().join("rows.jsonl");
+        let good = "{\"text\": \"a lever\", \"label\": \"right\"}\n".repeat(3000);
+        let cases = [
+            ("{\"text\": 1", "rows.jsonl: line 3001: no JSON object: "),
+            (
+                "{\"txt\": \"a\", \"label\": \"right\"}",
+                "rows.jsonl: line 3001: the template asks for the column `text`",
+            ),
+            (
+                "{\"text\": \"a\", \"label\": \"left\"}",
+                "rows.jsonl: line 3001: label is \"left\", which is none of",
+            ),
+            ("", "the split wants 2 rows for test, but of the source's 3000 rows 1 are left for it"),
+        ];
+        for (bad, expected) in cases {
+            let text = format!("{good}{bad}");
+            std::fs::write(&rows, &text).unwrap();
+            let source =
+                json!({"files": {"files": [{"name": "rows.jsonl", "digest": Key::of(text.as_bytes())}]}});
+            let format = serde_json::to_value(fulcrum_common::plan::Format::arithmetic()).unwrap();
+            let split = json!({"ground_truth": 1, "weak_labels": 1, "validation": 0, "test": 2, "balance": 0.5,
+                "duplicates": "report", "seed": 0});
+            let dataset = json!({"source": source, "format": format, "split": split, "drop_over": null});
+            let mut stage = stage(json!({"prepare": {"dataset": dataset}}), BTreeMap::new());
+            stage.locations.insert("file/0".into(), rows.to_str().unwrap().into());
+            let key = stage.key;
+            let fault = scene.run(&task(stage, (0, 1), BTreeMap::new())).unwrap_err();
+            assert!(fault.message.contains(expected) && !fault.retry, "{}", fault.message);
+            assert!(!fault.message.contains('\n'), "{}", fault.message);
+            assert!(scene.runtime.block_on(scene.store.manifest(key)).unwrap().is_none());
+            assert!(!scene.store.root().join("artifacts").join(key.to_string()).exists());
+            let scratch = std::fs::read_dir(scene.store.root().join("scratch")).unwrap();
+            let folders = scratch.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+            for folder in folders {
+                let left = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+                assert_eq!(left.collect::<Vec<_>>(), ["lock"]);
+            }
+        }
+    }
+
+    #[test]
     fn an_input_that_is_damaged_fails_for_good_and_says_that_it_is_a_digest() {
         let scene = Scene::new();
         let data = corpus();

@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Bytes of text after which a batch is handed on, however few its rows.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Bytes of text after which a row group ends, and rows after which it does.
-const GROUP_BYTES: usize = 32 << 20;
+const GROUP_BYTES: usize = 8 << 20;
 const GROUP_ROWS: usize = 1 << 20;
 
 /// The columns that a table has beside `row` and `text`.

@@ -1,0 +1,106 @@
+//! What a run should be told of although nothing failed: texts that two parts of a split share.
+
+use anyhow::{Context, Result};
+use fulcrum_common::{plan::Plan, store::Store};
+use serde::Deserialize;
+
+/// The file of a dataset artifact that says what went where.
+const SPLIT: &str = "split.json";
+
+/// The fact that counts the texts.
+const DUPLICATES: &str = "duplicates";
+
+/// What is read of it.
+#[derive(Deserialize)]
+struct Split {
+    duplicates: Duplicates,
+}
+
+#[derive(Deserialize)]
+struct Duplicates {
+    rule: fulcrum_common::plan::Duplicates,
+    rows: u64,
+    pairs: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    part: String,
+    earlier: String,
+    rows: u64,
+    examples: Vec<Example>,
+}
+
+#[derive(Deserialize)]
+struct Example {
+    row: i64,
+    copy_of: i64,
+    text: String,
+}
+
+/// The warnings of the stages that are done, one line each.
+///
+/// # Errors
+/// If the store cannot be read, or holds what no stage made.
+pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for stage in &plan.stages {
+        let Some(manifest) = store.manifest(stage.key).await? else { continue };
+        if manifest.facts.get(DUPLICATES).is_none_or(|&rows| rows == 0) {
+            continue;
+        }
+        let bytes = store.read(&manifest, SPLIT).await?;
+        let split: Split = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{SPLIT} of {} is not what a split writes", stage.name))?;
+        lines.extend(line(&split.duplicates));
+    }
+    Ok(lines)
+}
+
+/// Texts that were left out need no warning: that was asked for.
+fn line(found: &Duplicates) -> Option<String> {
+    if found.rule != fulcrum_common::plan::Duplicates::Report || found.rows == 0 {
+        return None;
+    }
+    let pairs: Vec<_> = found
+        .pairs
+        .iter()
+        .map(|pair| format!("{} of {} in {}", pair.rows, pair.part, pair.earlier))
+        .collect();
+    let first = found.pairs.iter().flat_map(|pair| &pair.examples).next();
+    let first = first.map_or_else(String::new, |copy| {
+        let text: String = copy.text.chars().take(60).collect();
+        format!(" (row {} has the text of row {}: {text:?})", copy.row, copy.copy_of)
+    });
+    let (rows, pairs) = (found.rows, pairs.join(", "));
+    Some(format!(
+        "warning: {rows} texts are in two parts of the split: {pairs}{first}; duplicates = \"drop\" in [task.split] \
+         leaves the later ones out"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_texts_are_told_in_one_line_and_only_where_they_stay() {
+        let text = |rule: &str, rows: u64| {
+            format!(
+                r#"{{"rows": 9, "duplicates": {{"rule": "{rule}", "rows": {rows}, "pairs": [{{"part": "weak_labels",
+                "earlier": "test", "rows": {rows}, "examples": [{{"row": 7, "copy_of": 2, "text": "A\nlever"}}]}}]}}}}"#
+            )
+        };
+        let said = |rule, rows| {
+            let split: Split = serde_json::from_str(&text(rule, rows)).unwrap();
+            line(&split.duplicates)
+        };
+        let told = said("report", 3).unwrap();
+        assert!(
+            told.contains("3 of weak_labels in test (row 7 has the text of row 2: \"A\\nlever\")"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1);
+        assert_eq!((said("drop", 3), said("report", 0)), (None, None));
+    }
+}
