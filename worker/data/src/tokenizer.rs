@@ -359,6 +359,36 @@ mod tests {
     }
 
     #[test]
+    fn a_completion_follows_its_prompt_and_the_closing_token_stays_when_it_is_cut() {
+        let tokenizer = tokenizer(&word_pieces());
+        let row = |prompt, max_tokens| {
+            // The file closes its texts, so the model's own end has no part in them.
+            let limits = Limits { max_tokens, vocabulary: 12, end: Some(1) };
+            let Tokens { ids, prompt, truncated } = tokenizer.row(prompt, "levers a", &limits).unwrap();
+            (ids, prompt, truncated)
+        };
+        assert_eq!(row(None, 9), (vec![2, 7, 9, 4, 3], 0, false));
+        assert_eq!(row(None, 4), (vec![2, 7, 9, 3], 0, true));
+        assert_eq!(row(Some("A long"), 9), (vec![2, 4, 5, 7, 9, 4, 3], 3, false));
+        assert_eq!(row(Some("A long"), 5), (vec![2, 4, 5, 7, 3], 3, true));
+        assert_eq!(row(Some("A long"), 3), (vec![2, 4, 3], 2, true));
+        assert_eq!(row(Some(""), 9), (vec![2, 7, 9, 4, 3], 1, false));
+    }
+
+    #[test]
+    fn a_token_that_was_added_beyond_the_embedding_is_refused_where_a_text_gives_it() {
+        let mut file = word_pieces();
+        let mut filler = file["added_tokens"][0].clone();
+        (filler["id"], filler["content"]) = (12.into(), "<filler>".into());
+        file["added_tokens"].as_array_mut().unwrap().push(filler);
+        let (tokenizer, limits) = (tokenizer(&file), Limits { max_tokens: 9, vocabulary: 12, end: None });
+        tokenizer.check(&limits).unwrap();
+        assert_eq!(tokenizer.row(None, "a", &limits).unwrap().ids, [2, 4, 3]);
+        let message = tokenizer.row(None, "a <filler>", &limits).unwrap_err().to_string();
+        assert_eq!(message, "\"a <filler>\" gives token 12, but the model embeds 12");
+    }
+
+    #[test]
     fn a_character_tokenizer_knows_each_character_as_one_token() {
         let text = character_tokenizer("0123456789+=TF0\né");
         let tokenizer = Tokenizer::from_bytes(text.as_bytes()).unwrap();
