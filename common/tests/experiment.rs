@@ -273,6 +273,61 @@ fn keys_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn what_is_trained_is_told_in_one_way() {
+    for (train, expected) in [
+        (
+            "trainable = \"head\"\nfreeze = [\"*.wte.*\"]",
+            "exp.toml:22: train.freeze is not read: train.trainable = \"head\" freezes all but the head",
+        ),
+        (
+            "trainable = \"head\"\n[train.lora]",
+            "exp.toml:21: train.trainable = \"head\" leaves nothing to train.lora: take one of the two",
+        ),
+        (
+            "freeze = [\"*.wte.*\"]\n[train.lora]\nrank = 2",
+            "exp.toml:21: train.freeze is not read: with train.lora, all but adapters and head is frozen",
+        ),
+        (
+            "[train.lora]\ntargets = []",
+            "exp.toml:22: train.lora.targets must name at least one linear map, or be left out",
+        ),
+        (
+            "[train.lora]\nrank = 0",
+            "exp.toml:22: train.lora.rank must be a whole number from 1 to 65536, not 0",
+        ),
+        (
+            "[train.lora]\ndropout = 1",
+            "exp.toml:22: train.lora.dropout must be a number from 0 to below 1, not 1",
+        ),
+        ("[train.lora]\nr = 8", "exp.toml:22: train.lora.r is not a key; did you mean train.lora.rank?"),
+        ("trainable = \"none\"", "exp.toml:21: train.trainable must be \"all\" or \"head\", not \"none\""),
+    ] {
+        refused(&format!("{GOOD}{train}\n"), expected);
+    }
+}
+
+#[test]
+fn a_head_begins_with_a_token_for_each_class() {
+    parse(&edited("context = 32", "context = 32\nhead_init = [\"F\", \"T\"]\nreadout = \"first\"")).unwrap();
+    for (line, expected) in [
+        (
+            "head_init = [\"F\", \"T\", \"?\"]",
+            "exp.toml:13: model.head_init has 3 tokens, but the task has 2 classes",
+        ),
+        (
+            "head_init = \"ones\"",
+            "exp.toml:13: model.head_init must be \"normal\", \"zero\" or a list of tokens, not \"ones\"",
+        ),
+        (
+            "readout = \"middle\"",
+            "exp.toml:13: model.readout must be \"last\", \"mean\" or \"first\", not \"middle\"",
+        ),
+    ] {
+        refused(&edited("context = 32", &format!("context = 32\n{line}")), expected);
+    }
+}
+
+#[test]
 fn a_section_that_is_not_read_is_an_error() {
     refused(
         &format!("{GOOD}[methods.confidence]\n"),

@@ -122,6 +122,8 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("model", "heads", "4"),
     ("model", "context", "48"),
     ("model", "learning_rate", "0.3"),
+    ("model", "head_init", r#"["F", "T"]"#),
+    ("model", "readout", r#""mean""#),
     ("pretrain", "rows", "999"),
     ("pretrain", "noise", "0.3"),
     ("pretrain", "seed", "9"),
@@ -146,11 +148,26 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("train", "weight_decay", "0.3"),
     ("train", "clip", "0"),
     ("train", "max_tokens", "9"),
+    ("train", "trainable", r#""head""#),
+    ("train", "freeze", r#"["*.wte.weight"]"#),
     ("infer", "batch_tokens", "32"),
     ("infer", "shard", "1024"),
     ("report", "draws", "9"),
     ("report", "seed", "9"),
 ];
+
+/// The same for what is read where adapters are trained.
+const DECIDING_ADAPTED: &[(&str, &str, &str)] = &[
+    ("train.lora", "rank", "4"),
+    ("train.lora", "alpha", "0.3"),
+    ("train.lora", "dropout", "0.3"),
+    ("train.lora", "targets", r#"["c_attn"]"#),
+];
+
+/// `MADE_HERE` with adapters.
+fn adapted() -> String {
+    format!("{MADE_HERE}[train.lora]\n")
+}
 
 /// The same for what only `FROM_OUTSIDE` has.
 const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
@@ -219,6 +236,7 @@ fn what_decides_a_result_changes_the_goal() {
     let dir = outside();
     let cases = [
         (MADE_HERE.to_owned(), DECIDING_MADE_HERE),
+        (adapted(), DECIDING_ADAPTED),
         (FROM_OUTSIDE.to_owned(), DECIDING_FROM_OUTSIDE),
         (formatted(CHOICES), DECIDING_CHOICES),
         (formatted(PAIR), DECIDING_PAIR),
@@ -261,8 +279,14 @@ fn what_does_not_decide_a_result_changes_no_key() {
 
 #[test]
 fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
-    let deciding =
-        [DECIDING_MADE_HERE, DECIDING_FROM_OUTSIDE, DECIDING_CHOICES, DECIDING_PAIR, DECIDING_NAMED];
+    let deciding = [
+        DECIDING_MADE_HERE,
+        DECIDING_ADAPTED,
+        DECIDING_FROM_OUTSIDE,
+        DECIDING_CHOICES,
+        DECIDING_PAIR,
+        DECIDING_NAMED,
+    ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();
     let covered = triples.iter().map(|(section, key, _)| (*section, *key)).chain(SINGLE.iter().copied());
     let covered: BTreeSet<String> = covered.map(|(section, key)| format!("{section}.{key}")).collect();
@@ -288,6 +312,9 @@ fn a_default_written_out_is_the_same_as_left_out() {
         ("pretrain", "micro_batch", "32"),
         ("train", "micro_batch", "8"),
         ("train", "warmup", "0.1"),
+        ("model", "head_init", r#""normal""#),
+        ("train", "trainable", r#""all""#),
+        ("train", "freeze", "[]"),
     ] {
         let mut document = Document::parse(MADE_HERE);
         document.set(section, key, default);

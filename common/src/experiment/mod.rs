@@ -22,7 +22,9 @@ pub use reference::reference;
 use problem::Log;
 
 use crate::{
-    plan::{Architecture, Arithmetic, Format, Objective, Optimizer, SplitRule},
+    plan::{
+        Architecture, Arithmetic, Format, HeadInit, Lora, Objective, Optimizer, Readout, SplitRule, Trainable,
+    },
     source::HubId,
 };
 
@@ -164,6 +166,8 @@ pub(crate) struct Model {
     pub name: String,
     pub body: Body,
     pub learning_rate: Option<f64>,
+    pub head_init: HeadInit,
+    pub readout: Option<Readout>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -212,9 +216,11 @@ pub(crate) struct Pair {
 }
 
 /// How a model is finetuned.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Training {
     pub(crate) optimizer: Optimizer,
+    pub(crate) trainable: Trainable,
+    pub(crate) lora: Option<Lora>,
     pub(crate) max_tokens: usize,
 }
 
@@ -225,7 +231,8 @@ impl Training {
     /// Everything that is wrong with them; `origin` says where they come from.
     pub fn parse(origin: &str, text: &str) -> Result<Self, Errors> {
         let log = Log::new(text);
-        let training = read::training(text, &log).and_then(|keys| check::training(&keys, &log));
+        let keys = read::training(text, &log);
+        let training = keys.and_then(|(train, lora)| check::training(&train, &lora, &log));
         finish(origin, training, log)
     }
 

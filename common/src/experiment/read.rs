@@ -59,7 +59,8 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     let (top, task, split) = (file.section(), file.section(), file.section());
     let (arithmetic, pretrain, methods) = (file.section(), file.section(), file.section());
     let (naive, confidence, train) = (file.section(), file.section(), file.section());
-    let (infer, parallel, store, report) = (file.section(), file.section(), file.section(), file.section());
+    let (lora, infer, parallel) = (file.section(), file.section(), file.section());
+    let (store, report) = (file.section(), file.section());
     let models = file.models();
     Some(Raw {
         top: top?,
@@ -72,6 +73,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         naive: naive?,
         confidence: confidence?,
         train: train?,
+        lora: lora?,
         infer: infer?,
         parallel: parallel?,
         store: store?,
@@ -79,12 +81,16 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     })
 }
 
-/// Reads the keys of `[train]` from a text that is nothing else.
-pub(super) fn training(text: &str, log: &Log<'_>) -> Option<keys::Train> {
+/// Reads the keys of `[train]`, and its section `[lora]`, from a text that is nothing else.
+pub(super) fn training(text: &str, log: &Log<'_>) -> Option<(keys::Train, keys::Lora)> {
     let root = toml(text, log)?;
     let path = keys::Train::PATH;
     File { root: &root, log }.refuse_unknown(&root, path);
-    keys::Train::read(&Table { path, log, found: Some((1, &root)) })
+    let lora = entry(&root, "lora")
+        .and_then(|(key, value)| Some((log.line(&key.span()), value.get_ref().as_table()?)));
+    let train = keys::Train::read(&Table { path, log, found: Some((1, &root)) });
+    let lora = keys::Lora::read(&Table { path: keys::Lora::PATH, log, found: lora });
+    Some((train?, lora?))
 }
 
 fn toml<'a>(text: &'a str, log: &Log<'_>) -> Option<DeTable<'a>> {

@@ -80,7 +80,10 @@ mod tests {
     use crate::{
         Key,
         experiment::{self, Batches, Training},
-        plan::{FileDigest, Format, Head, Objective, Output, Part, Prepare, Sampling, Style, Train, Work},
+        plan::{
+            FileDigest, Format, Head, HeadInit, HeadSpec, Lora, Objective, Output, Part, Prepare, Readout,
+            Sampling, Style, Train, Trainable, Work,
+        },
         source::{ModelFolder, Purpose, SourceFile},
     };
 
@@ -211,6 +214,48 @@ mod tests {
     }
 
     #[test]
+    fn heads_adapters_and_what_is_frozen_are_those_of_the_file() {
+        let of = |from: &str, to: &str| {
+            assert!(THREE.contains(from), "{from}");
+            let text = THREE.replacen(from, to, 1);
+            let experiment = experiment::parse("three.toml", &text, "".as_ref()).unwrap();
+            compile(&experiment, &Sources::default()).unwrap()
+        };
+        let plan = of("learning_rate = 0.5", "head_init = [\"F\", \"T\"]\nreadout = \"mean\"");
+        let init = HeadInit::Unembedding(vec!["F".into(), "T".into()]);
+        let head = Head::Classifier { classes: 2 };
+        assert_eq!(
+            train(&plan, "weak m seed 0").0.head,
+            HeadSpec { head, init, readout: Some(Readout::Mean) }
+        );
+        assert_eq!(train(&plan, "ceiling l seed 0").0.head, head.into());
+
+        let lora = |rank, alpha, dropout, targets: &[&str]| {
+            let targets = targets.iter().map(|&target| target.to_owned()).collect();
+            (Trainable::All, Some(Lora { rank, alpha, dropout, targets }))
+        };
+        let patterns = vec!["*.wte.*".to_owned()];
+        for (keys, expected) in [
+            ("epochs = 2", (Trainable::All, None)),
+            ("trainable = \"head\"", (Trainable::Head, None)),
+            ("freeze = [\"*.wte.*\"]", (Trainable::Except(patterns), None)),
+            ("lora = {}", lora(8, 8.0, 0.0, &["all-linear"])),
+            (
+                "lora = { rank = 2, alpha = 3, dropout = 0.5, targets = [\"c_attn\"] }",
+                lora(2, 3.0, 0.5, &["c_attn"]),
+            ),
+        ] {
+            let plan = of("epochs = 2", keys);
+            for stage in ["weak s seed 0", "ceiling l seed 0", "student naive s>l seed 1"] {
+                let (train, _) = train(&plan, stage);
+                assert_eq!((train.trainable, train.lora), expected, "{keys}: {stage}");
+            }
+            let (pretrain, _) = train(&plan, "pretrain s");
+            assert_eq!((pretrain.trainable, pretrain.lora), (Trainable::All, None), "{keys}");
+        }
+    }
+
+    #[test]
     fn rates_limits_and_costs_are_those_of_model_and_section() {
         let plan = three();
         for (name, rate, max_tokens, examples) in [
@@ -306,12 +351,20 @@ mod tests {
     #[test]
     fn a_single_finetuning_learns_labels_or_language() {
         let head = |purpose, format| {
-            let training = Training::parse("flags", "").unwrap();
-            let plan =
-                super::train(&folder(purpose), &Finetuning { files: rows(), format, training, seed: 0 })?;
+            let training = Training::parse("flags", "trainable = 'head'").unwrap();
+            let (files, init, readout) = (rows(), HeadInit::Zero, Some(Readout::First));
+            let finetuning = Finetuning { files, format, init, readout, training, seed: 0 };
+            let plan = super::train(&folder(purpose), &finetuning)?;
             plan.check().unwrap();
             match &plan.stages.last().unwrap().spec.work {
-                Work::Train(train) => Ok((train.head.head, train.objective)),
+                Work::Train(train) => {
+                    assert_eq!(
+                        (&train.head.init, train.head.readout),
+                        (&HeadInit::Zero, Some(Readout::First))
+                    );
+                    assert_eq!(train.trainable, Trainable::Head);
+                    Ok((train.head.head, train.objective))
+                }
                 other => panic!("{other:?}"),
             }
         };

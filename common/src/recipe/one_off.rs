@@ -10,8 +10,8 @@ use crate::{
     Key,
     experiment::{Batches, Training},
     plan::{
-        Estimate, Format, Head, Infer, Objective, Output, Part, Plan, Prepare, Sampling, Spec, Style, Train,
-        Trainable, Work,
+        Estimate, Format, Head, HeadInit, HeadSpec, Infer, Objective, Output, Part, Plan, Prepare, Readout,
+        Sampling, Spec, Style, Train, Work,
     },
     source::{ModelFolder, Purpose, SourceFile},
 };
@@ -23,6 +23,10 @@ pub struct Finetuning {
     pub files: Vec<SourceFile>,
     /// How a row becomes text and label. With a label a classifier is trained, without one a language model.
     pub format: Format,
+    /// How a new classifier begins.
+    pub init: HeadInit,
+    /// Which state a classifier reads; none for the model's own.
+    pub readout: Option<Readout>,
     /// How.
     pub training: Training,
     /// Seed of the row order and of a fresh head.
@@ -34,7 +38,7 @@ pub struct Finetuning {
 /// # Errors
 /// If rows without labels are to train a model that is no language model.
 pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, RecipeError> {
-    let Finetuning { files, format, training, seed } = finetuning;
+    let Finetuning { files, format, init, readout, training, seed } = finetuning;
     let (head, objective) = match (format.classes(), model.purpose) {
         (Some(classes), _) => (Head::Classifier { classes }, Objective::CrossEntropy),
         (None, Purpose::LanguageModel) => (Head::LanguageModel, Objective::LanguageModel),
@@ -44,9 +48,9 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
     let inputs = prepare(&mut plan, model, files, format, training.max_tokens);
     let work = Work::Train(Train {
         part: Part::Rows,
-        head: head.into(),
-        trainable: Trainable::All,
-        lora: None,
+        head: HeadSpec { head, init: init.clone(), readout: *readout },
+        trainable: training.trainable.clone(),
+        lora: training.lora.clone(),
         objective,
         optimizer: training.optimizer,
         seed: *seed,

@@ -12,8 +12,8 @@ use crate::{
     Key,
     experiment::{Batches, Body, Experiment, Method, Model, Pair, Pretrain, Task},
     plan::{
-        Arithmetic, Estimate, Format, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prediction, Prepare, Role, Source, Spec, Style, Train, Trainable, Work,
+        Arithmetic, Estimate, Format, Head, HeadSpec, Infer, Measure, Objective, Optimizer, Output, Part,
+        Plan, Prediction, Prepare, Role, Source, Spec, Style, Train, Trainable, Work,
     },
     source::Sources,
 };
@@ -206,9 +206,13 @@ impl<'a> Compiler<'a> {
         let learning_rate = base.model.learning_rate.unwrap_or(train.optimizer.learning_rate);
         let train = Train {
             part,
-            head: Head::Classifier { classes: self.experiment.task.classes() }.into(),
-            trainable: Trainable::All,
-            lora: None,
+            head: HeadSpec {
+                head: Head::Classifier { classes: self.experiment.task.classes() },
+                init: base.model.head_init.clone(),
+                readout: base.model.readout,
+            },
+            trainable: train.trainable.clone(),
+            lora: train.lora.clone(),
             objective,
             optimizer: Optimizer { learning_rate, ..train.optimizer },
             seed,

@@ -1,11 +1,11 @@
 //! `fulcrum train`: one finetuning.
 
-use std::{collections::BTreeSet, fmt::Write, path::PathBuf};
+use std::{collections::BTreeSet, convert::Infallible, fmt::Write, path::PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Training,
-    plan::{Form, Format, Formatter, Named},
+    plan::{Form, Format, Formatter, HeadInit, Named, Readout},
     recipe::{self, Finetuning},
 };
 
@@ -36,6 +36,13 @@ pub(crate) struct Args {
     /// The name of a formatter for the rows of a known dataset, such as "sciq", in place of text and label
     #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "label", "prompt"], value_parser = formatter)]
     format: Option<Formatter>,
+    /// How a new classifier begins: normal, zero, or with the unembedding rows of tokens, one for each class, e.g.
+    /// " no, yes"
+    #[arg(long, value_name = "INIT", value_parser = head_init, default_value = "normal")]
+    head_init: HeadInit,
+    /// Which state a classifier reads: last, mean or first [default: last of a decoder, first of an encoder]
+    #[arg(long, value_name = "TOKEN", value_parser = readout)]
+    readout: Option<Readout>,
     #[command(flatten)]
     keys: Keys,
     /// Seed of the row order and of a fresh head
@@ -58,6 +65,24 @@ struct Keys {
     /// Texts are cut to this many tokens
     #[arg(long, value_name = "N")]
     max_tokens: Option<u64>,
+    /// Train the classifier alone
+    #[arg(long, conflicts_with_all = ["freeze", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"])]
+    linear_probe: bool,
+    /// Parameters that keep their bytes, by Hugging Face name; `*` stands for any characters
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    freeze: Vec<String>,
+    /// Train low-rank adapters of this rank; the model is written merged, and the adapters beside it
+    #[arg(long, value_name = "N", conflicts_with = "freeze")]
+    lora_rank: Option<u64>,
+    /// Strength of the adapters
+    #[arg(long, value_name = "ALPHA", requires = "lora_rank")]
+    lora_alpha: Option<f64>,
+    /// Share of the adapters' inputs that are dropped in training
+    #[arg(long, value_name = "SHARE", requires = "lora_rank")]
+    lora_dropout: Option<f64>,
+    /// Endings of the names of the linear maps that are adapted, e.g. "q_proj,v_proj"
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "lora_rank")]
+    lora_targets: Vec<String>,
 }
 
 impl Keys {
@@ -72,6 +97,23 @@ impl Keys {
         }
         if let Some(rate) = self.learning_rate {
             let _ = writeln!(text, "learning_rate = {rate:?}");
+        }
+        if self.linear_probe {
+            text.push_str("trainable = \"head\"\n");
+        }
+        if !self.freeze.is_empty() {
+            let _ = writeln!(text, "freeze = {}", list(&self.freeze));
+        }
+        if let Some(rank) = self.lora_rank {
+            let _ = writeln!(text, "[lora]\nrank = {rank}");
+            for (key, value) in [("alpha", self.lora_alpha), ("dropout", self.lora_dropout)] {
+                if let Some(value) = value {
+                    let _ = writeln!(text, "{key} = {value:?}");
+                }
+            }
+            if !self.lora_targets.is_empty() {
+                let _ = writeln!(text, "targets = {}", list(&self.lora_targets));
+            }
         }
         text
     }
@@ -100,6 +142,51 @@ fn format(args: &Args) -> Result<Format> {
     Ok(Format::labelled(&text, label, args.classes.clone()))
 }
 
+/// A list of texts as TOML has it, which is as JSON has it.
+fn list(texts: &[String]) -> serde_json::Value {
+    texts.into()
+}
+
+/// How a classifier begins, by its words or its tokens.
+fn head_init(text: &str) -> Result<HeadInit, Infallible> {
+    Ok(match text {
+        "normal" => HeadInit::Normal,
+        "zero" => HeadInit::Zero,
+        tokens => HeadInit::Unembedding(tokens.split(',').map(str::to_owned).collect()),
+    })
+}
+
+fn readout(text: &str) -> Result<Readout, String> {
+    match text {
+        "last" => Ok(Readout::Last),
+        "mean" => Ok(Readout::Mean),
+        "first" => Ok(Readout::First),
+        _ => Err("it must be last, mean or first".to_owned()),
+    }
+}
+
+/// Flags of a classifier's head need a classifier, and tokens one class each.
+fn check_head(args: &Args, format: &Format) -> Result<()> {
+    let tokens = match &args.head_init {
+        HeadInit::Unembedding(tokens) => Some(tokens.len()),
+        HeadInit::Normal | HeadInit::Zero => None,
+    };
+    let given = [
+        ("--linear-probe", args.keys.linear_probe),
+        ("--head-init", args.head_init != HeadInit::Normal),
+        ("--readout", args.readout.is_some()),
+    ];
+    match (format.classes(), tokens, given.iter().find(|(_, given)| *given)) {
+        (None, _, Some((flag, _))) => {
+            bail!("{flag} is for classifiers: name labels with --label or --format")
+        }
+        (Some(classes), Some(tokens), _) if tokens != classes => {
+            bail!("--head-init names {tokens} tokens for {classes} classes: give one for each")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Trains, and copies the model out of the store.
 ///
 /// # Errors
@@ -108,7 +195,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
     refuse_full(&args.out)?;
     let format = format(&args)?;
     let training = Training::parse("the command line", &args.keys.text())?;
-    let finetuning = Finetuning { files: args.common.files()?, format, training, seed: args.seed };
+    check_head(&args, &format)?;
+    let (init, readout) = (args.head_init, args.readout);
+    let files = args.common.files()?;
+    let finetuning = Finetuning { files, format, init, readout, training, seed: args.seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
     let (store, trained) = args.common.run("train", &plan).await?;
     store.export(trained.key, &args.out).await?;
@@ -130,7 +220,9 @@ mod tests {
     fn parsed(flags: &str) -> Result<Format, String> {
         let line = format!("train --model m --data d --out o {flags}");
         let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
-        super::format(&line.args).map_err(|error| error.to_string())
+        let format = super::format(&line.args).map_err(|error| error.to_string())?;
+        check_head(&line.args, &format).map_err(|error| error.to_string())?;
+        Ok(format)
     }
 
     #[test]
@@ -140,6 +232,10 @@ mod tests {
             ("", Format::unlabelled("{{ text }}")),
             ("--label y --classes 0,1", Format::labelled("{{ text }}", "y", vec!["0".into(), "1".into()])),
             ("--text a --prompt q", Format::of(completion)),
+            (
+                "--label y --classes 0,1 --head-init a,b --readout mean --linear-probe",
+                Format::labelled("{{ text }}", "y", vec!["0".into(), "1".into()]),
+            ),
             ("--format sciq --seed 3", Format::Named(Named::new(Formatter::Sciq, None, 3))),
         ];
         for (flags, expected) in cases {
@@ -151,6 +247,13 @@ mod tests {
             ("--format sciq --label y --classes 0,1", "cannot be used with"),
             ("--format sciq --text a", "cannot be used with"),
             ("--prompt q --label y --classes 0,1", "cannot be used with"),
+            ("--linear-probe", "--linear-probe is for classifiers"),
+            ("--head-init zero", "--head-init is for classifiers"),
+            ("--readout mean", "--readout is for classifiers"),
+            ("--label y --classes 0,1 --head-init a,b,c", "3 tokens for 2 classes"),
+            ("--lora-rank 2 --linear-probe", "cannot be used with"),
+            ("--lora-rank 2 --freeze x", "cannot be used with"),
+            ("--lora-alpha 2", "--lora-rank"),
         ] {
             let message = parsed(flags).unwrap_err();
             assert!(message.contains(expected), "{flags}: {message}");
@@ -159,11 +262,39 @@ mod tests {
 
     #[test]
     fn keys_that_were_given_are_read_as_those_of_a_file() {
-        let keys = Keys { epochs: Some(3), batch: None, learning_rate: Some(1e-5), max_tokens: Some(77) };
+        let keys = Keys {
+            epochs: Some(3),
+            learning_rate: Some(1e-5),
+            max_tokens: Some(77),
+            freeze: vec!["*.wte.\"x\"".into()],
+            ..Keys::default()
+        };
         let training = Training::parse("the command line", &keys.text()).unwrap();
         assert_eq!(training.max_tokens(), 77);
-        let same = Training::parse("", "learning_rate = 0.00001\nepochs = 3\nmax_tokens = 77").unwrap();
-        assert_eq!(training, same);
+        let same = Training::parse(
+            "",
+            "learning_rate = 0.00001\nepochs = 3\nmax_tokens = 77\nfreeze = ['*.wte.\"x\"']",
+        );
+        assert_eq!(training, same.unwrap());
+        let keys = Keys {
+            lora_rank: Some(4),
+            lora_dropout: Some(0.1),
+            lora_targets: vec!["q_proj".into(), "v_proj".into()],
+            ..Keys::default()
+        };
+        let training = Training::parse("the command line", &keys.text()).unwrap();
+        let same = "lora = { rank = 4, dropout = 0.1, targets = ['q_proj', 'v_proj'] }";
+        assert_eq!(training, Training::parse("", same).unwrap());
+        let keys = Keys { linear_probe: true, ..Keys::default() };
+        let training = Training::parse("the command line", &keys.text()).unwrap();
+        assert_eq!(training, Training::parse("", "trainable = 'head'").unwrap());
+    }
+
+    #[test]
+    fn a_head_begins_by_a_word_or_by_tokens() {
+        assert_eq!(head_init("zero"), Ok(HeadInit::Zero));
+        assert_eq!(head_init(" no, yes"), Ok(HeadInit::Unembedding(vec![" no".into(), " yes".into()])));
+        assert_eq!((readout("mean"), readout("middle").is_err()), (Ok(Readout::Mean), true));
     }
 
     #[test]

@@ -196,6 +196,24 @@ impl Tokenizer {
         self.pad_id
     }
 
+    /// The id of a text that is one token, no special ones added.
+    ///
+    /// # Errors
+    /// When it is none or several, with their number.
+    pub fn single(&self, text: &str) -> Result<i64> {
+        let failed = |e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text)));
+        match self.inner.encode_fast(text, false).map_err(failed)?.get_ids() {
+            &[id] => Ok(id.into()),
+            ids => {
+                let (text, count) = (start_of(text), ids.len());
+                let way_out = "name one that is, mind the space before it";
+                Err(DataError::value(format!(
+                    "{text:?} is {count} tokens of this tokenizer, not one: {way_out}"
+                )))
+            }
+        }
+    }
+
     /// One more than the largest token id: the rows that a model's embedding needs at least.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
@@ -399,6 +417,19 @@ mod tests {
         assert_eq!(tokenizer.encode("0<unk>", 32).unwrap(), [1, 3, 2]);
         assert_eq!(tokenizer.encode("", 32).unwrap(), [BEGIN]);
         assert_eq!(character_tokenizer("abc"), character_tokenizer("abcabc"));
+    }
+
+    #[test]
+    fn a_text_that_is_one_token_has_its_id() {
+        let pieces = tokenizer(&word_pieces());
+        assert_eq!(pieces.single("!").unwrap(), 11);
+        for (text, count) in [("a longer", 2), ("", 0)] {
+            let message = pieces.single(text).unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("{text:?} is {count} tokens of this tokenizer")),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Train: finetune a model on ground truth, on weak labels, or as a language model.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use fulcrum_collective::Collective;
-use fulcrum_common::plan::{self, Head, Part, Train};
-use fulcrum_data::Probabilities;
-use fulcrum_models::Model;
+use fulcrum_common::{
+    plan::{self, Head, HeadInit, HeadSpec, Part, Train, Trainable},
+    source::ADAPTER_FILES,
+};
+use fulcrum_data::{Probabilities, Tokenizer};
+use fulcrum_models::{Init, Model, NewHead};
 use fulcrum_train::{Examples, Monitor, Training, write_losses};
 
 use crate::{Error, Job, Outcome, job::parameters, labels, objectives};
@@ -40,19 +43,25 @@ pub(crate) fn run(
     })?;
     let steps = ("steps".to_owned(), losses.len() as u64);
     if rank > 0 {
-        return Ok(Outcome { files: Vec::new(), facts: [parameters(&model), steps].into() });
+        return Ok(Outcome { files: Vec::new(), facts: [parameters(&model.merged()), steps].into() });
     }
-    let mut outcome = job.save(&model, &job.companions("model")?)?;
+    let mut adapter = Vec::new();
+    if work.lora.is_some() {
+        model.save_adapter(job.output)?;
+        adapter.extend(ADAPTER_FILES.map(str::to_owned));
+    }
+    let mut outcome = job.save(&model.merged(), &job.companions("model")?)?;
+    outcome.files.append(&mut adapter);
     write_losses(&job.output.join(LOSSES), &losses)?;
     outcome.files.push(LOSSES.to_owned());
     outcome.facts.extend([steps]);
     Ok(outcome)
 }
 
-/// The model under its head, and the rows with their labels.
+/// The model as it is trained, and the rows with their labels.
 fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
-    let (model, _) = job.model("model")?;
-    let model = model.with_head(&work.head.head.into(), work.seed)?;
+    let (model, tokenizer) = job.model("model")?;
+    let model = prepare(model.with_head(&new_head(&work.head, tokenizer)?, work.seed)?, work)?;
     let examples = job.examples(0..job.fact("tokens", "rows")? as usize, &model)?;
     let examples = match (work.objective, work.head.head) {
         (plan::Objective::LanguageModel, Head::LanguageModel) => examples,
@@ -67,6 +76,41 @@ fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
         }
     };
     Ok((model, examples))
+}
+
+/// The model with everything frozen but what is to be trained.
+fn prepare(mut model: Model, work: &Train) -> Result<Model, Error> {
+    match (&work.lora, &work.trainable) {
+        (Some(lora), Trainable::All) => Ok(model.with_lora(lora, work.seed)?),
+        (Some(_), other) => {
+            let what =
+                format!("with adapters, these and the head are trained: {other:?} cannot be asked for");
+            Err(Error::Mismatch(what))
+        }
+        (None, trainable) => {
+            model.freeze(trainable)?;
+            Ok(model)
+        }
+    }
+}
+
+/// The head that a plan tells of, with ids for tokens.
+fn new_head(spec: &HeadSpec, tokenizer: &Path) -> Result<NewHead, Error> {
+    let init = match &spec.init {
+        HeadInit::Normal => Init::Normal,
+        HeadInit::Zero => Init::Zero,
+        HeadInit::Unembedding(tokens) => {
+            let tokenizer = Tokenizer::from_file(tokenizer)?;
+            let ids: Vec<i64> =
+                tokens.iter().map(|token| tokenizer.single(token)).collect::<Result<_, _>>()?;
+            if let Some(same) = (1..ids.len()).find(|&at| ids[..at].contains(&ids[at])) {
+                let what = format!("{:?} is the token of another class for this tokenizer", tokens[same]);
+                return Err(Error::Mismatch(what));
+            }
+            Init::Unembedding(ids)
+        }
+    };
+    Ok(NewHead { head: spec.head, init, readout: spec.readout })
 }
 
 /// Weak labels where the stage has them, else the rows' own.

@@ -15,15 +15,16 @@ use fulcrum_collective::Solo;
 use fulcrum_common::{
     Key,
     plan::{
-        Architecture, Arithmetic, Duplicates, Estimate, FileDigest, Format, Head, Infer, Measure, Merge,
-        Objective, Optimizer, Output, Part, Prediction, Prepare, Role, Schedule, Source, Spec, SplitRule,
-        Stage, Style, Train, Trainable, Work,
+        Architecture, Arithmetic, Duplicates, Estimate, FileDigest, Format, Head, HeadInit, Infer, Lora,
+        Measure, Merge, Objective, Optimizer, Output, Part, Prediction, Prepare, Readout, Role, Schedule,
+        Source, Spec, SplitRule, Stage, Style, Train, Trainable, Work,
     },
     results::{AccuracyResults, Results},
     source,
 };
-use fulcrum_data::{LogProbabilities, Probabilities, Table};
+use fulcrum_data::{LogProbabilities, Probabilities, Table, Tokenizer};
 use fulcrum_methods::{Error, Input, Job, Outcome, run};
+use fulcrum_models::{Model, ModelFiles};
 
 /// A bench where stages are run one after the other.
 struct Bench {
@@ -392,6 +393,96 @@ fn work_that_does_not_fit_its_inputs_is_refused_and_named() {
     ];
     for (work, inputs, shard, expected) in table {
         let error = bench.try_run(work, &inputs, shard, &[]).unwrap_err();
+        assert!(error.to_string().starts_with(expected) && !error.retry(), "{error}");
+    }
+}
+
+/// A finetuning of the classifier with other settings.
+fn finetuning(change: impl FnOnce(&mut Train)) -> Work {
+    let Work::Train(mut work) = train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy) else {
+        panic!("no training")
+    };
+    change(&mut work);
+    Work::Train(work)
+}
+
+fn load(artifact: &Input) -> Model {
+    let folder = artifact.files["config.json"].parent().unwrap();
+    Model::load(&ModelFiles::in_folder(folder), tch::Device::Cpu).unwrap()
+}
+
+#[test]
+fn adapters_leave_the_merged_model_and_themselves() {
+    let mut bench = Bench::new();
+    let (data, base) = (bench.run(dataset(), &[]), bench.run(new_model(8), &[]));
+    let lora = Lora { rank: 2, alpha: 4.0, dropout: 0.2, targets: vec!["c_attn".into(), "c_fc".into()] };
+    let work = finetuning(|train| train.lora = Some(lora));
+    let inputs = [("model", &base), ("data", &data)];
+    let (left, again) = (bench.train(&work, &inputs), bench.train(&work, &inputs));
+    for name in left.files.keys() {
+        assert_eq!(fs::read(&left.files[name]).unwrap(), fs::read(&again.files[name]).unwrap(), "{name}");
+    }
+    let merged = load(&left);
+    assert_eq!(left.facts["parameters"], merged.parameter_count() as u64);
+    let folder = left.files["adapter_config.json"].parent().unwrap();
+    let rebuilt =
+        load(&base).with_head(&CLASSIFIER.into(), 99).unwrap().with_adapter(folder).unwrap().merged();
+    let before = load(&base).with_head(&CLASSIFIER.into(), 7).unwrap();
+    let all = merged.parameters().iter().zip(rebuilt.parameters()).zip(before.parameters());
+    for (((name, merged), (_, rebuilt)), (_, before)) in all {
+        assert_eq!(merged, rebuilt, "{name}");
+        let learns = ["c_attn.weight", "c_fc.weight", "score.weight"].iter().any(|end| name.ends_with(end));
+        assert_eq!(merged != before, learns, "{name}");
+    }
+    // What follows reads the merged model as any other.
+    let predicted = bench.infer(&infer(Part::Test, Output::Probabilities), &left, &data);
+    assert_eq!(predicted.facts["rows"], 30);
+}
+
+#[test]
+fn a_probe_trains_the_head_alone_from_the_beginning_it_is_told() {
+    let mut bench = Bench::new();
+    let (data, base) = (bench.run(dataset(), &[]), bench.run(new_model(8), &[]));
+    let inputs = [("model", &base), ("data", &data)];
+    let probe = |init: &[&str]| {
+        finetuning(|train| {
+            train.trainable = Trainable::Head;
+            train.head.init = HeadInit::Unembedding(init.iter().map(|&token| token.to_owned()).collect());
+            train.head.readout = Some(Readout::Mean);
+            train.optimizer.learning_rate = 1e-12;
+        })
+    };
+    let left = load(&bench.train(&probe(&["F", "T"]), &inputs));
+    assert_eq!(left.readout(), Some(Readout::Mean));
+    let base_model = load(&base);
+    let find = |model: &Model, name: &str| {
+        let found = model.parameters().iter().find(|(own, _)| own == name);
+        found.unwrap_or_else(|| panic!("{name}")).1.detach()
+    };
+    for (name, before) in base_model.parameters() {
+        assert_eq!(find(&left, name), before.detach(), "{name}");
+    }
+    let tokenizer = Tokenizer::from_file(&base.files["tokenizer.json"]).unwrap();
+    let table_vd = find(&base_model, "transformer.wte.weight");
+    for (class, token) in [(0, "F"), (1, "T")] {
+        let row_d = table_vd.get(tokenizer.single(token).unwrap());
+        let difference = (find(&left, "score.weight").get(class) - row_d).abs().max().double_value(&[]);
+        assert!(difference < 1e-6, "{token}: {difference}");
+    }
+    let tokens = bench.tokens(Part::GroundTruth, &base, &data);
+    let adapted = finetuning(|train| {
+        train.trainable = Trainable::Head;
+        train.lora = Some(Lora { rank: 2, alpha: 4.0, dropout: 0.0, targets: vec!["c_attn".into()] });
+    });
+    let lost = finetuning(|train| train.trainable = Trainable::Except(vec!["*.wxe".into()]));
+    for (work, expected) in [
+        (probe(&["F", "TF"]), "\"TF\" is 2 tokens of this tokenizer"),
+        (probe(&["F", "F"]), "\"F\" is the token of another class"),
+        (adapted, "with adapters, these and the head are trained"),
+        (lost, "these parameters cannot be chosen to be trained: \"*.wxe\""),
+    ] {
+        let inputs = [&inputs[..], &[("tokens", &tokens)]].concat();
+        let error = bench.try_run(work, &inputs, None, &[]).unwrap_err();
         assert!(error.to_string().starts_with(expected) && !error.retry(), "{error}");
     }
 }

@@ -51,6 +51,9 @@ pub enum Error {
     /// An objective lacks what it reads.
     #[error("{0}")]
     Objective(String),
+    /// Nothing of the model would change.
+    #[error("every parameter of the model is frozen: freeze fewer, or give it a head or adapters to train")]
+    Frozen,
     /// There are no batches to train on.
     #[error(transparent)]
     Order(#[from] fulcrum_common::order::OrderError),

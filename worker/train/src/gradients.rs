@@ -41,7 +41,7 @@ impl Gradients {
     /// Makes the gradients of `parameters` views of one buffer.
     pub(crate) fn new(
         layout: &Layout,
-        parameters: &[(String, Tensor)],
+        parameters: &[Tensor],
         device: Device,
         collective: Arc<dyn Collective>,
     ) -> Result<Self, Error> {
@@ -57,7 +57,7 @@ impl Gradients {
             failed: None,
         }));
         let mut hooks = Vec::with_capacity(parameters.len());
-        for ((_, parameter), place) in parameters.iter().zip(&layout.places) {
+        for (parameter, place) in parameters.iter().zip(&layout.places) {
             let view = flat.narrow(0, place.start as i64, place.length as i64).view_as(parameter);
             set_gradient(parameter, &view)?;
             let (travel, bucket) = (Arc::clone(&travel), place.bucket);
@@ -172,22 +172,22 @@ mod tests {
         }
     }
 
-    fn parameter(name: &str, shape: &[i64]) -> (String, Tensor) {
-        (name.to_owned(), Tensor::ones(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true))
+    fn parameter(shape: &[i64]) -> Tensor {
+        Tensor::ones(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true)
     }
 
     #[test]
     fn buckets_leave_in_order_during_the_last_backward_pass_only() {
         // Each of the large ones fills a bucket of its own.
-        let parameters = [parameter("a", &[2000, 3300]), parameter("b", &[600, 600]), parameter("c", &[3])];
-        let shapes: Vec<_> = parameters.iter().map(|(_, tensor)| tensor.size()).collect();
+        let parameters = [parameter(&[2000, 3300]), parameter(&[600, 600]), parameter(&[3])];
+        let shapes: Vec<_> = parameters.iter().map(Tensor::size).collect();
         let layout = Layout::new(&shapes);
         assert_eq!(layout.buckets.len(), 3);
         let collective = Arc::new(Noting::default());
         let mut gradients =
             Gradients::new(&layout, &parameters, Device::Cpu, Arc::clone(&collective) as _).unwrap();
         let sent = || collective.lengths.lock().unwrap().clone();
-        let loss = || parameters.iter().map(|(_, tensor)| tensor.sum(Kind::Float)).sum::<Tensor>();
+        let loss = || parameters.iter().map(|tensor| tensor.sum(Kind::Float)).sum::<Tensor>();
 
         loss().backward();
         assert!(sent().is_empty(), "gradients only add up before the last slot");
@@ -203,7 +203,7 @@ mod tests {
         gradients.clear().unwrap();
         collective.lengths.lock().unwrap().clear();
         gradients.depart_when_full();
-        parameters[0].1.sum(Kind::Float).backward();
+        parameters[0].sum(Kind::Float).backward();
         assert!(sent().is_empty(), "a full bucket waits for those before it");
         gradients.reduce().unwrap();
         assert_eq!(sent(), in_order);
@@ -212,14 +212,14 @@ mod tests {
 
     #[test]
     fn a_failure_inside_a_hook_comes_out_of_reduce() {
-        let parameters = [parameter("a", &[2, 2])];
+        let parameters = [parameter(&[2, 2])];
         let collective = Arc::new(Noting::default());
         let layout = Layout::new(&[vec![2, 2]]);
         let gradients =
             Gradients::new(&layout, &parameters, Device::Cpu, Arc::clone(&collective) as _).unwrap();
         collective.abort("on purpose");
         gradients.depart_when_full();
-        parameters[0].1.sum(Kind::Float).backward();
+        parameters[0].sum(Kind::Float).backward();
         assert!(gradients.reduce().unwrap_err().to_string().contains("on purpose"));
     }
 }

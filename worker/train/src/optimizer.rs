@@ -32,7 +32,7 @@ impl Optimizer {
     pub(crate) fn new(
         settings: &plan::Optimizer,
         layout: &Layout,
-        parameters: &[(String, Tensor)],
+        parameters: &[Tensor],
         gradient: &Tensor,
         device: Device,
     ) -> Result<Self, Error> {
@@ -44,7 +44,7 @@ impl Optimizer {
         let buffer = || Tensor::f_zeros([layout.length as i64], (Kind::Float, device));
         let (flat, means, squares) = (buffer()?, buffer()?, buffer()?);
         tch::no_grad(|| {
-            for ((_, parameter), place) in parameters.iter().zip(&layout.places) {
+            for (parameter, place) in parameters.iter().zip(&layout.places) {
                 let mut view =
                     flat.narrow(0, place.start as i64, place.length as i64).f_view_as(parameter)?;
                 view.f_copy_(parameter)?;
@@ -99,8 +99,8 @@ mod tests {
     use super::*;
     use crate::schedule::tests::settings;
 
-    fn leaf(values: &[f32], shape: &[i64]) -> (String, Tensor) {
-        (String::new(), Tensor::from_slice(values).view(shape).set_requires_grad(true))
+    fn leaf(values: &[f32], shape: &[i64]) -> Tensor {
+        Tensor::from_slice(values).view(shape).set_requires_grad(true)
     }
 
     fn values(tensor: &Tensor) -> Vec<f32> {
@@ -118,7 +118,7 @@ mod tests {
             let _ = flat.narrow(0, place.start as i64, place.length as i64).fill_(f64::from(gradient));
         }
         let norm = optimizer.step(&mut flat, 0.1).unwrap();
-        (values(&parameters[0].1), values(&parameters[1].1), norm)
+        (values(&parameters[0]), values(&parameters[1]), norm)
     }
 
     fn near(is: &[f32], should: &[f32]) {

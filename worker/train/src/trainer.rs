@@ -13,7 +13,7 @@ use fulcrum_common::{
     order::Batches,
     plan::{self, Head},
 };
-use fulcrum_models::Model;
+use fulcrum_models::{Model, Noise};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 /// What is trained, on what, and how. The same on every rank of the gang, but for `collective` and `monitor`.
 #[derive(Clone)]
 pub struct Training<'a> {
-    /// Its weights are updated in place. Every rank must start from the same bytes.
+    /// Its trainable weights are updated in place, the others keep their bytes. Every rank must start from the same.
     pub model: &'a Model,
     /// All rows, with labels if the objective reads them.
     pub examples: &'a Examples,
@@ -32,7 +32,7 @@ pub struct Training<'a> {
     pub objective: &'a dyn Objective,
     /// How.
     pub settings: plan::Optimizer,
-    /// Seed of the row order.
+    /// Seed of the row order and of noise.
     pub seed: u64,
     /// The gang.
     pub collective: Arc<dyn Collective>,
@@ -68,6 +68,7 @@ struct Trainer<'a> {
 struct Share {
     rows: Range<usize>,
     padded: Padded,
+    noise: Noise,
     /// Logits with their graph, where a first pass has made them already.
     logits: Option<Tensor>,
 }
@@ -80,11 +81,16 @@ impl<'a> Trainer<'a> {
         }
         let batches = Batches::new(job.examples.len(), batch, passes, job.seed)?;
         let rate = Rate::new(&job.settings, batches.steps())?;
-        let (parameters, device) = (job.model.parameters(), job.model.device());
-        let shapes: Vec<_> = parameters.iter().map(|(_, parameter)| parameter.size()).collect();
+        let device = job.model.device();
+        let parameters: Vec<Tensor> =
+            job.model.trainable().map(|(_, tensor)| tensor.shallow_clone()).collect();
+        if parameters.is_empty() {
+            return Err(Error::Frozen);
+        }
+        let shapes: Vec<_> = parameters.iter().map(Tensor::size).collect();
         let layout = Layout::new(&shapes);
-        let gradients = Gradients::new(&layout, parameters, device, Arc::clone(&job.collective))?;
-        let optimizer = Optimizer::new(&job.settings, &layout, parameters, gradients.flat(), device)?;
+        let gradients = Gradients::new(&layout, &parameters, device, Arc::clone(&job.collective))?;
+        let optimizer = Optimizer::new(&job.settings, &layout, &parameters, gradients.flat(), device)?;
         Ok(Self { job, batches, gradients, optimizer, rate })
     }
 
@@ -104,7 +110,7 @@ impl<'a> Trainer<'a> {
         self.job.collective.begin_step(step);
         let batch = self.batches.rows_of(step);
         let terms = self.terms(step, &batch)?;
-        let mut shares = self.shares(&batch)?;
+        let mut shares = self.shares(step, &batch)?;
         let global = self.look_ahead(&batch, &mut shares)?;
 
         self.gradients.clear()?;
@@ -139,10 +145,13 @@ impl<'a> Trainer<'a> {
     }
 
     /// This rank's slots.
-    fn shares(&self, batch: &[usize]) -> Result<Vec<Share>, Error> {
+    fn shares(&self, step: usize, batch: &[usize]) -> Result<Vec<Share>, Error> {
         let share = |rows: Range<usize>| {
-            let padded = self.job.examples.pad(&batch[rows.clone()], self.device())?;
-            Ok(Share { rows, padded, logits: None })
+            let mine = &batch[rows.clone()];
+            let padded = self.job.examples.pad(mine, self.device())?;
+            let named = mine.iter().map(|&row| row as u64).collect();
+            let noise = Noise { seed: self.job.seed, step: step as u64, rows: named };
+            Ok(Share { rows, padded, noise, logits: None })
         };
         self.slots(batch.len(), self.job.collective.rank()).map(share).collect()
     }
@@ -155,9 +164,9 @@ impl<'a> Trainer<'a> {
         mine.map(move |slot| slot * size..((slot + 1) * size).min(rows))
     }
 
-    /// For objectives that ask for it: the logits of the whole global batch, from a first pass without
-    /// gradient over this rank's slots. A rank with a single slot keeps the graph instead of making it
-    /// twice; more would not fit in the memory that slots are there to bound.
+    /// For objectives that ask for it: the logits of the whole global batch, from a first pass without gradient over
+    /// this rank's slots, under the noise of the second. A rank with a single slot keeps the graph instead of making
+    /// it twice; more would not fit in the memory that slots are there to bound.
     fn look_ahead(&self, batch: &[usize], shares: &mut [Share]) -> Result<Option<GlobalBatch>, Error> {
         if !self.job.objective.wants_global_batch() {
             return Ok(None);
@@ -168,13 +177,13 @@ impl<'a> Trainer<'a> {
         let mut mine = Vec::with_capacity(shares.len());
         match shares {
             [only] => {
-                let logits_bc = self.job.model.forward(&only.padded.ids_bt, &only.padded.mask_bt)?;
+                let logits_bc = self.logits(&only.padded, &only.noise)?;
                 mine.push(logits_bc.detach());
                 only.logits = Some(logits_bc);
             }
             many => {
-                for Share { padded, .. } in many {
-                    mine.push(tch::no_grad(|| self.job.model.forward(&padded.ids_bt, &padded.mask_bt))?);
+                for Share { padded, noise, .. } in many {
+                    mine.push(tch::no_grad(|| self.logits(padded, noise))?);
                 }
             }
         }
@@ -201,12 +210,16 @@ impl<'a> Trainer<'a> {
         Ok(Tensor::f_cat(&lengths.iter().enumerate().map(cut).collect::<Vec<_>>(), 0)?)
     }
 
+    fn logits(&self, padded: &Padded, noise: &Noise) -> Result<Tensor, Error> {
+        Ok(self.job.model.forward_training(&padded.ids_bt, &padded.mask_bt, noise)?)
+    }
+
     /// The sum of a slot's terms, with its graph.
     fn forward(&self, step: usize, share: Share, global: Option<&GlobalBatch>) -> Result<Tensor, Error> {
-        let Share { rows, padded, logits } = share;
+        let Share { rows, padded, noise, logits } = share;
         let logits = match logits {
             Some(logits) => logits,
-            None => self.job.model.forward(&padded.ids_bt, &padded.mask_bt)?,
+            None => self.logits(&padded, &noise)?,
         };
         let sum = self.job.objective.loss(&Slot {
             logits: &logits,

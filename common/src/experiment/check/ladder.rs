@@ -9,7 +9,7 @@ use crate::{
         problem::Log,
         value::{AdapterSource, ModelSource, Pairs},
     },
-    plan::Architecture,
+    plan::{Architecture, HeadInit},
 };
 
 pub(super) fn ladder(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Vec<Model>> {
@@ -58,7 +58,13 @@ fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
             Body::New(architecture(raw, log)?)
         }
     };
-    Some(Model { name: name.clone(), body, learning_rate: raw.learning_rate.value.map(|rate| rate.0) })
+    Some(Model {
+        name: name.clone(),
+        body,
+        learning_rate: raw.learning_rate.value.map(|rate| rate.0),
+        head_init: raw.head_init.value.clone(),
+        readout: raw.readout.value,
+    })
 }
 
 fn architecture(raw: &keys::Model, log: &Log<'_>) -> Option<Architecture> {
@@ -79,6 +85,19 @@ fn architecture(raw: &keys::Model, log: &Log<'_>) -> Option<Architecture> {
         log.add(raw.heads.line, format!("model.heads = {heads} does not divide model.hidden = {hidden}"));
     }
     Some(Architecture { layers: layers?, hidden, heads, context: context? })
+}
+
+/// A head that begins with the rows of tokens has one for each class.
+pub(super) fn heads(raw: &Raw, classes: usize, log: &Log<'_>) {
+    for model in &raw.models {
+        if let HeadInit::Unembedding(tokens) = &model.head_init.value
+            && tokens.len() != classes
+        {
+            let found = tokens.len();
+            let problem = format!("model.head_init has {found} tokens, but the task has {classes} classes");
+            log.add(model.head_init.line, problem);
+        }
+    }
 }
 
 pub(super) fn pairs(raw: &Raw, log: &Log<'_>) -> Vec<Pair> {

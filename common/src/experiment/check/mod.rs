@@ -28,6 +28,9 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let split = split(&raw.split);
     let task = task::task(raw, &split, folder, log);
     let ladder = ladder::ladder(raw, folder, log);
+    if let Some(task) = &task {
+        ladder::heads(raw, task.classes(), log);
+    }
     let made_here = raw.models.iter().any(|model| model.from.value.is_none());
     if !made_here && let Some(line) = raw.pretrain.line {
         log.add(Some(line), "pretrain is not read: every model has `from`, so none is trained from scratch");

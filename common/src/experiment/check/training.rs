@@ -5,9 +5,9 @@ use crate::{
         Pretrain, Training,
         keys::{self, Field, Raw},
         problem::Log,
-        value::{Count, NonNegative, Positive, Share, TaskSource},
+        value::{Count, NonNegative, Positive, Share, TaskSource, TrainableName},
     },
-    plan::{Arithmetic, Optimizer, Schedule},
+    plan::{Arithmetic, Lora, Optimizer, Schedule, Trainable},
 };
 
 pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
@@ -48,7 +48,7 @@ pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
 }
 
 pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
-    let training = training(&raw.train, log)?;
+    let training = training(&raw.train, &raw.lora, log)?;
     let slots = training.optimizer.batch / training.optimizer.micro_batch;
     let workers = &raw.parallel.workers;
     if let Some(Count(count)) = workers.value
@@ -62,7 +62,11 @@ pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
 }
 
 /// The keys of `[train]` by themselves.
-pub(in crate::experiment) fn training(keys: &keys::Train, log: &Log<'_>) -> Option<Training> {
+pub(in crate::experiment) fn training(
+    keys: &keys::Train,
+    lora: &keys::Lora,
+    log: &Log<'_>,
+) -> Option<Training> {
     let optimizer = optimizer(
         "train",
         log,
@@ -78,7 +82,45 @@ pub(in crate::experiment) fn training(keys: &keys::Train, log: &Log<'_>) -> Opti
             clip: &keys.clip,
         },
     )?;
-    Some(Training { optimizer, max_tokens: keys.max_tokens.value.0 })
+    let (trainable, lora) = (trainable(keys, log), adapters(keys, lora, log));
+    Some(Training { optimizer, trainable, lora, max_tokens: keys.max_tokens.value.0 })
+}
+
+fn trainable(keys: &keys::Train, log: &Log<'_>) -> Trainable {
+    let patterns = &keys.freeze.value;
+    match keys.trainable.value {
+        TrainableName::All if patterns.is_empty() => Trainable::All,
+        TrainableName::All => Trainable::Except(patterns.clone()),
+        TrainableName::Head => {
+            if !patterns.is_empty() {
+                let problem = "train.freeze is not read: train.trainable = \"head\" freezes all but the head";
+                log.add(keys.freeze.line, problem);
+            }
+            Trainable::Head
+        }
+    }
+}
+
+/// The adapters, where the file has their section. They and the head are what is trained then.
+fn adapters(keys: &keys::Train, lora: &keys::Lora, log: &Log<'_>) -> Option<Lora> {
+    lora.line?;
+    if keys.trainable.value == TrainableName::Head {
+        let problem = "train.trainable = \"head\" leaves nothing to train.lora: take one of the two";
+        log.add(keys.trainable.line, problem);
+    }
+    if !keys.freeze.value.is_empty() {
+        let problem = "train.freeze is not read: with train.lora, all but adapters and head is frozen";
+        log.add(keys.freeze.line, problem);
+    }
+    if lora.targets.value.is_empty() {
+        log.add(lora.targets.line, "train.lora.targets must name at least one linear map, or be left out");
+    }
+    Some(Lora {
+        rank: lora.rank.value.0,
+        alpha: lora.alpha.value.0,
+        dropout: lora.dropout.value.0,
+        targets: lora.targets.value.clone(),
+    })
 }
 
 /// The keys that `[pretrain]` and `[train]` have in common.

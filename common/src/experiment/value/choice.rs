@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Duplicates, Pick, Schedule};
+use crate::plan::{Duplicates, Pick, Readout, Schedule};
 
 macro_rules! choice {
     ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ } later [$($later:literal),*];)+) => {$(
@@ -45,6 +45,8 @@ choice! {
         later ["preference", "language-model", "generation", "images", "graph"];
     /// How a student is trained on weak labels.
     MethodName { Naive = "naive", Confidence = "confidence" } later [];
+    /// What is trained of a model.
+    TrainableName { All = "all", Head = "head" } later [];
     /// How a gang shares the work of one step.
     Strategy { Data = "data" } later ["zero1", "sharded", "hybrid"];
     /// What becomes of rows that a tokenizer makes too long.
@@ -58,6 +60,8 @@ choice! {
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);
 choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine" } later []);
+
+choice!(@value Readout { Last = "last", Mean = "mean", First = "first" } later []);
 
 /// `a, b or c`.
 fn one_of(words: &[&str]) -> String {

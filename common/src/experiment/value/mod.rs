@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 use toml::de::DeValue;
 
+use crate::plan::HeadInit;
+
 pub(super) use choice::*;
 pub(super) use name::*;
 pub(super) use number::*;
@@ -68,6 +70,29 @@ impl Value for Seeds {
 
     fn show(&self) -> String {
         self.0.show()
+    }
+}
+
+impl Value for HeadInit {
+    fn kind() -> String {
+        r#""normal", "zero" or a list of tokens"#.into()
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        match value.as_str() {
+            Some("normal") => Ok(Self::Normal),
+            Some("zero") => Ok(Self::Zero),
+            Some(_) => Err(Wrong::Kind),
+            None => Vec::read(value).map(Self::Unembedding),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Normal => r#""normal""#.into(),
+            Self::Zero => r#""zero""#.into(),
+            Self::Unembedding(tokens) => tokens.show(),
+        }
     }
 }
 

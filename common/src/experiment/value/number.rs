@@ -83,6 +83,10 @@ within! {
     Share(f64): "a number from 0 to 1", number, |x| (0.0..=1.0).contains(x);
     /// The largest share that the larger of two classes may have.
     Balance(f64): "a number from 0.5 to 1", number, |x| (0.5..=1.0).contains(x);
+    /// Rank of an adapter.
+    Rank(usize): "a whole number from 1 to 65536", integer, |n| (1..=1 << 16).contains(n);
+    /// A share that is never all.
+    Dropout(f64): "a number from 0 to below 1", number, |x| (0.0..1.0).contains(x);
     /// A rate.
     Positive(f64): "a number above 0", number, |x| *x > 0.0;
     /// A strength that may be nothing.

@@ -9,7 +9,7 @@
 //! | prepare rows | - | `rows.parquet` | `rows/rows` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
 //! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
-//! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl` | `parameters`, `steps` |
+//! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
 //! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts) |
 //! | merge | `model/0`, `model/1`, ... | a model as above | `parameters` |

@@ -5,4 +5,5 @@
 mod failures;
 mod inference;
 mod parity;
+mod subset;
 mod support;
