@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 
+mod generation;
 mod one_off;
 mod runs;
 mod survival;

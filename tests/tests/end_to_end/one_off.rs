@@ -13,7 +13,7 @@ use crate::workplace::Workplace;
 const ROWS: usize = 50;
 
 /// A model folder: the pretrained large model of the tiny experiment, exported from the store.
-fn model(place: &Workplace) {
+pub(crate) fn model(place: &Workplace) {
     place.succeed(&["run", "tiny.toml", "--workers", "2"]);
     let listed = place.succeed(&["artifacts", "ls"]);
     let line = listed.lines().find(|line| line.contains("pretrain large")).expect(&listed);
