@@ -6,7 +6,8 @@ use std::{
 };
 
 use minijinja::{
-    Environment, Error, ErrorKind, Expression, Output, State, UndefinedBehavior, Value, value::Serde,
+    Environment, Error, ErrorKind, Expression, Output, State, UndefinedBehavior, Value,
+    value::{Serde, ValueKind},
 };
 
 use crate::{
@@ -32,7 +33,7 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(engine);
 fn engine() -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
-    engine.set_formatter(refuse_null);
+    engine.set_formatter(refuse_what_is_no_text);
     engine.set_fuel(Some(STEPS));
     engine.add_filter("among", among);
     engine.add_filter("tojson", to_json);
@@ -211,9 +212,18 @@ fn nearest(record: &Record, name: &str) -> String {
     }
 }
 
-fn refuse_null(out: &mut Output, state: &mut State, value: &Value) -> std::result::Result<(), Error> {
+fn refuse_what_is_no_text(
+    out: &mut Output,
+    state: &mut State,
+    value: &Value,
+) -> std::result::Result<(), Error> {
     if value.is_none() {
         let what = "a value is null: give another, as in {{ column or \"-\" }}";
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
+    let kind = value.kind();
+    if matches!(kind, ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+        let what = format!("a value is a {kind}, not a text: name a part of it, or join its items");
         return Err(Error::new(ErrorKind::InvalidOperation, what));
     }
     minijinja::escape_formatter(out, state, value)
@@ -268,6 +278,8 @@ mod tests {
                 "the template asks for the column `hypotesis`; did you mean `hypothesis`? columns are Best Answer, ch",
             ),
             ("{{ columns.premis }}", "the template fails: "),
+            ("{{ choices }}", "a value is a sequence, not a text: name a part of it"),
+            ("{{ columns }}", "a value is a map, not a text"),
             ("{{ nothing }}", "a value is null: give another"),
             ("{{ premise + 1 }}", "the template fails: "),
             (
