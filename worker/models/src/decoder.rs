@@ -24,7 +24,7 @@ pub(crate) struct Decoder {
     places: Places,
     blocks: Vec<Block>,
     norm: Norm,
-    unembedding: Option<Linear>,
+    unembedding: Linear,
     logit_cap: Option<f64>,
 }
 
@@ -58,14 +58,13 @@ impl Decoder {
             },
             Positions::Rotary(rotary) => Places::Rotary(Angles::new(description, rotary, device)),
         };
-        let free = tensors.has(Module::Unembedding);
         Self {
             tokens_vd: tensors.weight(Module::TokenEmbedding, 0),
             scale: description.traits.embedding_scale,
             places,
             blocks: (0..description.layers).map(|block| Block::new(description, tensors, block)).collect(),
             norm: Norm::new(description, tensors, Module::FinalNorm, 0),
-            unembedding: free.then(|| Linear::new(tensors, Module::Unembedding, 0)),
+            unembedding: Linear::unembedding(tensors),
             logit_cap: description.traits.logit_cap,
         }
     }
@@ -93,10 +92,7 @@ impl Decoder {
 
     /// Logits from states through the output matrix, `[.., d]` to `[.., v]`.
     pub(crate) fn unembed(&self, x_d: &Tensor) -> Tensor {
-        let logits_v = match &self.unembedding {
-            Some(linear) => linear.forward(x_d),
-            None => x_d.linear(&self.tokens_vd, None::<&Tensor>),
-        };
+        let logits_v = self.unembedding.forward(x_d);
         match self.logit_cap {
             Some(cap) => (logits_v / cap).tanh() * cap,
             None => logits_v,

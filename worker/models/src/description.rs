@@ -171,8 +171,6 @@ pub(crate) struct Biases {
     pub(crate) attention_output: bool,
     /// Of the feed-forward network.
     pub(crate) feed_forward: bool,
-    /// Of the output to the vocabulary.
-    pub(crate) output: bool,
 }
 
 /// Token ids with a meaning, where the model's files name them.

@@ -68,8 +68,10 @@ pub(crate) fn slots(description: &Description) -> Vec<Slot> {
     let sequence = description.logits().is_some();
     let output = family.output.iter().filter(|weight| sequence || weight.module != Module::HeadInner);
     slots.extend(output.flat_map(|weight| parts(description, weight, 0)));
-    if description.head == Some(Head::LanguageModel) && !description.traits.tied {
-        slots.extend(family.unembed.iter().flat_map(|weight| parts(description, weight, 0)));
+    if description.head == Some(Head::LanguageModel) {
+        // A bias of the output is its own even where the matrix is the token embedding.
+        let own = |slot: &Slot| !description.traits.tied || slot.place.part == Part::Bias;
+        slots.extend(family.unembed.iter().flat_map(|weight| parts(description, weight, 0)).filter(own));
     }
     if sequence {
         slots.extend(parts(description, &family.classifier, 0));

@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::{
     description::{Activation, Description, NormKind},
     families::Module,
-    layout::Tensors,
+    layout::{Part, Tensors},
     lora::Adapter,
 };
 
@@ -64,6 +64,17 @@ impl Linear {
             weight: tensors.weight(module, block),
             bias: tensors.bias(module, block),
             adapter: tensors.adapter(module, block),
+        }
+    }
+
+    /// The map to the vocabulary: the token embedding where it has no matrix of its own.
+    pub(crate) fn unembedding(tensors: &Tensors) -> Self {
+        let module = Module::Unembedding;
+        let own = tensors.find(module, 0, Part::Weight);
+        Self {
+            weight: own.unwrap_or_else(|| tensors.weight(Module::TokenEmbedding, 0)),
+            bias: tensors.bias(module, 0),
+            adapter: tensors.adapter(module, 0),
         }
     }
 

@@ -77,7 +77,7 @@ pub(super) const LIKE: Family = Family {
         Weight::linear(Module::FeedForwardDown, "layers.{}.mlp.down_proj"),
     ],
     output: &[Weight::table(Module::FinalNorm, "norm")],
-    unembed: Some(Weight::linear(Module::Unembedding, "lm_head")),
+    unembed: Some(Weight::table(Module::Unembedding, "lm_head")),
     classifier: Weight::table(Module::Classifier, "score"),
     // The angles, which old versions of transformers kept with the weights.
     ignored: &["rotary_emb.inv_freq"],

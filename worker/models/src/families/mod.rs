@@ -69,7 +69,7 @@ pub(crate) struct Family {
     pub(crate) block: &'static [Weight],
     /// Modules after the last block.
     pub(crate) output: &'static [Weight],
-    /// The output to the vocabulary where it is not the token embedding; takes no prefix.
+    /// The output to the vocabulary, whose matrix may be the token embedding; takes no prefix.
     pub(crate) unembed: Option<Weight>,
     /// The classification head, which takes no prefix.
     pub(crate) classifier: Weight,
@@ -247,7 +247,6 @@ impl Module {
             }
             Self::AttentionOutput => biases.attention_output,
             Self::FeedForwardGate | Self::FeedForwardUp | Self::FeedForwardDown => biases.feed_forward,
-            Self::Unembedding => biases.output,
             _ => false,
         }
     }

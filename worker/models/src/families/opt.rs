@@ -142,7 +142,7 @@ fn read(text: &str) -> Result<Description, ReadError> {
         traits: Traits {
             place: Positions::Learned { offset: OFFSET },
             tied,
-            biases: Biases { attention: bias, attention_output: bias, feed_forward: bias, output: false },
+            biases: Biases { attention: bias, attention_output: bias, feed_forward: bias },
             ..Traits::default()
         },
         tokens: SpecialTokens { pad: config.pad_token_id, begin: config.bos_token_id, end },

@@ -147,6 +147,24 @@ fn a_classifier_without_output_becomes_a_language_model_through_its_embedding() 
 }
 
 #[test]
+fn an_output_that_is_the_embedding_may_have_a_bias_of_its_own() {
+    let mut copied = Draft::of("phi");
+    let embedding = copied.tensors["model.embed_tokens.weight"].clone();
+    copied.tensors.insert("lm_head.weight".to_owned(), embedding);
+    let mut tied = Draft::of("phi");
+    tied.config["tie_word_embeddings"] = json!(true);
+    tied.tensors.remove("lm_head.weight");
+    let model = tied.load().unwrap();
+    assert_eq!(logits("phi", &model), logits("phi", &copied.load().unwrap()));
+    let saved = tempfile::tempdir().unwrap();
+    model.save(saved.path()).unwrap();
+    assert_eq!(logits("phi", &load(saved.path()).unwrap()), logits("phi", &model));
+    tied.tensors.remove("lm_head.bias");
+    let message = tied.load().unwrap_err().to_string();
+    assert!(message.contains("no tensor \"lm_head.bias\""), "{message}");
+}
+
+#[test]
 fn a_decoder_that_cannot_be_followed_is_refused_by_field_and_value() {
     let yarn = |field: &str, value: Value| {
         let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});

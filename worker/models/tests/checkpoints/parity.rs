@@ -1,5 +1,7 @@
 //! The numbers of transformers, with and without padding.
 
+use fulcrum_common::plan::Head;
+use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
 use crate::support::{Draft, Expected, LANGUAGE_MODEL, all, distance, folder, load};
@@ -48,21 +50,47 @@ fn loss_and_gradients_equal_those_of_transformers() {
     for fixture in all() {
         let (expected, model) = (Expected::of(fixture), load(&folder(fixture)).unwrap());
         let loss = loss(&expected, &model.forward(expected.get("ids"), expected.get("mask")).unwrap());
-        loss.backward();
         assert!(distance(&loss, expected.get("loss")) < 1e-4, "{fixture}");
-        let mut compared = 0;
-        for (name, reference) in expected.gradients() {
-            let (_, parameter) = model.parameters().iter().find(|(own, _)| own == name).unwrap();
-            // The matrices of gpt2 lie transposed on disk.
-            let transposed = name.contains(".c_") && name.ends_with(".weight");
-            let gradient = if transposed { parameter.grad().tr() } else { parameter.grad() };
-            let relative =
-                (gradient - reference).norm().double_value(&[]) / reference.norm().double_value(&[]);
-            assert!(relative < 1e-3, "{fixture} {name}: {relative}");
-            compared += 1;
-        }
-        assert!(compared >= 4, "{fixture}");
+        loss.backward();
+        compare_gradients(fixture, &model, &expected);
     }
+}
+
+#[test]
+fn a_classifier_or_a_reward_on_a_language_model_gives_the_numbers_of_transformers() {
+    const MODELS: [&str; 9] =
+        ["gpt_neox", "llama", "mistral", "qwen2", "qwen3", "phi", "gemma", "gemma2", "opt"];
+    for fixture in MODELS {
+        let (batch, expected) = (Expected::of(fixture), Expected::of(&format!("heads/{fixture}")));
+        let score_cd = expected.get("score.weight");
+        let head = match score_cd.size()[0] {
+            1 => Head::Reward,
+            classes => Head::Classifier { classes: classes as usize },
+        };
+        let model = load(&folder(fixture)).unwrap().with_head(&head.into(), 1).unwrap();
+        let (_, own_cd) = model.parameters().iter().find(|(name, _)| name == "score.weight").unwrap();
+        tch::no_grad(|| own_cd.shallow_clone().copy_(score_cd));
+        let logits_bc = model.forward(batch.get("ids"), batch.get("mask")).unwrap();
+        let apart = distance(&logits_bc, expected.get("logits"));
+        assert!(apart < 1e-4, "{fixture}: {apart}");
+        let loss = loss(&expected, &logits_bc);
+        assert!(distance(&loss, expected.get("loss")) < 1e-4, "{fixture}");
+        loss.backward();
+        compare_gradients(fixture, &model, &expected);
+    }
+}
+
+/// The gradients of a model after a backward pass with those that are expected, of at least four weights.
+fn compare_gradients(fixture: &str, model: &Model, expected: &Expected) {
+    for (name, reference) in expected.gradients() {
+        let (_, parameter) = model.parameters().iter().find(|(own, _)| own == name).unwrap();
+        // The matrices of gpt2 lie transposed on disk.
+        let transposed = name.contains(".c_") && name.ends_with(".weight");
+        let gradient = if transposed { parameter.grad().tr() } else { parameter.grad() };
+        let relative = (gradient - reference).norm().double_value(&[]) / reference.norm().double_value(&[]);
+        assert!(relative < 1e-3, "{fixture} {name}: {relative}");
+    }
+    assert!(expected.gradients().count() >= 4, "{fixture}");
 }
 
 /// Mean cross-entropy against the next tokens or the labels, or that of rewards which should be high.
@@ -89,8 +117,7 @@ fn what_is_saved_loads_as_the_same_model_and_saves_as_the_same_bytes() {
         let again = load(folders[0].path()).unwrap();
         again.save(folders[1].path()).unwrap();
         assert_eq!((again.head(), again.special_tokens()), (model.head(), model.special_tokens()));
-        let logits =
-            |model: &fulcrum_models::Model| model.forward(expected.get("ids"), expected.get("mask")).unwrap();
+        let logits = |model: &Model| model.forward(expected.get("ids"), expected.get("mask")).unwrap();
         assert_eq!(logits(&model), logits(&again), "{fixture}");
         for file in ["config.json", "model.safetensors"] {
             let [one, two] = [0, 1].map(|i| std::fs::read(folders[i].path().join(file)).unwrap());
