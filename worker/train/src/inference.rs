@@ -8,7 +8,7 @@
 
 use fulcrum_common::plan::Head;
 use fulcrum_models::Model;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use crate::{Error, Examples, Monitor, Progress, batch::Padded};
 
