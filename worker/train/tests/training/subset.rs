@@ -13,6 +13,12 @@ const CLASSIFIER: Head = Head::Classifier { classes: 2 };
 /// Losses, and the bytes of every parameter by name.
 type Left = (Vec<f64>, BTreeMap<String, Vec<u32>>);
 
+/// Makes the model to be trained.
+type Make<'a> = &'a (dyn Fn() -> Model + Sync);
+
+/// Whether the parameter of a name is trained.
+type Learns<'a> = &'a dyn Fn(&str) -> bool;
+
 fn adapted(dropout: f64) -> Model {
     let targets = vec!["all-linear".to_owned()];
     model(CLASSIFIER).with_lora(&Lora { rank: 4, alpha: 8.0, dropout, targets }, 9).unwrap()
@@ -77,7 +83,7 @@ fn dropout_is_the_same_in_slots_of_any_size_and_on_two_ranks() {
 
 #[test]
 fn what_is_frozen_keeps_its_bytes_and_what_is_not_learns() {
-    let cases: [(&str, &(dyn Fn() -> Model + Sync), &dyn Fn(&str) -> bool); 3] = [
+    let cases: [(&str, Make<'_>, Learns<'_>); 3] = [
         ("adapters", &|| adapted(0.1), &|name| name.contains(".lora_") || name.starts_with("score.")),
         ("a linear probe", &|| frozen(&Trainable::Head), &|name| name.starts_with("score.")),
         (
