@@ -422,6 +422,8 @@ fn the_keys_of_a_task_are_those_of_one_form() {
         parse(&task(good)).unwrap_or_else(|e| panic!("{e}\n{good}"));
     }
     let cases = [
+        (choices, "subset = \"s\"\n", "9: task.subset is not read: task.files names the files"),
+        (choices, "source_split = \"s\"\n", "9: task.source_split is not read: task.files names the files"),
         (choices, "label = \"label\"\n", "9: task.label is not read: rows are given by choices and answer"),
         (choices, "seed = 1\n", "9: task.seed is not read: no coin is thrown for these rows"),
         (choices, "prompt = \"q\"\n", "9: task.prompt is not read: rows are given by choices and answer"),

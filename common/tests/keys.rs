@@ -39,6 +39,12 @@ fn outside() -> tempfile::TempDir {
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         write(&format!("adapter/{name}"), name);
     }
+    for name in ["train.csv", "test.csv", "small/train.csv"] {
+        write(&format!("dataset/{name}"), name);
+    }
+    let card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.csv\n  \
+        - split: test\n    path: test.csv\n- config_name: small\n  data_dir: small\n---\n";
+    write("dataset/README.md", card);
     for name in ["a.csv", "b.csv"] {
         write(&format!("rows/{name}"), name);
         write(&format!("copied/{name}"), name);
@@ -231,6 +237,18 @@ fn formatted(keys: &[(&str, &str)]) -> String {
 /// `task.source` names a place; what decides is the bytes that are there.
 const PLACES: &[(&str, &str, &str)] = &[("task", "source", r#""copied""#)];
 
+/// The same for rows whose files are not named.
+const DECIDING_DISCOVERED: &[(&str, &str, &str)] =
+    &[("task", "source_split", r#""test""#), ("task", "subset", r#""small""#)];
+
+/// `FROM_OUTSIDE` over the default split of a dataset.
+fn discovered() -> String {
+    let mut document = Document::parse(FROM_OUTSIDE);
+    document.set("task", "source", r#""dataset""#);
+    document.unset("task", "files");
+    document.to_string()
+}
+
 #[test]
 fn what_decides_a_result_changes_the_goal() {
     let dir = outside();
@@ -238,6 +256,7 @@ fn what_decides_a_result_changes_the_goal() {
         (MADE_HERE.to_owned(), DECIDING_MADE_HERE),
         (adapted(), DECIDING_ADAPTED),
         (FROM_OUTSIDE.to_owned(), DECIDING_FROM_OUTSIDE),
+        (discovered(), DECIDING_DISCOVERED),
         (formatted(CHOICES), DECIDING_CHOICES),
         (formatted(PAIR), DECIDING_PAIR),
         (formatted(NAMED), DECIDING_NAMED),
@@ -283,6 +302,7 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_MADE_HERE,
         DECIDING_ADAPTED,
         DECIDING_FROM_OUTSIDE,
+        DECIDING_DISCOVERED,
         DECIDING_CHOICES,
         DECIDING_PAIR,
         DECIDING_NAMED,

@@ -136,7 +136,12 @@ sections! {
         source: TaskSource;
         /// The files to read, in this order: paths in the dataset (or below the data root), or in the folder. The ending of a name tells the
         /// format (see `data.md`), e.g. `.jsonl`, `.csv`, `.tsv.zst`. Not for `builtin:` sources.
-        files: Vec<RelativePath> = Vec::new(), else "needed for files";
+        files: Vec<RelativePath> = Vec::new(), else "those of `source_split`";
+        /// The split of the dataset that is read where `files` are not named: `README.md` or the names of the files tell which
+        /// files it is (see `data.md`).
+        source_split: Option<Name> = None, else "`train`";
+        /// The subset (configuration) of the dataset that `source_split` belongs to.
+        subset: Option<Name> = None, else "the dataset's default";
         /// Names of the columns, for files without a header line.
         columns: Vec<String> = Vec::new();
         /// A formatter that comes with Fulcrum, in place of all keys from `text` to `group_by`.

@@ -25,7 +25,7 @@ use crate::{
     plan::{
         Architecture, Arithmetic, Format, HeadInit, Lora, Objective, Optimizer, Readout, SplitRule, Trainable,
     },
-    source::HubId,
+    source::{HubId, discover::Split},
 };
 
 /// Largest experiment file that is read, in bytes.
@@ -101,10 +101,10 @@ impl Experiment {
     }
 
     /// The dataset files, none for a built-in source.
-    pub fn files(&self) -> &[DataFile] {
+    pub fn files(&self) -> Option<&DataFiles> {
         match &self.task {
-            Task::Arithmetic(_) => &[],
-            Task::Files { files, .. } => files,
+            Task::Arithmetic(_) => None,
+            Task::Files { files, .. } => Some(files),
         }
     }
 }
@@ -129,25 +129,38 @@ pub enum Origin {
     Folder(PathBuf),
 }
 
-/// A dataset file: where to look for it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DataFile {
-    /// In a dataset of the Hugging Face hub, or in the user's own copy of it.
-    OnHub {
-        /// The dataset.
-        id: HubId,
-        /// Path in it, or below the data root.
-        name: String,
-    },
-    /// Below a folder that the experiment file names.
-    At(PathBuf),
+/// The files of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFiles {
+    /// The dataset.
+    pub place: DataPlace,
+    /// Which of its files.
+    pub chosen: Chosen,
+}
+
+/// A dataset: where to look for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataPlace {
+    /// On the Hugging Face hub, or in the user's own copy of it.
+    Hub(HubId),
+    /// A folder.
+    Folder(PathBuf),
+}
+
+/// Which files of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// These, in this order: paths in the dataset.
+    Named(Vec<String>),
+    /// Those that the dataset has for a split.
+    Split(Split),
 }
 
 /// Where the labelled rows come from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Task {
     Arithmetic(Arithmetic),
-    Files { files: Vec<DataFile>, format: Format, classes: usize },
+    Files { files: DataFiles, format: Format, classes: usize },
 }
 
 impl Task {

@@ -3,12 +3,13 @@
 
 mod adapter;
 pub mod checkpoint;
+pub mod discover;
 mod hub;
 mod model;
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -17,9 +18,11 @@ pub use checkpoint::{CheckpointError, WeightFiles};
 pub use hub::{HubCache, HubId, RepositoryKind, is_commit};
 pub use model::{COMPANIONS, ModelFolder, Purpose, model_digest, model_files};
 
+use discover::Split;
+
 use crate::{
     Key,
-    experiment::{DataFile, Experiment, Origin},
+    experiment::{Chosen, DataFiles, DataPlace, Experiment, Origin},
     plan::FileDigest,
 };
 
@@ -91,6 +94,14 @@ pub enum SourceError {
     /// The weights of a model are at fault.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A dataset's folder does not tell which files are a split.
+    #[error("the dataset in {path}: {reason}")]
+    Split {
+        /// The folder.
+        path: String,
+        /// What is the matter.
+        reason: String,
+    },
     /// A name that leads out of its folder, or none at all.
     #[error("{name:?} is no file name that a plan can carry")]
     Name {
@@ -113,8 +124,9 @@ impl Sources {
         for origin in experiment.adapters() {
             sources.adapters.insert(origin.clone(), AdapterFolder::open(&roots.adapter(origin)?)?);
         }
-        for file in experiment.files() {
-            sources.files.push(SourceFile::open(&roots.file(file)?)?);
+        if let Some(files) = experiment.files() {
+            let paths = roots.rows(files)?;
+            sources.files = paths.iter().map(|path| SourceFile::open(path)).collect::<Result<_, _>>()?;
         }
         Ok(sources)
     }
@@ -183,15 +195,58 @@ impl Roots {
         SourceError::NotFetched { what: what.to_owned(), places: format!("{data}{}", cache.display()) }
     }
 
-    fn file(&self, file: &DataFile) -> Result<PathBuf, SourceError> {
-        match file {
-            DataFile::At(path) => {
-                existing(path.clone(), "task.files names files below task.source".to_owned())
+    /// Where the files of a dataset lie.
+    fn rows(&self, files: &DataFiles) -> Result<Vec<PathBuf>, SourceError> {
+        match (&files.place, &files.chosen) {
+            (DataPlace::Folder(folder), Chosen::Named(names)) => {
+                let way_out = "task.files names files below task.source";
+                names.iter().map(|name| existing(folder.join(name), way_out.to_owned())).collect()
             }
-            DataFile::OnHub { id, name } => self.hub_file(id, name).ok_or_else(|| {
-                self.not_fetched(&format!("the dataset file {name}"), RepositoryKind::Dataset, id)
-            }),
+            (DataPlace::Hub(id), Chosen::Named(names)) => {
+                let lost =
+                    |name| self.not_fetched(&format!("the dataset file {name}"), RepositoryKind::Dataset, id);
+                names.iter().map(|name| self.hub_file(id, name).ok_or_else(|| lost(name))).collect()
+            }
+            (DataPlace::Folder(folder), Chosen::Split(split)) => {
+                existing(folder.clone(), "task.source is the folder of a dataset".to_owned())?;
+                discovered(folder, split)
+            }
+            (DataPlace::Hub(id), Chosen::Split(split)) => self.hub_split(id, split),
         }
+    }
+
+    /// The files of a split of a hub's dataset: in the user's own copy, else those that were fetched for it, else what a
+    /// cached snapshot of another program has.
+    fn hub_split(&self, id: &HubId, split: &Split) -> Result<Vec<PathBuf>, SourceError> {
+        if let Some(folder) = self.copied(id, "") {
+            return discovered(&folder, split);
+        }
+        let kind = RepositoryKind::Dataset;
+        let lost = || self.not_fetched(&format!("the dataset hf:{id}"), kind, id);
+        let folder = self.hub.snapshot(kind, id).ok_or_else(lost)?;
+        match self.fetched_split(id, split) {
+            Some(names) => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
+            None => discovered(&folder, split),
+        }
+    }
+
+    /// The files that were fetched for a split, if all of them are in the hub's cache.
+    pub fn fetched_split(&self, id: &HubId, split: &Split) -> Option<Vec<String>> {
+        let folder = self.hub.snapshot(RepositoryKind::Dataset, id)?;
+        let text = fs::read(self.split_list(id, split)?).ok()?;
+        let names: Vec<String> = serde_json::from_slice(&text).ok()?;
+        let there = |name: &String| discover::is_inside(name) && folder.join(name).is_file();
+        (!names.is_empty() && names.iter().all(there)).then_some(names)
+    }
+
+    /// Where it is kept which files of a dataset, at the commit in the hub's cache, are those of a split: the snapshot
+    /// need not hold all files of the dataset, so it cannot tell.
+    pub fn split_list(&self, id: &HubId, split: &Split) -> Option<PathBuf> {
+        let snapshot = self.hub.snapshot(RepositoryKind::Dataset, id)?;
+        let repository = self.hub.repository(RepositoryKind::Dataset, id);
+        let list = self.cache.join("hub").join(repository.file_name()?).join(snapshot.file_name()?);
+        let subset = split.subset.as_ref().map(|subset| format!("of-{subset}")).unwrap_or_default();
+        Some(list.join(subset).join(format!("{}.json", split.name)))
     }
 
     /// A file of a hub's dataset: in the user's own copy of the dataset, else right below the data root, else cached.
@@ -201,6 +256,12 @@ impl Roots {
         let copied = copied.or_else(|| below(self.data.clone()?));
         copied.or_else(|| below(self.hub.snapshot(RepositoryKind::Dataset, id)?))
     }
+}
+
+fn discovered(folder: &Path, split: &Split) -> Result<Vec<PathBuf>, SourceError> {
+    let found = discover::discover_in(folder, split);
+    let found = found.map_err(|reason| SourceError::Split { path: folder.display().to_string(), reason })?;
+    Ok(found.into_iter().map(|name| folder.join(name)).collect())
 }
 
 fn existing(path: PathBuf, way_out: String) -> Result<PathBuf, SourceError> {

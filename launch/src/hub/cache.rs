@@ -8,8 +8,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use fulcrum_common::source::{HubCache, is_commit};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use fulcrum_common::source::{
+    HubCache,
+    discover::{Split, discover},
+    is_commit,
+};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -55,6 +59,16 @@ impl<'a> Repository<'a> {
             Some(name) => bail!("the {} has no file {name}", self.place),
             None => Ok(names.iter().map(|name| (*name).to_owned()).collect()),
         }
+    }
+
+    /// The files of a split, all of which the listing has.
+    pub(super) fn split(&self, split: &Split) -> Result<Vec<String>> {
+        let names = self.entries.keys().cloned().collect();
+        let found = discover(&names, split, &mut |name| {
+            let read = || Ok::<_, anyhow::Error>(fs::read(self.fetch(name)?)?);
+            read().map_err(|error| format!("{error:#}"))
+        });
+        found.map_err(|reason| anyhow!("the {}: {reason}", self.place))
     }
 
     /// Length of these files together, as far as the hub tells.

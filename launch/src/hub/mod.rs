@@ -11,12 +11,12 @@ mod settings;
 #[cfg(feature = "hub")]
 mod wanted;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{fmt, fs, path::PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use fulcrum_common::{
-    experiment::{DataFile, Experiment, Origin},
-    source::{ADAPTER_FILES, HubId, RepositoryKind, Roots, model_files},
+    experiment::{Chosen, DataFiles, DataPlace, Experiment, Origin},
+    source::{ADAPTER_FILES, HubId, RepositoryKind, Roots, discover::Split, model_files},
 };
 
 pub(crate) use settings::Settings;
@@ -35,6 +35,8 @@ enum Wanted<'a> {
     Model,
     /// These.
     Files(&'a [&'a str]),
+    /// Those of a split.
+    Split(&'a Split),
 }
 
 impl fmt::Display for Place<'_> {
@@ -69,15 +71,15 @@ pub(crate) fn fetch(
             fetcher.adapter(id)?;
         }
     }
-    let mut missing: BTreeMap<&HubId, Vec<&str>> = BTreeMap::new();
-    for file in experiment.files() {
-        if let DataFile::OnHub { id, name } = file
-            && roots.hub_file(id, name).is_none()
-        {
-            missing.entry(id).or_default().push(name);
+    match experiment.files() {
+        Some(DataFiles { place: DataPlace::Hub(id), chosen: Chosen::Named(names) }) => {
+            fetcher.files(id, names)
         }
+        Some(DataFiles { place: DataPlace::Hub(id), chosen: Chosen::Split(split) }) => {
+            fetcher.split(id, split)
+        }
+        _ => Ok(()),
     }
-    missing.into_iter().try_for_each(|(id, names)| fetcher.dataset(id, &names))
 }
 
 struct Fetcher<'a> {
@@ -95,7 +97,7 @@ impl Fetcher<'_> {
         if there || self.roots.hub.snapshot(place.kind, id).is_some_and(whole) {
             return Ok(());
         }
-        self.repository(place, Wanted::Model)
+        self.repository(place, Wanted::Model).map(drop)
     }
 
     fn adapter(&mut self, id: &HubId) -> Result<()> {
@@ -105,16 +107,35 @@ impl Fetcher<'_> {
         if self.roots.copied(id, ADAPTER_FILES[0]).is_some() || cached.is_some_and(whole) {
             return Ok(());
         }
-        self.repository(place, Wanted::Files(&ADAPTER_FILES))
+        self.repository(place, Wanted::Files(&ADAPTER_FILES)).map(drop)
     }
 
-    fn dataset(&mut self, id: &HubId, names: &[&str]) -> Result<()> {
+    fn files(&mut self, id: &HubId, names: &[String]) -> Result<()> {
         let place = Place { kind: RepositoryKind::Dataset, id };
-        self.repository(place, Wanted::Files(names))
+        let missing = names.iter().map(String::as_str).filter(|name| self.roots.hub_file(id, name).is_none());
+        let missing: Vec<&str> = missing.collect();
+        if missing.is_empty() { Ok(()) } else { self.repository(place, Wanted::Files(&missing)).map(drop) }
     }
 
-    /// Fetches what is wanted of a repository.
-    fn repository(&mut self, place: Place<'_>, wanted: Wanted<'_>) -> Result<()> {
+    fn split(&mut self, id: &HubId, split: &Split) -> Result<()> {
+        let place = Place { kind: RepositoryKind::Dataset, id };
+        let offline = self.settings.offline && self.roots.hub.snapshot(place.kind, id).is_some();
+        // What another program has cached is the best guess where nothing may be fetched.
+        if offline || self.roots.copied(id, "").is_some() || self.roots.fetched_split(id, split).is_some() {
+            return Ok(());
+        }
+        let names = self.repository(place, Wanted::Split(split))?;
+        let list = self.roots.split_list(id, split).context("what was fetched is in the cache")?;
+        let folder = list.parent().context("a list lies in a folder")?;
+        fs::create_dir_all(folder)?;
+        let mut aside = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut aside, &names)?;
+        aside.persist(&list)?;
+        Ok(())
+    }
+
+    /// Fetches what is wanted of a repository, and tells what that was.
+    fn repository(&mut self, place: Place<'_>, wanted: Wanted<'_>) -> Result<Vec<String>> {
         if self.settings.offline {
             let cache = self.roots.hub.root().display();
             bail!(
@@ -126,26 +147,29 @@ impl Fetcher<'_> {
 
     /// The revision leads to the files only once all are there.
     #[cfg(feature = "hub")]
-    fn download(&mut self, place: Place<'_>, wanted: Wanted<'_>) -> Result<()> {
+    fn download(&mut self, place: Place<'_>, wanted: Wanted<'_>) -> Result<Vec<String>> {
         let client = client::Client::new(self.settings)?;
         let repository = cache::Repository::open(&client, &self.roots.hub, place)?;
         let names = match wanted {
             Wanted::Model => wanted::model(&repository)?,
             Wanted::Files(names) => repository.need(names)?,
+            Wanted::Split(split) => repository.split(split)?,
         };
         let (bytes, folder) = (repository.bytes(&names), self.roots.hub.repository(place.kind, place.id));
         let megabytes = bytes.div_ceil(1_000_000);
         (self.say)(&format!("fetching the {place} ({megabytes} MB) into {}", folder.display()));
         names.iter().try_for_each(|name| repository.fetch(name).map(drop))?;
-        repository.commit()
+        repository.commit()?;
+        Ok(names)
     }
 
     /// A program without a TLS stack.
     #[cfg(not(feature = "hub"))]
-    fn download(&mut self, place: Place<'_>, wanted: Wanted<'_>) -> Result<()> {
+    fn download(&mut self, place: Place<'_>, wanted: Wanted<'_>) -> Result<Vec<String>> {
         let what = match wanted {
             Wanted::Model => "its files".to_owned(),
             Wanted::Files(names) => names.join(", "),
+            Wanted::Split(split) => format!("the files of its split {:?}", split.name),
         };
         (self.say)(&format!(
             "{} is not asked: this program was built without the feature `hub`",

@@ -106,6 +106,31 @@ fn what_is_needed_is_fetched_once_into_the_layout_that_others_use() {
 }
 
 #[test]
+fn the_files_of_a_split_are_found_on_the_hub_and_found_again_offline() {
+    let (place, hub) = (place(), hub());
+    place.write("far.toml", &EXPERIMENT.replace("files   = [\"data/rows.csv\"]", "source_split = \"test\""));
+    let card =
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: data/test-*\n---\n";
+    hub.put("owner/rows", "README.md", card.as_bytes(), false);
+    hub.put("owner/rows", "data/test-00000-of-00002.csv", ROWS.as_bytes(), true);
+    let lacks = plan(&place, &hub, &[]);
+    assert!(
+        lacks.err.contains("the dataset hf:owner/rows: 1 of 2 files of data/test are there"),
+        "{}",
+        lacks.err
+    );
+    hub.put("owner/rows", "data/test-00001-of-00002.csv", ROWS.as_bytes(), true);
+    let planned = plan(&place, &hub, &[]);
+    assert_eq!(planned.code, Some(0), "{}", planned.err);
+    assert!(asked(&hub).iter().all(|path| !path.ends_with("rows.csv") && !path.ends_with("other.csv")));
+    let offline = place.run(&["plan", "far.toml"]);
+    assert_eq!((offline.code, offline.out, offline.err.as_str()), (Some(0), planned.out, ""));
+    place.write("far.toml", &EXPERIMENT.replace("files   = [\"data/rows.csv\"]", "source_split = \"train\""));
+    let unknown = plan(&place, &hub, &[]);
+    assert!(unknown.err.contains("there is no split \"train\": known are test"), "{}", unknown.err);
+}
+
+#[test]
 fn a_copy_below_the_data_root_goes_first() {
     let (place, hub) = (place(), hub());
     for (name, text) in [("config.json", CONFIG), ("model.safetensors", "w"), ("tokenizer.json", "{}")] {

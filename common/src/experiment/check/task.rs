@@ -5,41 +5,57 @@ use std::path::Path;
 use super::format;
 use crate::{
     experiment::{
-        DataFile, Task,
+        Chosen, DataFiles, DataPlace, Task,
         keys::{self, Raw},
         problem::Log,
-        value::TaskSource,
+        value::{Name, TaskSource},
     },
     plan::{Arithmetic, SplitRule},
+    source::discover::Split,
 };
 
 pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -> Option<Task> {
     let task = &raw.task;
-    let locate: Box<dyn Fn(&str) -> DataFile> = match &task.source.value {
+    let place = match &task.source.value {
         TaskSource::Arithmetic => {
             refuse_file_keys(task, log);
             return Some(Task::Arithmetic(arithmetic(raw, split, log)));
         }
-        TaskSource::Hub(id) => {
-            Box::new(move |name| DataFile::OnHub { id: id.clone(), name: name.to_owned() })
-        }
-        TaskSource::Folder(path) => Box::new(move |name| DataFile::At(folder.join(path).join(name))),
+        TaskSource::Hub(id) => DataPlace::Hub(id.clone()),
+        TaskSource::Folder(path) => DataPlace::Folder(folder.join(path)),
     };
     if let Some(line) = raw.arithmetic.line {
         log.add(Some(line), "task.arithmetic is not read: task.source is not \"builtin:arithmetic\"");
     }
-    let files: Vec<_> = task.files.value.iter().map(|file| locate(&file.0)).collect();
-    if files.is_empty() {
-        log.add(task.files.line.or(task.line), "task.files is missing: name the files to read");
-    }
+    let files = DataFiles { place, chosen: chosen(task, log) };
     let format = format::format(task, log)?;
     let classes = format.classes()?;
     Some(Task::Files { files, format, classes })
 }
 
+/// The files that are named, else those of a split.
+fn chosen(task: &keys::Task, log: &Log<'_>) -> Chosen {
+    if task.files.value.is_empty() {
+        let text = |field: &keys::Field<Option<Name>>| field.value.as_ref().map(|name| name.0.clone());
+        let name = text(&task.source_split).unwrap_or_else(|| "train".to_owned());
+        return Chosen::Split(Split { subset: text(&task.subset), name });
+    }
+    for (key, line) in [("source_split", task.source_split.line), ("subset", task.subset.line)] {
+        if let Some(line) = line {
+            log.add(Some(line), format!("task.{key} is not read: task.files names the files"));
+        }
+    }
+    Chosen::Named(task.files.value.iter().map(|file| file.0.clone()).collect())
+}
+
 /// The keys that say how files are read mean nothing to generated rows.
 fn refuse_file_keys(task: &keys::Task, log: &Log<'_>) {
-    let files = [("files", task.files.line), ("columns", task.columns.line)];
+    let files = [
+        ("files", task.files.line),
+        ("source_split", task.source_split.line),
+        ("subset", task.subset.line),
+        ("columns", task.columns.line),
+    ];
     let keys = files.into_iter().chain(format::lines(task));
     for (key, line) in keys.filter(|(_, line)| line.is_some()) {
         log.add(line, format!("task.{key} is not read: the rows of a built-in source are generated"));
