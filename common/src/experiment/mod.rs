@@ -160,7 +160,7 @@ pub enum Chosen {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Task {
     Arithmetic(Arithmetic),
-    Files { files: DataFiles, format: Format, classes: usize },
+    Files { files: DataFiles, format: Box<Format>, classes: usize },
 }
 
 impl Task {

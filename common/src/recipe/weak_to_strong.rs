@@ -67,7 +67,7 @@ impl<'a> Compiler<'a> {
                 (Source::Arithmetic(arithmetic.clone()), Format::arithmetic(), BTreeMap::new())
             }
             Task::Files { format, .. } => {
-                (files(sources.files()), format.clone(), locations(sources.files()))
+                (files(sources.files()), Format::clone(format), locations(sources.files()))
             }
         };
         let split = experiment.split.clone();

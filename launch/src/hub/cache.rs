@@ -160,7 +160,7 @@ impl<'a> Repository<'a> {
         let size = entry.bytes();
         // Where nobody knows how long it is, a part is no use.
         if size.is_none_or(|size| have > size) {
-            (file.set_len(0)?, file.rewind()?);
+            empty(file)?;
             have = 0;
         }
         if have > 0 && size == Some(have) {
@@ -168,13 +168,18 @@ impl<'a> Repository<'a> {
         }
         let response = self.client.file(self.place, &self.commit, name, have, entry)?;
         if response.start != have {
-            (file.set_len(0)?, file.rewind()?);
+            empty(file)?;
         }
         // One byte more than there may be tells a server that sends too much.
         let room = size.map_or(u64::MAX, |size| (size - response.start).saturating_add(1));
         io::copy(&mut response.body.take(room), file)?;
         Ok(())
     }
+}
+
+fn empty(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()
 }
 
 /// A file that is not what the hub said it would be.

@@ -70,7 +70,7 @@ impl Entry {
     }
 
     pub(super) fn sha256(&self) -> Option<&str> {
-        self.lfs.as_ref().map(|_| self.etag()).flatten().filter(|etag| etag.len() == 64)
+        self.lfs.as_ref().and_then(|_| self.etag()).filter(|etag| etag.len() == 64)
     }
 
     pub(super) fn bytes(&self) -> Option<u64> {

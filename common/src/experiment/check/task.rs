@@ -30,7 +30,7 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     let files = DataFiles { place, chosen: chosen(task, log) };
     let format = format::format(task, log)?;
     let classes = format.classes()?;
-    Some(Task::Files { files, format, classes })
+    Some(Task::Files { files, format: Box::new(format), classes })
 }
 
 /// The files that are named, else those of a split.

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn settings_that_draw_nothing_are_refused_by_name() {
         sampling().check().unwrap();
-        let cases: [(fn(&mut Sampling), &str); 12] = [
+        type Case = (fn(&mut Sampling), &'static str);
+        let cases: [Case; 12] = [
             (|s| s.max_new_tokens = 0, "max_new_tokens = 0: it must be from 1 to 4194304"),
             (|s| s.max_new_tokens = usize::MAX, "max_new_tokens = "),
             (|s| s.top_k = Some(0), "top_k = 0: it must be from 1"),

@@ -81,7 +81,8 @@ fn a_card_says_which_files_are_which_split() {
 
 #[test]
 fn names_tell_the_split_where_no_card_does() {
-    let cases: [(&[&str], Option<&str>, &str, &[&str]); 12] = [
+    type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a str, &'a [&'a str]);
+    let cases: [Case<'_>; 12] = [
         (
             &[
                 "data/train-00000-of-00002-a1.parquet",
