@@ -1,7 +1,10 @@
 //! `adapter_config.json` of PEFT, read with suspicion: a setting that changes the computation and is not followed here
 //! is refused by name, whatever version of PEFT it comes from.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use fulcrum_common::plan::{Head, Lora};
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,9 @@ use crate::ModelError;
 
 /// What PEFT calls the heads of sequence classification, of whatever family.
 const HEADS: [&str; 2] = ["classifier", "score"];
+
+/// What a head may have beside them, which PEFT trains and saves only if it is told to.
+const INNER: [&str; 1] = ["pre_classifier"];
 
 /// Settings that change nothing in what saved adapters compute. How the matrix lies on disk is told by the model.
 const WITHOUT_EFFECT: [&str; 11] = [
@@ -33,8 +39,8 @@ const WITHOUT_EFFECT: [&str; 11] = [
 pub(super) struct Settings {
     pub(super) lora: Lora,
     pub(super) scaling: Scaling,
-    /// Whether the head was trained too, so that it is in the file.
-    pub(super) head: bool,
+    /// Modules of the head that were trained too, so that they are in the file.
+    pub(super) head: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +102,10 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Settings, ModelError> {
         }
     }
     let saved = raw.modules_to_save.unwrap_or_default();
-    if let Some(other) = saved.iter().find(|name| !HEADS.contains(&name.as_str())) {
-        return refuse("modules_to_save", &other.as_str().into(), "only heads named classifier or score are");
+    let of_head = |name: &str| HEADS.contains(&name) || INNER.contains(&name);
+    if let Some(other) = saved.iter().find(|name| !of_head(name)) {
+        let reason = "only heads named classifier, pre_classifier or score are";
+        return refuse("modules_to_save", &other.as_str().into(), reason);
     }
     let targets = match raw.target_modules {
         Targets::Endings(endings) => endings,
@@ -108,7 +116,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Settings, ModelError> {
     };
     let lora = Lora { rank: raw.r, alpha: raw.lora_alpha, dropout: raw.lora_dropout, targets };
     let scaling = if raw.use_rslora { Scaling::RootOfRank } else { Scaling::Rank };
-    Ok(Settings { lora, scaling, head: !saved.is_empty() })
+    Ok(Settings { lora, scaling, head: saved })
 }
 
 /// Whether a setting is as if it were not there.
@@ -132,7 +140,7 @@ struct Written<'a> {
     init_lora_weights: bool,
     lora_alpha: Number,
     lora_dropout: f64,
-    modules_to_save: Option<[&'a str; 2]>,
+    modules_to_save: Option<Vec<&'a str>>,
     peft_type: &'a str,
     r: usize,
     target_modules: &'a [String],
@@ -141,7 +149,8 @@ struct Written<'a> {
     use_rslora: bool,
 }
 
-/// The text of the file. `transposed` says whether the adapted weights lie as `[in, out]` on disk.
+/// The text of the file. `modules` are those of the head; `transposed` says whether the adapted weights lie as
+/// `[in, out]` on disk.
 ///
 /// # Errors
 /// If the settings cannot be written as JSON.
@@ -150,13 +159,17 @@ pub(super) fn write(
     scaling: Scaling,
     targets: &[String],
     head: Option<Head>,
+    modules: &BTreeSet<&str>,
     transposed: bool,
 ) -> serde_json::Result<String> {
     let whole = (lora.alpha.fract() == 0.0 && lora.alpha < 1e15).then(|| Number::from(lora.alpha as u64));
     let alpha = whole.or_else(|| Number::from_f64(lora.alpha)).unwrap_or_else(|| 0.into());
     let (task_type, modules_to_save) = match head {
         Some(Head::LanguageModel) => ("CAUSAL_LM", None),
-        Some(Head::Classifier { .. } | Head::Reward) => ("SEQ_CLS", Some(HEADS)),
+        Some(Head::Classifier { .. } | Head::Reward) => {
+            let others = modules.iter().copied().filter(|name| !HEADS.contains(name));
+            ("SEQ_CLS", Some(others.chain(HEADS).collect()))
+        }
         None => ("FEATURE_EXTRACTION", None),
     };
     serde_json::to_string_pretty(&Written {
@@ -198,7 +211,7 @@ mod tests {
         let settings = with("use_rslora", true.into()).unwrap();
         let targets = vec!["q".to_owned(), "v".to_owned()];
         assert_eq!(settings.lora, Lora { rank: 4, alpha: 8.0, dropout: 0.0, targets });
-        assert_eq!((settings.scaling, settings.head), (Scaling::RootOfRank, false));
+        assert_eq!((settings.scaling, settings.head), (Scaling::RootOfRank, Vec::new()));
         for (field, value) in [
             ("eva_config", Value::Null),
             ("rank_pattern", json!({})),
@@ -211,7 +224,8 @@ mod tests {
         ] {
             with(field, value).unwrap_or_else(|error| panic!("{field}: {error}"));
         }
-        assert!(with("modules_to_save", json!(["classifier", "score"])).unwrap().head);
+        let saved = ["pre_classifier", "classifier", "score"];
+        assert_eq!(with("modules_to_save", json!(saved)).unwrap().head, saved);
         assert_eq!(with("target_modules", "all-linear".into()).unwrap().lora.targets, ["all-linear"]);
     }
 
@@ -254,17 +268,25 @@ mod tests {
     fn what_is_written_is_read_again() {
         let targets = vec!["attn.c_attn".to_owned()];
         let lora = Lora { rank: 3, alpha: 1.5, dropout: 0.25, targets };
-        for (scaling, head) in [
-            (Scaling::Rank, Some(Head::LanguageModel)),
-            (Scaling::RootOfRank, Some(Head::Classifier { classes: 2 })),
+        let classifier = Some(Head::Classifier { classes: 2 });
+        for (scaling, head, modules, saved) in [
+            (Scaling::Rank, Some(Head::LanguageModel), &[][..], &[][..]),
+            (Scaling::RootOfRank, classifier, &["score"], &["classifier", "score"]),
+            (
+                Scaling::Rank,
+                Some(Head::Reward),
+                &["classifier", "pre_classifier"],
+                &["pre_classifier", "classifier", "score"],
+            ),
         ] {
-            let text = write(&lora, scaling, &lora.targets, head, true).unwrap();
+            let modules = modules.iter().copied().collect();
+            let text = write(&lora, scaling, &lora.targets, head, &modules, true).unwrap();
             let read = read("a.json".as_ref(), &text).unwrap();
             assert_eq!((&read.lora, read.scaling), (&lora, scaling));
-            assert_eq!(read.head, head != Some(Head::LanguageModel));
+            assert_eq!(read.head, saved);
         }
         let whole = Lora { alpha: 16.0, ..lora };
-        let text = write(&whole, Scaling::Rank, &whole.targets, None, false).unwrap();
+        let text = write(&whole, Scaling::Rank, &whole.targets, None, &BTreeSet::new(), false).unwrap();
         assert!(text.contains(r#""lora_alpha": 16,"#), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{Adapters, config, of_head, targets, targets::Target};
-use crate::{Model, ModelError, model::read_config, weights};
+use crate::{Model, ModelError, layout::Slot, model::read_config, weights};
 
 /// File name of the settings.
 const CONFIG: &str = "adapter_config.json";
@@ -24,9 +24,9 @@ pub(super) fn read(folder: &Path, model: &Model) -> Result<Adapters, ModelError>
     super::check(&settings.lora)?;
     let (description, slots) = (&model.description, &model.slots);
     let targets = targets::choose(description, slots, &settings.lora.targets)?;
-    let heads: Vec<_> =
-        slots.iter().zip(&model.parameters).filter(|(slot, _)| settings.head && of_head(slot)).collect();
-    if settings.head && heads.is_empty() {
+    let saved = |slot: &Slot| of_head(slot) && settings.head.iter().any(|name| name == module(slot));
+    let heads: Vec<_> = slots.iter().zip(&model.parameters).filter(|(slot, _)| saved(slot)).collect();
+    if !settings.head.is_empty() && heads.is_empty() {
         let reason =
             "they come with a head, but the model has none: give it one of the same kind and size first";
         return Err(ModelError::Adapter(reason.to_owned()));
@@ -44,6 +44,11 @@ pub(super) fn read(folder: &Path, model: &Model) -> Result<Adapters, ModelError>
         tch::no_grad(|| parameter.shallow_clone().copy_(&next()));
     }
     Ok(adapters)
+}
+
+/// The module of a head that a tensor is in, by its name at the top of the model.
+fn module(slot: &Slot) -> &str {
+    slot.name.split('.').next().unwrap_or_default()
 }
 
 /// Names and shapes of A and B.
@@ -69,7 +74,8 @@ pub(super) fn write(folder: &Path, model: &Model, adapters: &Adapters) -> Result
         .iter()
         .any(|slot| slot.transposed && targets.clone().any(|target| target.module == slot.place.module));
     let endings = endings(&adapters.lora.targets, &targets.collect::<Vec<_>>());
-    let text = config::write(&adapters.lora, adapters.scaling, &endings, model.head(), transposed);
+    let modules = model.slots.iter().filter(|slot| of_head(slot)).map(module).collect();
+    let text = config::write(&adapters.lora, adapters.scaling, &endings, model.head(), &modules, transposed);
     let text = text.map_err(|error| unwritten(&path, error.to_string()))?;
     fs::write(&path, text + "\n").map_err(|error| unwritten(&path, error.to_string()))?;
     let heads = model.slots.iter().zip(&model.parameters).filter(|(slot, _)| of_head(slot));

@@ -11,7 +11,11 @@ use crate::support::{
     DECODER_CLASSIFIER, ENCODER_CLASSIFIER, Expected, LANGUAGE_MODEL, distance, folder, load,
 };
 
-const ADAPTED: [&str; 4] = [DECODER_CLASSIFIER, ENCODER_CLASSIFIER, LANGUAGE_MODEL, "llama"];
+/// An encoder with a layer of its own before its last.
+const REWARD: &str = "distilbert-reward";
+
+const ADAPTED: [&str; 6] =
+    [DECODER_CLASSIFIER, ENCODER_CLASSIFIER, LANGUAGE_MODEL, "llama", "gpt_neox", REWARD];
 
 fn adapters(fixture: &str) -> String {
     format!("adapters/{fixture}")
