@@ -22,18 +22,9 @@ pub(crate) fn run(
     monitor: &dyn Monitor,
 ) -> Result<Outcome, Error> {
     let table = Table::read(job.file("data", &work.part.file())?)?;
-    let shard = job.shard.clone().unwrap_or(0..table.len());
-    let aligned = shard.start.checked_rem(work.shard) == Some(0);
-    if !aligned || shard.start > shard.end || shard.end > table.len() {
-        return Err(Error::Shard {
-            start: shard.start,
-            end: shard.end,
-            rows: table.len(),
-            shard: work.shard,
-        });
-    }
-    let file = part_name(shard.start / work.shard);
-    let table = table.select(&shard.collect::<Vec<_>>());
+    let range = job.range(work.shard, table.len())?;
+    let file = part_name(range.start / work.shard);
+    let table = table.select(&range.collect::<Vec<_>>());
     let (model, tokenizer) = job.model("model")?;
     let voice = Voice::new(job, &model, tokenizer)?;
     let prompts = voice.prompts(&table, sampling, &model)?;

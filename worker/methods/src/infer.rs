@@ -2,39 +2,53 @@
 
 use fulcrum_common::plan::{Infer, Output};
 use fulcrum_data::{LogProbabilities, Probabilities};
-use fulcrum_train::{Monitor, log_probabilities, probabilities};
+use fulcrum_models::Model;
+use fulcrum_train::{Examples, Monitor, log_probabilities, probabilities};
 
 use crate::{Error, Job, Outcome, generate, job::part_name};
 
 /// Without a shard: all rows, as one.
 pub(crate) fn run(job: &Job<'_>, work: &Infer, monitor: &dyn Monitor) -> Result<Outcome, Error> {
-    let all = job.table(work.part)?.rows;
-    let shard = job.shard.clone().unwrap_or(0..all.len());
-    let wrong = || Error::Shard { start: shard.start, end: shard.end, rows: all.len(), shard: work.shard };
-    let aligned = shard.start.checked_rem(work.shard) == Some(0);
-    let rows = all.get(shard.clone()).filter(|_| aligned).ok_or_else(wrong)?.to_vec();
-    let file = part_name(shard.start / work.shard);
-    let path = job.output.join(&file);
-    let count = rows.len() as u64;
-    let read = || {
-        let (model, _) = job.model("model")?;
-        let examples = job.examples(shard.clone(), &model)?;
-        Ok::<_, Error>((model, examples))
-    };
+    let batch = work.batch_tokens;
     match &work.output {
-        Output::Completions(sampling) => return generate::run(job, work, sampling, monitor),
+        Output::Completions(sampling) => generate::run(job, work, sampling, monitor),
         Output::Probabilities => {
-            let (model, examples) = read()?;
-            let probabilities = probabilities(&model, &examples, work.batch_tokens, monitor)?;
-            Probabilities { rows, probabilities }.write(&path)?;
+            let Shard { rows, model, examples, file } = Shard::read(job, work)?;
+            let left = left(&file, &rows);
+            let probabilities = probabilities(&model, &examples, batch, monitor)?;
+            Probabilities { rows, probabilities }.write(&job.output.join(file))?;
+            Ok(left)
         }
         Output::LogProbability => {
-            let (model, examples) = read()?;
-            let found = log_probabilities(&model, &examples, work.batch_tokens, monitor)?;
+            let Shard { rows, model, examples, file } = Shard::read(job, work)?;
+            let left = left(&file, &rows);
+            let found = log_probabilities(&model, &examples, batch, monitor)?;
             let tokens = found.iter().map(|row| row.tokens as i64).collect();
             let log_probability = found.iter().map(|row| row.log_probability).collect();
-            LogProbabilities { rows, tokens, log_probability }.write(&path)?;
+            LogProbabilities { rows, tokens, log_probability }.write(&job.output.join(file))?;
+            Ok(left)
         }
     }
-    Ok(Outcome { files: vec![file], facts: [("rows".to_owned(), count)].into() })
+}
+
+/// What a shard is made of, and the file it goes to.
+struct Shard {
+    rows: Vec<i64>,
+    model: Model,
+    examples: Examples,
+    file: String,
+}
+
+impl Shard {
+    fn read(job: &Job<'_>, work: &Infer) -> Result<Self, Error> {
+        let all = job.table(work.part)?.rows;
+        let range = job.range(work.shard, all.len())?;
+        let (model, _) = job.model("model")?;
+        let examples = job.examples(range.clone(), &model)?;
+        Ok(Self { file: part_name(range.start / work.shard), rows: all[range].to_vec(), model, examples })
+    }
+}
+
+fn left(file: &str, rows: &[i64]) -> Outcome {
+    Outcome { files: vec![file.to_owned()], facts: [("rows".to_owned(), rows.len() as u64)].into() }
 }

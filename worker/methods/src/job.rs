@@ -84,6 +84,16 @@ impl Job<'_> {
         Ok(Table::read(self.file("data", &part.file())?)?)
     }
 
+    /// The positions of the shard's rows in a part of so many, all where there is no shard. Shards begin at multiples
+    /// of `shard`.
+    pub(crate) fn range(&self, shard: usize, rows: usize) -> Result<Range<usize>, Error> {
+        let Range { start, end } = self.shard.clone().unwrap_or(0..rows);
+        if start.checked_rem(shard) == Some(0) && start <= end && end <= rows {
+            return Ok(start..end);
+        }
+        Err(Error::Shard { start, end, rows, shard })
+    }
+
     /// The tokens of the part's rows `rows`, as the model reads them.
     pub(crate) fn examples(&self, rows: Range<usize>, model: &Model) -> Result<Examples, Error> {
         let role = "tokens";

@@ -1,8 +1,8 @@
 //! Transformers in the Hugging Face layout: decoder, encoder, heads.
 //!
-//! Reading order: [`model`](Model) (what others call), `description` (what a transformer is made of),
-//! `families` (how each family spells it), `layout` (its tensors), `weights` (those on disk), then the
-//! computation: `batch`, `attend`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
+//! Reading order: [`model`](Model) and `reading_on` (what others call), `description` and `traits` (what a transformer
+//! is made of), `families` (how each family spells it), `layout` (its tensors), `files` and `weights` (what is on
+//! disk), then the computation: `batch`, `attend`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
 //! `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
@@ -16,6 +16,7 @@ mod description;
 mod encoder;
 mod error;
 mod families;
+mod files;
 mod freeze;
 mod head;
 mod initialize;
@@ -24,15 +25,18 @@ mod lora;
 mod model;
 mod modules;
 mod noise;
+mod reading_on;
 mod rotary;
 mod summary;
+mod traits;
 mod weights;
 
 pub use cache::Cache;
 pub use description::SpecialTokens;
 pub use error::ModelError;
+pub use files::ModelFiles;
 pub use fulcrum_common::source::WeightFiles;
 pub use head::{Init, NewHead};
-pub use model::{Model, ModelFiles};
+pub use model::Model;
 pub use noise::Noise;
 pub use summary::Summary;

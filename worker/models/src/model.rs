@@ -2,27 +2,19 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width, v vocabulary, c classes.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use fulcrum_common::{
-    plan::{Architecture, Head},
-    source::{WeightFiles, checkpoint},
-};
+use fulcrum_common::plan::{Architecture, Head};
 use tch::{Device, Tensor};
 
 use crate::{
     ModelError,
     batch::Batch,
-    cache::{Cache, Seen},
     decoder::Decoder,
     description::{Description, SpecialTokens},
     encoder::Encoder,
     families,
+    files::{ModelFiles, read_config},
     head::SequenceHead,
     initialize,
     layout::{self, Place, Slot, Tensors},
@@ -30,32 +22,6 @@ use crate::{
     noise::Noise,
     weights,
 };
-
-/// Where the files of a checkpoint lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelFiles {
-    /// `config.json`.
-    pub config: PathBuf,
-    /// `model.safetensors`, or an index with its shards.
-    pub weights: WeightFiles,
-    /// `tokenizer.json`, for whoever makes tokens of texts: this crate does not read it.
-    pub tokenizer: Option<PathBuf>,
-}
-
-impl ModelFiles {
-    /// File name of the configuration.
-    pub const CONFIG: &'static str = "config.json";
-    /// File name of the weights that [`Model::save`] writes.
-    pub const WEIGHTS: &'static str = checkpoint::WEIGHTS;
-    /// File name of the tokenizer.
-    pub const TOKENIZER: &'static str = "tokenizer.json";
-
-    /// The files of a checkpoint directory, the tokenizer if it is there.
-    pub fn in_folder(folder: &Path) -> Self {
-        let tokenizer = Some(folder.join(Self::TOKENIZER)).filter(|path| path.is_file());
-        Self { config: folder.join(Self::CONFIG), weights: WeightFiles::in_folder(folder), tokenizer }
-    }
-}
 
 /// A transformer with its weights. Nothing in it is random but the dropout of adapters, in
 /// [`Model::forward_training`] alone.
@@ -66,13 +32,14 @@ pub struct Model {
     /// One for each slot, then those of the adapters.
     pub(crate) parameters: Vec<(String, Tensor)>,
     pub(crate) adapters: Option<Adapters>,
-    network: Network,
+    pub(crate) network: Network,
     head: Option<SequenceHead>,
     device: Device,
 }
 
+/// What makes states of tokens.
 #[derive(Debug)]
-enum Network {
+pub(crate) enum Network {
     Decoder(Decoder),
     Encoder(Encoder),
 }
@@ -228,67 +195,9 @@ impl Model {
         Ok(self.network.states(&Batch::new(&self.description, ids_bt, mask_bt, self.device)?))
     }
 
-    /// Next-token logits f32 from states, `[.., d]` to `[.., v]`.
-    ///
-    /// # Errors
-    /// If the model does not end in a language model head, or the states are of another width.
-    pub fn unembed(&self, states_nd: &Tensor) -> Result<Tensor, ModelError> {
-        let decoder = self.speaker()?;
-        let (shape, width) = (states_nd.size(), self.description.hidden);
-        if shape.last() != Some(&(width as i64)) {
-            return Err(ModelError::Batch(format!(
-                "states have shape {shape:?}, but the last must be {width}"
-            )));
-        }
-        Ok(decoder.unembed(states_nd))
-    }
-
-    /// An empty cache for [`Model::step`].
-    pub fn cache(&self) -> Cache {
-        Cache::new(self.description.layers)
-    }
-
-    /// Logits f32 `[b, v]` of the token that follows the last one, without gradients. `ids_bt` are the tokens that
-    /// `cache` has not seen, at least one per row; `mask_bt` covers those it has seen and the new ones. Rows of
-    /// different lengths are padded on the left, in the first step; a row that is done is left out by
-    /// [`Cache::select`]. The logits are those of [`Model::forward`] over all tokens, up to rounding.
-    ///
-    /// A model whose rotary angles are scaled dynamically reads rows longer than its positions anew at each step,
-    /// as then the angles of all their tokens change with every token.
-    ///
-    /// # Errors
-    /// If the model does not end in a language model head, or ids and mask do not fit each other, the model or
-    /// the cache; the cache is then as before.
-    pub fn step(&self, ids_bt: &Tensor, mask_bt: &Tensor, cache: &mut Cache) -> Result<Tensor, ModelError> {
-        let decoder = self.speaker()?;
-        let seen = cache.seen.as_ref();
-        let batch = Batch::after(&self.description, seen, ids_bt, mask_bt, self.device)?;
-        let seen = Seen::extended(seen, ids_bt, mask_bt);
-        let anew = decoder.settled().is_some_and(|tokens| seen.longest() > tokens);
-        let states_btd = tch::no_grad(|| -> Result<Tensor, ModelError> {
-            if !anew && !cache.behind() {
-                return Ok(decoder.forward(&batch, Some(&mut *cache)));
-            }
-            let whole = Batch::new(&self.description, &seen.ids_bt, &seen.mask_bt, self.device)?;
-            cache.forget();
-            Ok(decoder.forward(&whole, (!anew).then_some(&mut *cache)))
-        })?;
-        let logits_bv = tch::no_grad(|| decoder.unembed(&states_btd.select(1, -1)));
-        cache.seen = Some(seen);
-        Ok(logits_bv)
-    }
-
     /// Whether the model ends in next-token logits.
-    fn speaks(&self) -> bool {
+    pub(crate) fn speaks(&self) -> bool {
         self.description.head == Some(Head::LanguageModel)
-    }
-
-    /// The decoder under a language model head.
-    fn speaker(&self) -> Result<&Decoder, ModelError> {
-        match &self.network {
-            Network::Decoder(decoder) if self.speaks() => Ok(decoder),
-            _ => Err(ModelError::NoTokens { family: self.description.family.model_type }),
-        }
     }
 
     /// Every weight once, as leaf tensors that want gradients unless they are frozen, by Hugging Face name and always
@@ -324,14 +233,6 @@ impl Model {
         self.description.vocabulary
     }
 
-    /// Where a row has more tokens than this, [`Model::step`] reads its whole batch anew; none if it never does.
-    pub fn settled_tokens(&self) -> Option<usize> {
-        match &self.network {
-            Network::Decoder(decoder) => decoder.settled(),
-            Network::Encoder(_) => None,
-        }
-    }
-
     /// The ids that the configuration gives a meaning.
     pub fn special_tokens(&self) -> SpecialTokens {
         self.description.tokens
@@ -365,19 +266,4 @@ impl Model {
         fs::write(&config, text + "\n").map_err(|error| unwritten(&config, error.to_string()))?;
         weights::write(&folder.join(ModelFiles::WEIGHTS), &self.slots, &self.parameters)
     }
-}
-
-/// The text of a configuration of believable length.
-pub(crate) fn read_config(path: &Path) -> Result<String, ModelError> {
-    /// A configuration is a page of text; the longest name tens of thousands of classes.
-    const LIMIT: u64 = 1 << 22;
-    let unreadable = |source| ModelError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
-    let mut file = File::open(path).map_err(unreadable)?.take(LIMIT + 1);
-    file.read_to_string(&mut text).map_err(unreadable)?;
-    let bytes = text.len() as u64;
-    if bytes > LIMIT {
-        return Err(ModelError::TooLong { path: path.to_owned(), what: "text", bytes, limit: LIMIT });
-    }
-    Ok(text)
 }

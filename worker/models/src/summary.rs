@@ -6,7 +6,7 @@ use crate::{
     ModelError,
     description::{Description, SpecialTokens},
     families,
-    model::read_config,
+    files::read_config,
 };
 
 /// The sizes of a model that its rows must fit.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{Adapters, config, of_head, targets, targets::Target};
-use crate::{Model, ModelError, layout::Slot, model::read_config, weights};
+use crate::{Model, ModelError, files::read_config, layout::Slot, weights};
 
 /// File name of the settings.
 const CONFIG: &str = "adapter_config.json";
