@@ -41,7 +41,7 @@ struct Shard {
 
 impl Shard {
     fn read(job: &Job<'_>, work: &Infer) -> Result<Self, Error> {
-        let all = job.table(work.part)?.rows;
+        let all = job.labels(work.part)?.rows;
         let range = job.range(work.shard, all.len())?;
         let (model, _) = job.model("model")?;
         let examples = job.examples(range.clone(), &model)?;

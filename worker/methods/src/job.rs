@@ -11,7 +11,7 @@ use fulcrum_common::{
     plan::{Part, Stage},
     source::COMPANIONS,
 };
-use fulcrum_data::{Table, tokens};
+use fulcrum_data::{Labels, Table, tokens};
 use fulcrum_models::{Model, ModelFiles, WeightFiles};
 use fulcrum_train::{Examples, TokenFiles};
 use tch::Device;
@@ -80,8 +80,9 @@ impl Job<'_> {
         Ok(parts)
     }
 
-    pub(crate) fn table(&self, part: Part) -> Result<Table, Error> {
-        Ok(Table::read(self.file("data", &part.file())?)?)
+    /// What the part holds beside texts, which are not read.
+    pub(crate) fn labels(&self, part: Part) -> Result<Labels, Error> {
+        Ok(Table::read_labels(self.file("data", &part.file())?)?)
     }
 
     /// The positions of the shard's rows in a part of so many, all where there is no shard. Shards begin at multiples

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fulcrum_data::{Probabilities, Table};
+use fulcrum_data::{Labels, Probabilities};
 
 use crate::Error;
 
@@ -29,7 +29,7 @@ pub(crate) fn join(rows: &[i64], found: Probabilities) -> Result<Vec<Vec<f32>>, 
 }
 
 /// Weak labels of the table's rows, one probability per class, row after row.
-pub(crate) fn soft(table: &Table, labels: Probabilities, classes: usize) -> Result<Vec<f32>, Error> {
+pub(crate) fn soft(table: &Labels, labels: Probabilities, classes: usize) -> Result<Vec<f32>, Error> {
     let joined = join(&table.rows, labels)?;
     match joined.iter().find(|row| row.len() != classes) {
         Some(row) => {
@@ -40,7 +40,7 @@ pub(crate) fn soft(table: &Table, labels: Probabilities, classes: usize) -> Resu
 }
 
 /// The table's own labels, one-hot.
-pub(crate) fn hard(table: &Table, classes: usize) -> Result<Vec<f32>, Error> {
+pub(crate) fn hard(table: &Labels, classes: usize) -> Result<Vec<f32>, Error> {
     let labels = table.labels.as_ref();
     let labels =
         labels.ok_or_else(|| Error::Mismatch("the rows carry no labels: name a label column".into()))?;
@@ -61,13 +61,8 @@ pub(crate) fn hard(table: &Table, classes: usize) -> Result<Vec<f32>, Error> {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
-        Table {
-            rows: vec![7, 3],
-            texts: vec!["a".into(), "b".into()],
-            labels: Some(vec![1, 0]),
-            ..Table::default()
-        }
+    fn table() -> Labels {
+        Labels { rows: vec![7, 3], labels: Some(vec![1, 0]), ..Labels::default() }
     }
 
     fn weak(rows: &[i64]) -> Probabilities {
@@ -94,7 +89,7 @@ mod tests {
     fn hard_labels_are_one_hot_and_within_the_classes() {
         assert_eq!(hard(&table(), 2).unwrap(), [0.0, 1.0, 1.0, 0.0]);
         assert!(hard(&table(), 1).unwrap_err().to_string().starts_with("row 7 has label 1"));
-        let unlabelled = Table { labels: None, ..table() };
+        let unlabelled = Labels { labels: None, ..table() };
         assert!(hard(&unlabelled, 2).unwrap_err().to_string().contains("no labels"));
     }
 }

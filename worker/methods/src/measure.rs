@@ -7,7 +7,7 @@ use fulcrum_common::{
     plan::{Measure, Part, Prediction},
     results::{AccuracyResults, SCHEMA},
 };
-use fulcrum_data::{Probabilities, Table};
+use fulcrum_data::{Labels, Probabilities};
 
 use crate::{Error, Job, Outcome, labels};
 
@@ -35,14 +35,14 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
     Ok(Outcome { files: vec![RESULTS.to_owned()], facts: [].into() })
 }
 
-fn labelled(job: &Job<'_>, part: Part) -> Result<(Table, Vec<i32>), Error> {
-    let mut table = job.table(part)?;
+fn labelled(job: &Job<'_>, part: Part) -> Result<(Labels, Vec<i32>), Error> {
+    let mut table = job.labels(part)?;
     let labels = table.labels.take();
     let labels = labels.ok_or_else(|| Error::Mismatch(format!("the rows of {part} carry no labels")))?;
     Ok((table, labels))
 }
 
-fn predicted(job: &Job<'_>, table: &Table, prediction: &Prediction) -> Result<Predicted, Error> {
+fn predicted(job: &Job<'_>, table: &Labels, prediction: &Prediction) -> Result<Predicted, Error> {
     Ok(Predicted {
         role: prediction.role.clone(),
         seed: prediction.seed,
@@ -52,7 +52,7 @@ fn predicted(job: &Job<'_>, table: &Table, prediction: &Prediction) -> Result<Pr
 }
 
 /// The likeliest class of every row of the table.
-fn classes(job: &Job<'_>, table: &Table, role: &str) -> Result<Vec<i32>, Error> {
+fn classes(job: &Job<'_>, table: &Labels, role: &str) -> Result<Vec<i32>, Error> {
     let probabilities = labels::join(&table.rows, Probabilities::read(&job.parts(role)?)?)?;
     Ok(probabilities.iter().map(|row| metrics::argmax(row) as i32).collect())
 }

@@ -115,7 +115,7 @@ fn new_head(spec: &HeadSpec, tokenizer: &Path) -> Result<NewHead, Error> {
 
 /// Weak labels where the stage has them, else the rows' own.
 fn targets(job: &Job<'_>, part: Part, classes: usize) -> Result<Vec<f32>, Error> {
-    let table = job.table(part)?;
+    let table = job.labels(part)?;
     let named = |error| match error {
         Error::Mismatch(what) => Error::Mismatch(format!("labels of {part}: {what}")),
         other => other,
