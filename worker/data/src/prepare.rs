@@ -35,6 +35,35 @@ pub struct Dataset<'a> {
     pub format: &'a Format,
 }
 
+/// Reads a source row by row and formats it.
+pub struct ExampleReader {
+    formatter: Formatter,
+    rows: Box<dyn Iterator<Item = Result<Row>>>,
+    /// Examples of the row that was read last.
+    waiting: std::vec::IntoIter<Example>,
+    /// Rows so far that gave no example: pairs whose texts are equal, or one of them empty.
+    pub passed_over: usize,
+}
+
+impl Iterator for ExampleReader {
+    type Item = Result<Example>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(example) = self.waiting.next() {
+                return Some(Ok(example));
+            }
+            match self.rows.next()?.and_then(|row| self.formatter.format(&row)) {
+                Ok(examples) => {
+                    self.passed_over += usize::from(examples.is_empty());
+                    self.waiting = examples.into_iter();
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
 /// A bound on tokens that holds for every model of an experiment.
 #[derive(Debug)]
 pub struct Longest {
@@ -61,21 +90,9 @@ impl Dataset<'_> {
     ///
     /// # Errors
     /// Each that cannot be read or does not fit the format, with file, line and the way out.
-    pub fn examples(&self) -> Result<impl Iterator<Item = Result<Example>> + use<>> {
-        let formatter = Formatter::new(self.format)?;
-        let mut rows = self.rows()?;
-        let mut waiting = Vec::new().into_iter();
-        Ok(std::iter::from_fn(move || {
-            loop {
-                if let Some(example) = waiting.next() {
-                    return Some(Ok(example));
-                }
-                match rows.next()?.and_then(|row| formatter.format(&row)) {
-                    Ok(examples) => waiting = examples.into_iter(),
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-        }))
+    pub fn examples(&self) -> Result<ExampleReader> {
+        let (formatter, rows) = (Formatter::new(self.format)?, self.rows()?);
+        Ok(ExampleReader { formatter, rows, waiting: Vec::new().into_iter(), passed_over: 0 })
     }
 
     fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
@@ -103,7 +120,9 @@ impl Dataset<'_> {
     /// source has too few rows for; texts that parts share where the rule refuses them.
     pub fn split_into(&self, folder: &Path, rule: &SplitRule, longest: Option<&Longest>) -> Result<Manifest> {
         let columns = self.columns()?;
-        let records = Records::collect(self.examples()?, (columns.labels, columns.groups), rule.seed)?;
+        let mut examples = self.examples()?;
+        let mut records = Records::collect(&mut examples, (columns.labels, columns.groups), rule.seed)?;
+        records.passed_over = examples.passed_over;
         let mut lengths = Lengths { most: longest.map(|longest| longest.tokens), measured: HashMap::new() };
         let mut split_by = split(&records, rule, &lengths)?;
         for look in 0.. {
@@ -227,7 +246,7 @@ mod tests {
 
     use fulcrum_common::{
         Key,
-        plan::{Arithmetic, FileDigest, Form, Part, Templates},
+        plan::{Arithmetic, FileDigest, Form, Part, Pick, Templates},
     };
 
     use super::*;
@@ -343,6 +362,33 @@ mod tests {
         assert!(texts.iter().any(|text| text.len() == 8));
         assert!(manifest.facts()["dropped/over_long"] > 10, "{:?}", manifest.facts());
         assert_eq!(manifest.drop_over, Some(9));
+    }
+
+    #[test]
+    fn pairs_that_teach_nothing_are_counted_and_a_source_without_rows_is_told() {
+        let line = |i: usize| {
+            let rejected = [format!("worse {i}"), format!("better {i}"), String::new()][i % 3].clone();
+            format!("{{\"good\":\"better {i}\",\"bad\":\"{rejected}\"}}\n")
+        };
+        let pairs = |rows: usize| {
+            let text: String = (0..rows).map(line).collect();
+            let mut scene = Scene::new("a.jsonl", text.as_bytes());
+            let (chosen, rejected) = ("good".into(), "bad".into());
+            let form = Form::Pair { prompt: None, chosen, rejected, pick: Pick::All, seed: 0 };
+            scene.format = Format::Templates(Templates { columns: Vec::new(), form, group_by: None });
+            scene
+        };
+        let manifest = pairs(120).split(&RULE, None).unwrap();
+        assert_eq!((manifest.rows, manifest.groups, manifest.passed_over), (80, 40, 80));
+        assert_eq!(manifest.facts()["dropped/pairs"], 80);
+
+        let message = |rows| pairs(rows).split(&RULE, None).unwrap_err().to_string();
+        assert!(
+            message(3).contains("after leaving out 2 pairs of equal or empty texts, 0 dup"),
+            "{}",
+            message(3)
+        );
+        assert!(message(0).ends_with("but the source has no rows"), "{}", message(0));
     }
 
     #[test]

@@ -60,9 +60,13 @@ pub(crate) fn run(
 
 /// The model as it is trained, and the rows with their labels.
 fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
+    let rows = job.fact("tokens", "rows")? as usize;
+    if rows == 0 {
+        return Err(Error::Mismatch("there is nothing to train on: the data has no rows".to_owned()));
+    }
     let (model, tokenizer) = job.model("model")?;
     let model = prepare(model.with_head(&new_head(&work.head, tokenizer)?, work.seed)?, work)?;
-    let examples = job.examples(0..job.fact("tokens", "rows")? as usize, &model)?;
+    let examples = job.examples(0..rows, &model)?;
     let examples = match (work.objective, work.head.head) {
         (plan::Objective::LanguageModel, Head::LanguageModel) => examples,
         (

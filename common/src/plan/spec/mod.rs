@@ -4,7 +4,7 @@
 //!
 //! | work | inputs | files | facts |
 //! |---|---|---|---|
-//! | prepare dataset | `model/0`, `model/1`, ... where long rows are dropped | `ground_truth.parquet`, `weak_labels.parquet`, `validation.parquet`, `test.parquet`, `split.json` | `rows/<part>`, `duplicates`, `dropped/duplicates`, `dropped/balance`, `dropped/over_long` |
+//! | prepare dataset | `model/0`, `model/1`, ... where long rows are dropped | `ground_truth.parquet`, `weak_labels.parquet`, `validation.parquet`, `test.parquet`, `split.json` | `rows/<part>`, `duplicates`, `dropped/pairs`, `dropped/duplicates`, `dropped/balance`, `dropped/over_long` |
 //! | prepare corpus | - | `corpus.parquet` | `rows/corpus` |
 //! | prepare rows | - | `rows.parquet` | `rows/rows` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |

@@ -10,8 +10,15 @@ use crate::error::{DataError, Result};
 
 pub(super) fn lines(name: &str, input: Box<dyn BufRead>) -> Records {
     Lines::new(name, input).records(|line, place| {
-        serde_json::from_str(line).map_err(|e| place.fault(format!("no JSON object: {e}")))
+        serde_json::from_str(line)
+            .map_err(|e| place.fault(format!("no JSON object: {} at column {}", what(&e), e.column())))
     })
+}
+
+/// An error of the parser without its place, which counts from where the object begins.
+fn what(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
 /// The objects of an array, or objects one after the other as some files named `.json` have them.
@@ -116,9 +123,8 @@ impl Elements {
         // Of an object that does not end, the parser says so.
         let text = std::str::from_utf8(&self.element).map_err(|_| place.fault("not UTF-8"))?;
         let record = serde_json::from_str(text).map_err(|e| {
-            let (line, what) = (place.number + e.line().max(1) as u64 - 1, e.to_string());
-            let what = what.split(" at line ").next().unwrap_or(&what);
-            Place::new(self.file.clone(), line).fault(format!("no JSON object: {what}"))
+            let line = place.number + e.line().max(1) as u64 - 1;
+            Place::new(self.file.clone(), line).fault(format!("no JSON object: {}", what(&e)))
         })?;
         Ok((place, record))
     }

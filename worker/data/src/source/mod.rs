@@ -300,7 +300,11 @@ mod tests {
         let many: String = (0..=MAX_COLUMNS).map(|i| format!("\"{i}\":0,")).collect();
         let many = format!("{{{}}}", many.trim_end_matches(','));
         let cases: [(&str, &[u8], &str); 21] = [
-            ("a.jsonl", b"{\"a\":1}\n{\"a\":", "a.jsonl: line 2: no JSON object: EOF while parsing"),
+            (
+                "a.jsonl",
+                b"{\"a\":1}\n{\"a\":",
+                "a.jsonl: line 2: no JSON object: EOF while parsing a value at column 5",
+            ),
             ("a.jsonl", b"[1]", "a.jsonl: line 1: no JSON object: invalid type: sequence"),
             ("a.jsonl", b"{}\n\n\xff{}", "a.jsonl: line 3: not UTF-8"),
             ("a.jsonl", many.as_bytes(), "a.jsonl: line 1: 1025 columns, the most is 1024"),

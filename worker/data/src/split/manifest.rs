@@ -12,6 +12,8 @@ pub struct Manifest {
     pub rows: usize,
     /// Groups of the source; as many as rows where it is not grouped.
     pub groups: usize,
+    /// Rows of the source that gave no example: pairs whose texts are equal, or one of them empty.
+    pub passed_over: usize,
     /// Seed of the assignment.
     pub seed: u64,
     /// Largest share of one class that a part may have.
@@ -36,6 +38,7 @@ impl Manifest {
         let rows = self.parts.iter().map(|(part, manifest)| (format!("rows/{part}"), manifest.rows));
         let others = [
             ("duplicates", self.duplicates.rows),
+            ("dropped/pairs", self.passed_over),
             ("dropped/duplicates", sum(|part| part.duplicates)),
             ("dropped/balance", sum(|part| part.unbalanced)),
             ("dropped/over_long", sum(|part| part.over_long)),

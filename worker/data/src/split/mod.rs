@@ -76,6 +76,7 @@ pub fn split(records: &Records, rule: &SplitRule, lengths: &Lengths) -> Result<S
     let manifest = Manifest {
         rows: records.len(),
         groups: records.group_count(),
+        passed_over: records.passed_over,
         seed: rule.seed,
         balance: rule.balance,
         drop_over: lengths.most,
@@ -182,6 +183,11 @@ impl Filler<'_> {
 
     fn too_few(&self, part: Part, wanted: usize, manifest: &PartManifest, found: usize) -> DataError {
         let rows = self.records.len();
+        if rows == 0 && self.records.passed_over == 0 {
+            return DataError::value(format!(
+                "the split wants {wanted} rows for {part}, but the source has no rows"
+            ));
+        }
         let PartManifest { duplicates, unbalanced, over_long, .. } = manifest;
         let classes: Vec<_> = manifest.classes.iter().map(usize::to_string).collect();
         let of_each =
@@ -190,9 +196,13 @@ impl Filler<'_> {
             Some(most) => format!(", {over_long} of more than {most} tokens"),
             None => String::new(),
         };
+        let pairs = match self.records.passed_over {
+            0 => String::new(),
+            pairs => format!("{pairs} pairs of equal or empty texts, "),
+        };
         DataError::value(format!(
             "the split wants {wanted} rows for {part}, but of the source's {rows} rows {found} are left for it{of_each}, \
-             after leaving out {duplicates} duplicates{long} and {unbalanced} for balance = {}: ask for fewer rows or \
+             after leaving out {pairs}{duplicates} duplicates{long} and {unbalanced} for balance = {}: ask for fewer rows or \
              allow a larger balance",
             self.rule.balance
         ))

@@ -18,6 +18,8 @@ pub struct Records {
     prints: Vec<Print>,
     labels: Option<Vec<i32>>,
     groups: Option<Groups>,
+    /// Rows of the source that gave no example.
+    pub passed_over: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,7 @@ impl Records {
             prints: Vec::new(),
             labels: labelled.then(Vec::new),
             groups: grouped.then(Groups::default),
+            passed_over: 0,
         };
         let mut folded = String::new();
         for example in examples {

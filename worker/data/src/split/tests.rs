@@ -137,7 +137,7 @@ fn sizes_that_cannot_be_had_are_refused_with_what_there_is() {
         (
             different(0, 2, None),
             rule(1, 1, 0, 1),
-            "the split wants 1 rows for test, but of the source's 0 rows 0 are left for it",
+            "the split wants 1 rows for test, but the source has no rows",
         ),
         (different(10, 2, None), SplitRule { balance: 0.4, ..rule(1, 1, 1, 1) }, "lies between 0.5 and 1"),
         (different(10, 2, None), SplitRule { balance: f64::NAN, ..rule(1, 1, 1, 1) }, "out of range"),
