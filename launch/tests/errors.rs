@@ -99,12 +99,12 @@ fn training_refuses_to_write_over_something_before_it_begins() {
 }
 
 #[test]
-fn shards_that_no_worker_could_take_are_refused_before_anything_is_read() {
+fn a_model_that_could_read_nothing_is_refused_before_anything_is_read() {
     let place = Place::new();
     let args = ["infer", "--model", ".", "--data", "rows.csv", "--out", "x.parquet"];
-    let sized = |sizes: [&'static str; 4]| [&args[..], &sizes].concat();
-    check(&place, &sized(["--batch", "10", "--shard", "25"]), 2, "shards of 25 rows are no multiple");
-    check(&place, &sized(["--batch", "10", "--shard", "20"]), 2, "config.json");
+    let sized = |sizes: [&'static str; 2]| [&args[..], &sizes].concat();
+    check(&place, &sized(["--max-tokens", "0"]), 2, "--max-tokens = 0 leaves nothing to read");
+    check(&place, &sized(["--max-tokens", "9"]), 2, "config.json");
 }
 
 #[test]

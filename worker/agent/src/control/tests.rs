@@ -81,8 +81,9 @@ fn plan() -> Plan {
     let data = add(&mut plan, "data", json!({"prepare": {"corpus": {"source": source}}}), &[]);
     let optimizer = json!({"passes": 1, "batch": 4, "micro_batch": 2, "learning_rate": 0.1, "schedule": "constant",
         "warmup": 0.0, "weight_decay": 0.0, "clip": null});
-    let train = json!({"part": "corpus", "head": "language_model", "objective": "language_model",
-        "optimizer": optimizer, "seed": 0});
+    let head = json!({"head": "language_model", "init": "normal", "readout": null});
+    let train = json!({"part": "corpus", "head": head, "trainable": "all", "lora": null,
+        "objective": "language_model", "optimizer": optimizer, "seed": 0});
     let model = add(&mut plan, "model", json!({"train": train}), &[("data", data)]);
     let infer = json!({"part": "corpus", "output": "log_probability", "batch_tokens": 8, "shard": 4});
     add(&mut plan, "labels", json!({"infer": infer}), &[("model", model), ("data", data)]);
