@@ -210,7 +210,8 @@ mod tests {
             change(&mut lines);
             Completions(lines).write(&path).map_err(|error| error.to_string())
         };
-        let cases: [(fn(&mut Vec<Completion>), &str); 7] = [
+        type Change = fn(&mut Vec<Completion>);
+        let cases: [(Change, &str); 7] = [
             (|lines| drop(lines.pop()), "row 5 has not one each of the samples 0 to 1"),
             (|lines| lines[2].sample = 1, "row 5 has not one each"),
             (|lines| lines.swap(1, 2), "row 4 has not one each of the samples 0 to 0"),

@@ -234,8 +234,8 @@ mod tests {
             (0..12).map(|_| rng.index(tokenizer.vocab_size()) as i64).collect()
         };
         // Among pieces a byte that fits nowhere spoils all bytes around it, also those that were whole when they came.
-        let cases: [(Tokenizer, &dyn Fn(&Tokenizer, &mut Rng) -> Vec<i64>); 3] =
-            [(bytes(), &whole), (bytes(), &any), (pieces(), &whole)];
+        type Draw<'a> = &'a dyn Fn(&Tokenizer, &mut Rng) -> Vec<i64>;
+        let cases: [(Tokenizer, Draw<'_>); 3] = [(bytes(), &whole), (bytes(), &any), (pieces(), &whole)];
         for (tokenizer, draw) in cases {
             for run in 0..200 {
                 let tokens = draw(&tokenizer, &mut Rng::new(5, "ids", run));

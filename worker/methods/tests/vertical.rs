@@ -372,7 +372,7 @@ fn work_that_does_not_fit_its_inputs_is_refused_and_named() {
         ),
         (
             train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy),
-            vec![("data", &data)],
+            with(&ground).into_iter().filter(|(role, _)| *role != "model").collect(),
             None,
             "the stage was given no input \"model\"",
         ),
