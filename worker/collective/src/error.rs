@@ -11,6 +11,9 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// This machine has not what the back-end works with.
+    #[error("no NCCL: {0}")]
+    NoNccl(String),
     /// Not all members came.
     #[error("rank {rank} could not meet the other {others} members: {reason}")]
     Meet {

@@ -4,47 +4,18 @@
 //! one that hangs breaks it after the timeout. Gloo's ring reduces in an order that the world size and the
 //! length decide, so the bytes are the same run after run.
 
-use std::{
-    net::Ipv4Addr,
-    sync::{Arc, OnceLock},
-    thread,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, sync::Arc, thread, time::Duration};
 
 use fulcrum_torch_shim::{Group, Work};
 use tch::Tensor;
 
-use crate::{Collective, Error, Handle, Interface, Reduction, Store};
-
-/// Who a member is and how it reaches the others.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The gang's name in the store; a new one for every gang that meets there.
-    pub name: String,
-    /// This member's number, from 0.
-    pub rank: usize,
-    /// The number of members.
-    pub world: usize,
-    /// Where this member's connections go through.
-    pub interface: Interface,
-    /// Longest time to meet, and for one operation.
-    pub timeout: Duration,
-}
+use crate::{Collective, Error, Handle, Interface, Options, Reduction, Store, end::End};
 
 /// A member's end of a Gloo gang.
 #[derive(Debug)]
 pub struct Gloo {
     group: Group,
     end: Arc<End>,
-}
-
-/// Why the gang is no more, in this member's eyes; the first reasons stand.
-#[derive(Debug, Default)]
-struct End {
-    /// This member aborted.
-    aborted: OnceLock<String>,
-    /// An operation failed.
-    failed: OnceLock<String>,
 }
 
 impl Gloo {
@@ -54,9 +25,8 @@ impl Gloo {
     /// If not all come within the timeout.
     pub fn new(store: &Store, options: &Options) -> Result<Self, Error> {
         let Options { name, rank, world, interface, timeout } = options;
-        let group = Group::new(store, name, interface, *rank, *world, *timeout).map_err(|error| {
-            Error::Meet { rank: *rank, others: world.saturating_sub(1), reason: error.to_string() }
-        })?;
+        let group = Group::new(store, name, interface, *rank, *world, *timeout)
+            .map_err(|error| options.missed(error))?;
         tracing::debug!(rank, world, name, "gang formed");
         Ok(Self { group, end: Arc::default() })
     }
@@ -67,19 +37,15 @@ impl Gloo {
     /// If they cannot meet.
     pub fn gang(world: usize, timeout: Duration) -> Result<Vec<Self>, Error> {
         let host = Ipv4Addr::LOCALHOST.into();
-        let meet = |rank| {
-            move |error: fulcrum_torch_shim::Error| Error::Meet {
-                rank,
-                others: world.saturating_sub(1),
-                reason: error.to_string(),
-            }
+        let options = |rank| {
+            let interface = Interface::Address(host);
+            Options { name: "gang".into(), rank, world, interface, timeout }
         };
-        let served = Store::serve(host, timeout).map_err(meet(0))?;
+        let served = Store::serve(host, timeout).map_err(|error| options(0).missed(error))?;
         let address = served.address();
         let join = |rank| {
-            let interface = Interface::Address(host);
-            let options = Options { name: "gang".into(), rank, world, interface, timeout };
-            let store = Store::connect(address, timeout).map_err(meet(rank))?;
+            let options = options(rank);
+            let store = Store::connect(address, timeout).map_err(|error| options.missed(error))?;
             Self::new(&store, &options)
         };
         thread::scope(|scope| {
@@ -97,16 +63,7 @@ impl Gloo {
         let work =
             call(&self.group).map_err(|error| Error::Refused { operation, reason: error.to_string() })?;
         let (rank, end) = (self.rank(), Arc::clone(&self.end));
-        Ok(Handle::new(move || {
-            work.wait(None).map_err(|error| {
-                let reason = error.to_string();
-                let _ = end.failed.set(reason.clone());
-                match end.aborted.get() {
-                    Some(reason) => Error::Aborted { rank, reason: reason.clone() },
-                    None => Error::Broken { operation, rank, reason },
-                }
-            })
-        }))
+        Ok(Handle::new(move || work.wait(None).map_err(|error| end.fail(operation, rank, error.to_string()))))
     }
 }
 
@@ -140,7 +97,7 @@ impl Collective for Gloo {
     }
 
     fn abort(&self, reason: &str) {
-        if self.end.aborted.set(reason.to_owned()).is_ok() {
+        if self.end.abort(reason) {
             tracing::debug!(rank = self.rank(), reason, "gang aborted");
         }
         if let Err(error) = self.group.abort() {
@@ -149,14 +106,11 @@ impl Collective for Gloo {
     }
 
     fn health(&self) -> Result<(), Error> {
-        let (rank, operation) = (self.rank(), "health");
-        match (self.end.aborted.get(), self.end.failed.get()) {
-            (Some(reason), _) => Err(Error::Aborted { rank, reason: reason.clone() }),
-            (None, Some(reason)) => Err(Error::Broken { operation, rank, reason: reason.clone() }),
-            (None, None) if self.group.is_broken() => {
-                Err(Error::Broken { operation, rank, reason: "a member is gone".into() })
-            }
-            (None, None) => Ok(()),
+        let rank = self.rank();
+        self.end.check(rank)?;
+        match self.group.is_broken() {
+            true => Err(Error::Broken { operation: "health", rank, reason: "a member is gone".into() }),
+            false => Ok(()),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! One trait for collective communication, and what stands behind it: [`Solo`] for a world of one, [`Gloo`]
-//! for processes on CPUs, and [`Faulty`], which wraps any other and injects faults.
+//! for processes on CPUs, [`Nccl`] for processes on GPUs, and [`Faulty`], which wraps any other and injects faults.
 //!
 //! Operations are asynchronous: they start in the order of the calls, which must be the same on every rank,
 //! and end when [`Handle::wait`] returns. For the same world size and the same inputs they leave the same
 //! bytes, run after run.
 
+mod end;
 mod error;
 mod faulty;
 mod gloo;
 mod handle;
+mod nccl;
+mod options;
 mod solo;
 
 use std::fmt::Debug;
@@ -18,8 +21,10 @@ use tch::Tensor;
 pub use error::Error;
 pub use faulty::{At, Fault, Faulty, Kind};
 pub use fulcrum_torch_shim::{Interface, Reduction, Store};
-pub use gloo::{Gloo, Options};
+pub use gloo::Gloo;
 pub use handle::{Handle, Pending};
+pub use nccl::{Nccl, choose_interface};
+pub use options::Options;
 pub use solo::Solo;
 
 /// A member's end of a gang's communication.

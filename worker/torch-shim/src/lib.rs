@@ -1,9 +1,11 @@
-//! The parts of libtorch that tch lacks: gradient hooks, fused AdamW, Gloo.
+//! The parts of libtorch that tch lacks: gradient hooks, fused AdamW, Gloo, and opening the CUDA half at run time.
 //!
 //! One C++ file (`shim.cpp`) gives them a plain C face; the modules here check everything that C++ would
 //! answer with undefined behaviour before they call it, and turn its messages into [`Error`].
 
 pub mod check;
+
+pub mod cuda;
 
 mod adamw;
 mod gloo;

@@ -3,6 +3,7 @@
 // Every function that can fail returns null, or a message the caller frees with fulcrum_free_message;
 // no exception crosses the border. Tensors come as tch holds them: pointers to at::Tensor.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -266,6 +267,24 @@ char* fulcrum_store_client(const char* host, uint16_t port, int64_t timeout_ms, 
 
 void fulcrum_store_free(FulcrumStore* store) {
   delete store;
+}
+
+char* fulcrum_store_set(FulcrumStore* store, const char* key, const uint8_t* data, size_t length) {
+  return guarded([&] { store->tcp->set(key, std::vector<uint8_t>(data, data + length)); });
+}
+
+// Waits, for as long as the store's timeout lets it, until somebody has set `key`. Writes as many bytes as there
+// are, which may not be more than `*length`, and sets `*length` to their number.
+char* fulcrum_store_get(FulcrumStore* store, const char* key, uint8_t* data, size_t* length) {
+  return guarded([&] {
+    const std::vector<uint8_t> value = store->tcp->get(key);
+    if (value.size() > *length) {
+      throw std::length_error(std::string(key) + " has " + std::to_string(value.size()) + " bytes in the store, and " +
+                              std::to_string(*length) + " are the most");
+    }
+    std::copy(value.begin(), value.end(), data);
+    *length = value.size();
+  });
 }
 
 // Blocks until all `world` members have met under `prefix`, or the time is over.

@@ -58,6 +58,32 @@ impl Store {
         Ok(Self { raw: made(raw), address })
     }
 
+    /// Keeps `value` under `key`, for everybody.
+    ///
+    /// # Errors
+    /// If the server is gone.
+    pub fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        let key = c_string(key)?;
+        // SAFETY: the store is alive; the string and the bytes outlive the call, which copies them.
+        sys::check(unsafe {
+            sys::fulcrum_store_set(self.raw.as_ptr(), key.as_ptr(), value.as_ptr(), value.len())
+        })
+    }
+
+    /// Waits until somebody has set `key`, and reads its value of `limit` bytes at most.
+    ///
+    /// # Errors
+    /// If nobody does within the timeout of this client, the server is gone, or the value is longer.
+    pub fn get(&self, key: &str, limit: usize) -> Result<Vec<u8>, Error> {
+        let (key, mut value, mut length) = (c_string(key)?, vec![0; limit], limit);
+        // SAFETY: the store is alive, the string outlives the call, and `length` is the room in `value`.
+        sys::check(unsafe {
+            sys::fulcrum_store_get(self.raw.as_ptr(), key.as_ptr(), value.as_mut_ptr(), &mut length)
+        })?;
+        value.truncate(length);
+        Ok(value)
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -91,6 +117,29 @@ mod tests {
         // All of 127.0.0.0/8 reaches this machine: a server bound to every address would answer here too.
         let elsewhere = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), store.address().port());
         assert!(std::net::TcpStream::connect(elsewhere).is_err());
+    }
+
+    #[test]
+    fn what_one_client_sets_another_gets_even_if_it_asks_first() {
+        let (host, patience) = (Ipv4Addr::LOCALHOST.into(), Duration::from_secs(5));
+        let store = Store::serve(host, patience).unwrap();
+        let value = [0u8, 255, 10, 0];
+        std::thread::scope(|scope| {
+            let address = store.address();
+            let asks = scope.spawn(move || Store::connect(address, patience).unwrap().get("id", 4).unwrap());
+            store.set("id", &value).unwrap();
+            assert_eq!(asks.join().unwrap(), value);
+        });
+        let error = store.get("id", 3).unwrap_err().to_string();
+        assert_eq!(error, "id has 4 bytes in the store, and 3 are the most");
+        store.set("nothing", &[]).unwrap();
+        assert!(store.get("nothing", 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_value_that_nobody_sets_is_an_error_in_time() {
+        let store = Store::serve(Ipv4Addr::LOCALHOST.into(), Duration::from_millis(100)).unwrap();
+        assert!(store.get("id", 4).is_err());
     }
 
     #[test]

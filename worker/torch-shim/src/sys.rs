@@ -48,6 +48,18 @@ unsafe extern "C" {
         out: *mut *mut Store,
     ) -> *mut c_char;
     pub(crate) fn fulcrum_store_free(store: *mut Store);
+    pub(crate) fn fulcrum_store_set(
+        store: *mut Store,
+        key: *const c_char,
+        data: *const u8,
+        length: usize,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_store_get(
+        store: *mut Store,
+        key: *const c_char,
+        data: *mut u8,
+        length: *mut usize,
+    ) -> *mut c_char;
     pub(crate) fn fulcrum_gloo_new(
         store: *mut Store,
         prefix: *const c_char,
