@@ -9,6 +9,7 @@ use fulcrum_common::{
 };
 
 use crate::{
+    devices::Devices,
     failure::Failure,
     progress::Progress,
     run_folder::{RunFolder, write_json},
@@ -24,6 +25,9 @@ pub(crate) struct Width {
     /// Threads per worker [default: cores over workers]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// What they compute on: cpu, cuda (a GPU for each worker) or cuda:N (this GPU for all) [default: cpu]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<Devices>,
 }
 
 /// [`Width`], decided.
@@ -32,6 +36,7 @@ pub(crate) struct Crew {
     pub(crate) workers: NonZeroUsize,
     pub(crate) gang: Option<NonZeroUsize>,
     pub(crate) threads: NonZeroUsize,
+    pub(crate) devices: Devices,
 }
 
 impl Crew {
@@ -50,7 +55,7 @@ impl Crew {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         let share = NonZeroUsize::new(cores / workers).unwrap_or(NonZeroUsize::MIN);
         let threads = width.threads.or(threads.and_then(NonZeroUsize::new)).unwrap_or(share);
-        Ok(Self { workers, gang, threads })
+        Ok(Self { workers, gang, threads, devices: width.device.unwrap_or_default() })
     }
 }
 
@@ -77,6 +82,7 @@ pub(crate) async fn run(
         workers: crew.workers,
         gang: crew.gang,
         threads: crew.threads,
+        devices: crew.devices,
     };
     let mut progress = Progress::new();
     supervise::run(&cluster, &mut progress).await?;
@@ -97,7 +103,7 @@ mod tests {
     fn the_crew_defaults_to_a_gang_and_shares_the_cores() {
         let cores = available_parallelism().unwrap().get();
         let crew =
-            |workers, gang| Crew::new(Width { workers: n(workers), threads: None }, gang, None).unwrap();
+            |workers, gang| Crew::new(Width { workers: n(workers), ..Width::default() }, gang, None).unwrap();
         assert_eq!(crew(0, None).workers.get(), 1);
         assert_eq!(crew(0, None).threads.get(), cores);
         assert_eq!(crew(0, Some(3)).workers.get(), 3);
@@ -107,13 +113,16 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let crew = |threads| Crew::new(Width { workers: n(2), threads }, None, Some(7)).unwrap().threads;
+        let crew = |threads| {
+            Crew::new(Width { workers: n(2), threads, device: None }, None, Some(7)).unwrap().threads
+        };
         assert_eq!((crew(n(3)), crew(None)), (n(3).unwrap(), n(7).unwrap()));
     }
 
     #[test]
     fn a_gang_that_can_never_form_is_refused() {
-        let error = Crew::new(Width { workers: n(2), threads: None }, Some(4), None).unwrap_err().to_string();
+        let error =
+            Crew::new(Width { workers: n(2), ..Width::default() }, Some(4), None).unwrap_err().to_string();
         assert!(error.contains("give --workers 4 or more"), "{error}");
     }
 }

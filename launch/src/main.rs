@@ -5,6 +5,7 @@
 
 mod client;
 mod commands;
+mod devices;
 mod experiment;
 mod failure;
 mod fetch;

@@ -21,7 +21,7 @@ use fulcrum_common::{
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{client::Client, failure::Failure, progress::Progress, run_folder::RunFolder};
+use crate::{client::Client, devices::Devices, failure::Failure, progress::Progress, run_folder::RunFolder};
 use policy::{Death, Part, Verdict};
 use programs::Programs;
 use seat::Seat;
@@ -49,6 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) gang: Option<NonZeroUsize>,
     /// Threads per worker.
     pub(crate) threads: NonZeroUsize,
+    /// What they compute on.
+    pub(crate) devices: Devices,
 }
 
 /// Runs the plan in the cluster's folder to its end. No process is left when this returns, however it returns.
@@ -183,8 +185,8 @@ impl<'a> Supervisor<'a> {
             self.coordinator.start(self.programs.coordinator(self.cluster))?;
         }
         if self.listening && !self.ending {
-            for seat in self.workers.iter_mut().filter(|seat| is_due(seat)) {
-                seat.start(self.programs.worker(self.cluster, &seat.name))?;
+            for (number, seat) in self.workers.iter_mut().enumerate().filter(|(_, seat)| is_due(seat)) {
+                seat.start(self.programs.worker(self.cluster, &seat.name, number))?;
             }
         }
         Ok(())

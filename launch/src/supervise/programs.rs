@@ -38,13 +38,14 @@ impl Programs {
         command
     }
 
-    /// The worker of one seat. It finds the coordinator through the run's folder, where a restarted one
+    /// The worker of one seat, the `number`-th. It finds the coordinator through the run's folder, where a restarted one
     /// says its new address.
-    pub(super) fn worker(&self, cluster: &Cluster, seat: &str) -> Command {
+    pub(super) fn worker(&self, cluster: &Cluster, seat: &str, number: usize) -> Command {
         let mut command = Command::new(&self.worker);
         command.arg("--watch-stdin").arg("--run-folder").arg(cluster.folder.path());
         command.arg("--store").arg(&cluster.store).arg("--seat").arg(seat);
         command.arg("--threads").arg(cluster.threads.to_string());
+        command.args(cluster.devices.of(number, cluster.workers.get()));
         command
     }
 }

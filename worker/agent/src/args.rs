@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgGroup, Parser, ValueEnum};
+use clap::{ArgGroup, Parser};
 use fulcrum_common::protocol::Contact;
+
+use crate::{device::Device, network::Wanted};
 
 /// Takes stages and shards from a coordinator and runs them. Usually started by `fulcrum run`.
 #[derive(Clone, Debug, Parser)]
@@ -29,28 +31,22 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) threads: u32,
 
-    /// What to compute on
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    /// What to compute on: cpu, cuda or cuda:N; workers train together only on devices of one kind
+    #[arg(long, default_value_t = Device::Cpu)]
     pub(crate) device: Device,
+
+    /// The network interface to meet other workers on: its name, or a network like 10.1.0.0/16 [default: the one on the way
+    /// to the coordinator]
+    #[arg(long)]
+    pub(crate) interface: Option<Wanted>,
+
+    /// Other workers of the gang compute on the same GPU; they take turns, so this is for tests
+    #[arg(long)]
+    pub(crate) shares_device: bool,
 
     /// End when standard input ends: it does when the process that started this one is gone
     #[arg(long)]
     pub(crate) watch_stdin: bool,
-}
-
-/// What a worker computes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Device {
-    Cpu,
-}
-
-impl Device {
-    /// The word in the protocol.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-        }
-    }
 }
 
 /// How the coordinator is found.
@@ -98,5 +94,15 @@ mod tests {
         let args = parse(&format!("w --run-folder r {rest}")).unwrap();
         assert!(matches!(args.place(), Place::RunFolder(folder) if folder.as_os_str() == "r"));
         assert!(parse("w --run-folder r --store s --seat w0 --threads 0").is_err());
+    }
+
+    #[test]
+    fn devices_and_interfaces_are_checked_where_they_are_read() {
+        let parse = |more: &str| parse(&format!("w --run-folder r --store s --seat w0 --threads 1 {more}"));
+        let args = parse("--device cuda:1 --interface 10.0.0.0/8").unwrap();
+        assert_eq!((args.device, args.interface.is_some()), (Device::Cuda(1), true));
+        let error = parse("--device tpu").unwrap_err().to_string();
+        assert!(error.contains("none of cpu, cuda and cuda:N"), "{error}");
+        assert!(parse("--interface 10.0.0.0/99").is_err());
     }
 }

@@ -6,6 +6,7 @@
 //! [`exit::NO_PROGRESS`] idle and without a coordinator for long.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) place: Place,
     /// Who this worker is.
     pub(crate) hello: Hello,
+    /// This machine's address for its peers; none for that on the way to the coordinator.
+    pub(crate) host: Option<IpAddr>,
     /// How long it stays idle without a coordinator.
     pub(crate) patience: Duration,
 }
@@ -220,7 +223,8 @@ impl Control {
             task.rank,
             task.world
         );
-        let attempt = Attempt::new(task.epoch, session.host, self.asides.0.clone());
+        let attempt =
+            Attempt::new(task.epoch, self.config.host.unwrap_or(session.host), self.asides.0.clone());
         *look(&self.desk) = Some(Arc::clone(&attempt));
         self.engine.run(task, attempt);
     }

@@ -11,7 +11,7 @@ use fulcrum_common::{
     protocol::{Hello, PROTOCOL_VERSION},
 };
 
-use crate::args::Device;
+use crate::device::Device;
 
 /// This process's introduction. The incarnation tells it from every other process of its seat; it decides
 /// no result.
@@ -26,7 +26,7 @@ pub(crate) fn hello(seat: &str, device: Device, threads: u32) -> Hello {
         incarnation: Key::of(format!("{pid} {chance}").as_bytes()).short(),
         host: host.unwrap_or_else(|| "unknown".to_owned()),
         pid,
-        device: device.word().to_owned(),
+        device: device.to_string(),
         threads,
     }
 }

@@ -6,13 +6,15 @@
 mod args;
 mod attempt;
 mod control;
+mod device;
 mod engine;
 mod identity;
+mod network;
 mod scratch;
 mod session;
 mod stage;
 
-use std::{io, process, thread, time::Duration};
+use std::{io, net::IpAddr, process, thread, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -28,7 +30,9 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::Args,
     control::{Config, Control},
+    device::Device,
     engine::EngineThread,
+    network::Wanted,
     scratch::Scratch,
     stage::Stages,
 };
@@ -43,18 +47,36 @@ fn main() {
     let filter = EnvFilter::try_from_env("FULCRUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let args = Args::parse();
+    let host = prepare(&args).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        // Another start would find the same machine.
+        end(exit::MISMATCH)
+    });
     if args.watch_stdin {
         thread::spawn(leave_with_parent);
     }
-    end(work(args).unwrap_or_else(|error| {
+    end(work(args, host).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         // The arguments were good, so it was the machine: another start may work.
         exit::MEMBERSHIP
     }))
 }
 
+/// Makes interface and device ready, while this process has one thread and no tensor; the address of the interface.
+fn prepare(args: &Args) -> anyhow::Result<Option<IpAddr>> {
+    let interface = args.interface.as_ref().map(Wanted::find).transpose()?;
+    if args.shares_device {
+        fulcrum_collective::share_device(&args.seat)?;
+    }
+    if let (Some(interface), Device::Cuda(_)) = (&interface, args.device) {
+        fulcrum_collective::choose_interface(&interface.name)?;
+    }
+    args.device.open()?;
+    Ok(interface.map(|interface| interface.address))
+}
+
 /// Serves until the process is to end; returns its exit code.
-fn work(args: Args) -> anyhow::Result<i32> {
+fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
     // Two threads: heartbeats go on while the other one is held up.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(async {
@@ -66,7 +88,7 @@ fn work(args: Args) -> anyhow::Result<i32> {
         let engine =
             EngineThread::start(move || Stages::new(store, scratch, handle, device, threads), results)?;
         let hello = identity::hello(&args.seat, device, threads);
-        let config = Config { place: args.place(), hello, patience: PATIENCE };
+        let config = Config { place: args.place(), hello, host, patience: PATIENCE };
         Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, termination()?).run().await)
     })?;
     // The engine may still compute: it is not waited for.

@@ -45,7 +45,7 @@ pub(crate) fn look(desk: &Desk) -> MutexGuard<'_, Option<Arc<Attempt>>> {
 /// A stream to the coordinator.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// This machine's address as its peers see it.
+    /// This machine's address on the way to the coordinator.
     pub(crate) host: IpAddr,
     /// What the coordinator says.
     pub(crate) commands: Streaming<Command>,

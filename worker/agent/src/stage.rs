@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use fulcrum_collective::{Collective, Gloo, Interface, Options, Solo, Store as Meeting};
+use fulcrum_collective::{Collective, Error, Gloo, Interface, Nccl, Options, Solo, Store as Meeting};
 use fulcrum_common::{
     Key, exit,
     protocol::{Heartbeat, Shard},
@@ -12,8 +12,8 @@ use fulcrum_methods::{Input, Job, Monitor, Progress};
 use tokio::runtime::Handle;
 
 use crate::{
-    args::Device,
     attempt::Attempt,
+    device::Device,
     engine::{Engine, Fault, Product, Task},
     scratch::Scratch,
 };
@@ -31,16 +31,13 @@ pub(crate) struct Stages {
     store: Store,
     scratch: Scratch,
     runtime: Handle,
-    device: tch::Device,
+    device: Device,
 }
 
 impl Stages {
     /// To be made on the thread that computes.
     pub(crate) fn new(store: Store, scratch: Scratch, runtime: Handle, device: Device, threads: u32) -> Self {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        let device = match device {
-            Device::Cpu => tch::Device::Cpu,
-        };
         Self { store, scratch, runtime, device }
     }
 
@@ -75,9 +72,9 @@ impl Engine for Stages {
         let inputs = self.check_out(&task.inputs)?;
         let scratch = self.scratch.folder().map_err(Fault::passing)?;
         let shard = task.shard.map(range).transpose()?;
-        let job =
-            Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device: self.device };
-        let collective = gather(task, attempt)?;
+        let device = self.device.torch();
+        let job = Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device };
+        let collective = gather(task, attempt, self.device)?;
         let outcome = fulcrum_methods::run(&job, collective, &Watch(attempt)).map_err(fault)?;
         if task.rank > 0 {
             return Ok(Product::default());
@@ -93,7 +90,7 @@ fn range(shard: Shard) -> Result<std::ops::Range<usize>, Fault> {
 }
 
 /// This rank's end of its gang's communication.
-fn gather(task: &Task, attempt: &Arc<Attempt>) -> Result<Arc<dyn Collective>, Fault> {
+fn gather(task: &Task, attempt: &Arc<Attempt>, device: Device) -> Result<Arc<dyn Collective>, Fault> {
     if task.world == 1 {
         return Ok(Arc::new(Solo::new()));
     }
@@ -112,7 +109,7 @@ fn gather(task: &Task, attempt: &Arc<Attempt>) -> Result<Arc<dyn Collective>, Fa
         interface: Interface::Address(attempt.host),
         timeout: OPERATION,
     };
-    let gang = Arc::new(Gloo::new(&meeting, &options).map_err(Fault::membership)?);
+    let gang = join(&meeting, &options, device)?;
     let brake = Arc::downgrade(&gang);
     attempt.on_cancel(move |reason| {
         if let Some(gang) = brake.upgrade() {
@@ -120,6 +117,18 @@ fn gather(task: &Task, attempt: &Arc<Attempt>) -> Result<Arc<dyn Collective>, Fa
         }
     });
     Ok(gang)
+}
+
+/// The members' way to talk: over NCCL between GPUs, over Gloo else.
+fn join(meeting: &Meeting, options: &Options, device: Device) -> Result<Arc<dyn Collective>, Fault> {
+    let gang: Result<Arc<dyn Collective>, _> = match device {
+        Device::Cpu => Gloo::new(meeting, options).map(|gang| Arc::new(gang) as _),
+        Device::Cuda(ordinal) => Nccl::new(meeting, options, ordinal).map(|gang| Arc::new(gang) as _),
+    };
+    gang.map_err(|error| match error {
+        Error::NoNccl(_) => Fault::fatal(error, exit::MISMATCH),
+        error => Fault::membership(error),
+    })
 }
 
 /// Brings the stage's progress to the control task, and its word to the stage.
@@ -302,8 +311,10 @@ mod tests {
     fn ranks_meet_where_rank_0_says_and_break_when_called_off() {
         let ((first, mut said), (second, _quiet)) = (attempt(), attempt());
         thread::scope(|scope| {
-            let zero = scope.spawn(|| gather(&task(corpus(), (0, 2), BTreeMap::new()), &first).unwrap());
-            let one = scope.spawn(|| gather(&task(corpus(), (1, 2), BTreeMap::new()), &second).unwrap());
+            let zero = scope
+                .spawn(|| gather(&task(corpus(), (0, 2), BTreeMap::new()), &first, Device::Cpu).unwrap());
+            let one = scope
+                .spawn(|| gather(&task(corpus(), (1, 2), BTreeMap::new()), &second, Device::Cpu).unwrap());
             let Some(Event::Rendezvous(meet)) = said.blocking_recv() else { panic!("no meeting place") };
             second.meet_at(meet.address.parse().unwrap());
             let (zero, one) = (zero.join().unwrap(), one.join().unwrap());

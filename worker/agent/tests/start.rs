@@ -40,3 +40,19 @@ fn the_detail_of_the_log_is_set_by_the_variable_that_the_help_names() {
     assert_eq!(said(&[("FULCRUM_LOG", "off")]), "");
     assert!(said(&[("RUST_LOG", "off")]).contains("cannot open the store"));
 }
+
+#[test]
+fn a_device_or_interface_that_is_not_there_is_one_line_and_no_other_try_is_worth_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = |extra: &[&str]| start(&[&arguments("127.0.0.1:9", folder.path()), extra].concat(), &[]);
+    // A number that no machine has, so that this holds on one with GPUs too.
+    for (extra, says) in [
+        (["--device", "cuda:9999"], "CUDA"),
+        (["--interface", "no-such-interface"], "no interface is named no-such-interface: there are "),
+        (["--interface", "203.0.113.0/24"], "no interface has an address in 203.0.113.0/24: there are "),
+    ] {
+        let (code, said) = more(&extra);
+        assert_eq!(code, Some(exit::MISMATCH), "{said}");
+        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+    }
+}

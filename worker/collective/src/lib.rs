@@ -23,7 +23,7 @@ pub use faulty::{At, Fault, Faulty, Kind};
 pub use fulcrum_torch_shim::{Interface, Reduction, Store};
 pub use gloo::Gloo;
 pub use handle::{Handle, Pending};
-pub use nccl::{Nccl, choose_interface};
+pub use nccl::{Nccl, choose_interface, share_device};
 pub use options::Options;
 pub use solo::Solo;
 

@@ -2,14 +2,13 @@
 //!
 //! `cargo test` runs it over Gloo, as most machines have no GPU; `tests/gpu.sh` asks for `cuda`, and where there is
 //! none that is a failure and not a pass. This program is its own member: the one that tests starts the others
-//! with the word `member`, a scene, and a seat.
+//! with the word `member`, whether GPUs are shared, a scene, and a seat.
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
 
 mod suite;
 
 use std::{
-    collections::BTreeMap,
     env,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
@@ -31,23 +30,15 @@ const SHORT_ON_GPU: Duration = Duration::from_secs(15);
 /// The first rounds of NCCL connect; the victim falls after them.
 const ROUNDS: usize = 20;
 
-/// What several ranks on one GPU need: NCCL takes them for ranks of different machines.
-const ONE_GPU: [(&str, &str); 8] = [
-    ("NCCL_NET", "Socket"),
-    ("NCCL_SOCKET_IFNAME", "lo"),
-    ("NCCL_IB_DISABLE", "1"),
-    ("NCCL_MNNVL_ENABLE", "0"),
-    ("NCCL_NVLS_ENABLE", "0"),
-    ("NCCL_MAX_CTAS", "4"),
-    ("NCCL_ALGO", "Ring"),
-    ("NCCL_PROTO", "Simple"),
-];
-
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["member", scene, rank, world, address, folder] => {
+        ["member", gpus, scene, rank, world, address, folder] => {
+            if *gpus == "shared" {
+                // Before CUDA is open, which starts threads.
+                fulcrum_collective::share_device(&format!("rank{rank}")).unwrap();
+            }
             member(
                 scene,
                 rank.parse().unwrap(),
@@ -125,12 +116,16 @@ impl Stage {
 
     fn start(&self, scene: &str, rank: usize, world: usize, store: &Store) -> Child {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["member", scene, &rank.to_string(), &world.to_string(), &store.address().to_string()]);
+        let gpus = if self.devices.is_some_and(|devices| devices < world) { "shared" } else { "own" };
+        command.args([
+            "member",
+            gpus,
+            scene,
+            &rank.to_string(),
+            &world.to_string(),
+            &store.address().to_string(),
+        ]);
         command.arg(&self.folder).stdin(Stdio::null()).stdout(Stdio::piped());
-        if self.devices.is_some_and(|devices| devices < world) {
-            let variables = BTreeMap::from(ONE_GPU);
-            command.envs(variables).env("NCCL_HOSTID", format!("rank{rank}"));
-        }
         command.spawn().unwrap()
     }
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::{args::Device, engine::Engine, identity};
+use crate::{device::Device, engine::Engine, identity};
 
 /// No test waits longer for anything.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -139,7 +139,8 @@ impl Scene {
 
     fn worker(&self, seat: &str, tricks: &[(&'static str, Trick)]) -> Worker {
         let hello = identity::hello(seat, Device::Cpu, 1);
-        let config = Config { place: Place::RunFolder(self.run_folder()), hello, patience: DEADLINE };
+        let config =
+            Config { place: Place::RunFolder(self.run_folder()), hello, host: None, patience: DEADLINE };
         self.worker_with(config, tricks)
     }
 
@@ -257,7 +258,7 @@ async fn a_worker_of_another_version_is_refused_for_good() {
     hello.code += 1;
     let place = Place::RunFolder(scene.run_folder());
     let address = place.address().unwrap();
-    let stranger = scene.worker_with(Config { place, hello, patience: DEADLINE }, &[]);
+    let stranger = scene.worker_with(Config { place, hello, host: None, patience: DEADLINE }, &[]);
     assert_eq!(stranger.code().await, exit::MISMATCH);
     let mut client = CoordinatorClient::connect(format!("http://{address}")).await.unwrap();
     client.stop(StopRequest {}).await.unwrap();
@@ -269,6 +270,6 @@ async fn a_worker_that_never_finds_a_coordinator_gives_up() {
     let scene = Scene::new();
     let hello = identity::hello("w0", Device::Cpu, 1);
     let place = Place::RunFolder(Path::new("no such folder").into());
-    let lonely = scene.worker_with(Config { place, hello, patience: Duration::ZERO }, &[]);
+    let lonely = scene.worker_with(Config { place, hello, host: None, patience: Duration::ZERO }, &[]);
     assert_eq!(lonely.code().await, exit::NO_PROGRESS);
 }

@@ -9,7 +9,7 @@
 
 mod communicator;
 mod cuda;
-mod interface;
+mod environment;
 mod library;
 mod runner;
 mod wire;
@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{Collective, Error, Gloo, Handle, Options, Reduction, Store, end::End};
 
-pub use interface::choose_interface;
+pub use environment::{choose_interface, share_device};
 
 /// A member's end of a gang that talks over NCCL.
 pub struct Nccl {

@@ -1,0 +1,172 @@
+//! Which network interface the gangs of this worker talk through, chosen by name, subnet or address.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use nix::ifaddrs::getifaddrs;
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The interface of this name.
+    Name(String),
+    /// The interface with an address in this network, of so many leading bits.
+    Subnet(IpAddr, u8),
+}
+
+/// An address of this machine, and the interface that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
+}
+
+impl Wanted {
+    /// The interface on this machine.
+    ///
+    /// # Errors
+    /// If there is none such; the message lists those that there are.
+    pub(crate) fn find(&self) -> anyhow::Result<Local> {
+        Ok(self.choose(&locals()?)?)
+    }
+
+    /// The first that fits; among those of one name IPv4 goes first.
+    fn choose(&self, locals: &[Local]) -> Result<Local, NoInterface> {
+        let fits = |local: &&Local| match self {
+            Self::Name(name) => local.name == *name,
+            Self::Subnet(network, bits) => shares(*network, local.address, *bits),
+        };
+        let found = locals.iter().filter(fits).min_by_key(|local| local.address.is_ipv6());
+        found.cloned().ok_or_else(|| NoInterface { wanted: self.clone(), locals: locals.to_vec() })
+    }
+}
+
+/// Nothing on this machine is what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("no interface {wanted}: there are {}", list(.locals))]
+pub(crate) struct NoInterface {
+    wanted: Wanted,
+    locals: Vec<Local>,
+}
+
+fn list(locals: &[Local]) -> String {
+    let words: Vec<_> = locals.iter().map(|local| format!("{} ({})", local.name, local.address)).collect();
+    words.join(", ")
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "is named {name}"),
+            Self::Subnet(network, bits) => write!(f, "has an address in {network}/{bits}"),
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Subnet(address, width(address)));
+        }
+        let Some((network, bits)) = text.split_once('/') else {
+            return if text.is_empty() { Err("no name".into()) } else { Ok(Self::Name(text.to_owned())) };
+        };
+        let network = network.parse().map_err(|_| format!("{network:?} is no address"))?;
+        match bits.parse() {
+            Ok(bits) if bits <= width(network) => Ok(Self::Subnet(network, bits)),
+            _ => Err(format!("{bits:?} is no number of bits up to {}", width(network))),
+        }
+    }
+}
+
+/// The bits of an address.
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether two addresses of one family begin with the same `bits`.
+fn shares(network: IpAddr, address: IpAddr, bits: u8) -> bool {
+    // Both are pushed to the top of 128 bits.
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
+    };
+    let rest = 128 - u32::from(bits);
+    let differs = number(network) ^ number(address);
+    network.is_ipv4() == address.is_ipv4() && differs.checked_shr(rest).unwrap_or(0) == 0
+}
+
+/// The addresses of this machine. Those of IPv6 that hold on one link only cannot be told to others, and are left out.
+fn locals() -> nix::Result<Vec<Local>> {
+    let local = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let address = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(four), _) => IpAddr::V4(four.ip()),
+            (None, Some(six)) if !six.ip().is_unicast_link_local() => IpAddr::V6(six.ip()),
+            _ => return None,
+        };
+        Some(Local { name: interface.interface_name, address })
+    };
+    Ok(getifaddrs()?.filter_map(local).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Vec<Local> {
+        let rows = [
+            ("lo", "127.0.0.1"),
+            ("lo", "::1"),
+            ("eth0", "fd00:1::7"),
+            ("eth0", "192.168.4.7"),
+            ("ib0", "10.1.2.3"),
+            ("ib1", "10.1.200.3"),
+        ];
+        rows.map(|(name, address)| Local { name: name.into(), address: address.parse().unwrap() }).into()
+    }
+
+    #[test]
+    fn an_interface_is_found_by_name_network_or_address() {
+        for (wanted, name, address) in [
+            ("eth0", "eth0", "192.168.4.7"),
+            ("10.1.0.0/16", "ib0", "10.1.2.3"),
+            ("10.1.128.9/17", "ib1", "10.1.200.3"),
+            ("10.1.200.3", "ib1", "10.1.200.3"),
+            ("fd00:1::/64", "eth0", "fd00:1::7"),
+            ("::1", "lo", "::1"),
+            ("0.0.0.0/0", "lo", "127.0.0.1"),
+            ("::/0", "lo", "::1"),
+        ] {
+            let found = wanted.parse::<Wanted>().unwrap().choose(&machine()).unwrap();
+            assert_eq!((found.name.as_str(), found.address), (name, address.parse().unwrap()), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_lists_what_is() {
+        for (wanted, said) in [
+            ("eth9", "no interface is named eth9: there are lo (127.0.0.1), lo (::1), eth0"),
+            ("10.2.0.0/16", "no interface has an address in 10.2.0.0/16: there are lo (127.0.0.1)"),
+            ("fd00:2::/32", "no interface has an address in fd00:2::/32: "),
+        ] {
+            let error = wanted.parse::<Wanted>().unwrap().choose(&machine()).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for wrong in ["10.1.0.0/33", "10.1.0.0/", "eth0/8", "::/129", "10.1.0.0/-1", ""] {
+            assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback() {
+        let found = "127.0.0.0/8".parse::<Wanted>().unwrap().find().unwrap();
+        assert!(found.address.is_loopback());
+        assert_eq!(Wanted::Name(found.name.clone()).find().unwrap().name, found.name);
+    }
+}
