@@ -48,6 +48,9 @@ pub enum Error {
         /// What is allowed.
         range: &'static str,
     },
+    /// A state of an optimizer does not fit.
+    #[error("{0}")]
+    State(String),
     /// An objective lacks what it reads.
     #[error("{0}")]
     Objective(String),

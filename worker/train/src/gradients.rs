@@ -12,7 +12,7 @@ use std::{
 
 use fulcrum_collective::{Collective, Handle, Reduction};
 use fulcrum_torch_shim::{Hook, set_gradient};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::{Error, layout::Layout};
 
@@ -45,7 +45,7 @@ impl Gradients {
         device: Device,
         collective: Arc<dyn Collective>,
     ) -> Result<Self, Error> {
-        let flat = Tensor::f_zeros([layout.length as i64], (Kind::Float, device))?;
+        let flat = layout.buffer(device)?;
         let ranges = layout.buckets.iter().map(|bucket| bucket.range());
         let travel = Arc::new(Mutex::new(Travel {
             collective,
@@ -131,8 +131,10 @@ fn lock(travel: &Mutex<Travel>) -> MutexGuard<'_, Travel> {
 #[cfg(test)]
 mod tests {
     use fulcrum_collective::{Error as GangError, Solo};
+    use tch::Kind;
 
     use super::*;
+    use crate::layout::Member;
 
     /// A world of one that notes the length of what is reduced.
     #[derive(Debug, Default)]
@@ -180,8 +182,7 @@ mod tests {
     fn buckets_leave_in_order_during_the_last_backward_pass_only() {
         // Each of the large ones fills a bucket of its own.
         let parameters = [parameter(&[2000, 3300]), parameter(&[600, 600]), parameter(&[3])];
-        let shapes: Vec<_> = parameters.iter().map(Tensor::size).collect();
-        let layout = Layout::new(&shapes);
+        let layout = Layout::new(&parameters.each_ref().map(Member::of));
         assert_eq!(layout.buckets.len(), 3);
         let collective = Arc::new(Noting::default());
         let mut gradients =
@@ -214,7 +215,7 @@ mod tests {
     fn a_failure_inside_a_hook_comes_out_of_reduce() {
         let parameters = [parameter(&[2, 2])];
         let collective = Arc::new(Noting::default());
-        let layout = Layout::new(&[vec![2, 2]]);
+        let layout = Layout::new(&parameters.each_ref().map(Member::of));
         let gradients =
             Gradients::new(&layout, &parameters, Device::Cpu, Arc::clone(&collective) as _).unwrap();
         collective.abort("on purpose");

@@ -6,6 +6,10 @@
 
 use std::ops::Range;
 
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, optimizer::Piece};
+
 /// Numbers per bucket, for f32: small first, so that traffic starts early, then enough to hide latency.
 const FIRST_BUCKET: usize = 1 << 18;
 const BUCKET: usize = 25 << 18;
@@ -21,6 +25,21 @@ pub(crate) struct Layout {
     pub(crate) buckets: Vec<Bucket>,
     /// Length of a buffer.
     pub(crate) length: usize,
+}
+
+/// What is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) length: usize,
+    /// Whether weight decay applies.
+    pub(crate) decays: bool,
+}
+
+impl Member {
+    /// A parameter by its shape: matrices decay; vectors (biases, gains of norms) do not.
+    pub(crate) fn of(parameter: &Tensor) -> Self {
+        Self { length: parameter.numel(), decays: parameter.dim() > 1 }
+    }
 }
 
 /// Where a parameter lies.
@@ -49,18 +68,17 @@ impl Bucket {
 }
 
 impl Layout {
-    /// Lays out parameters of these shapes. Matrices decay; vectors (biases, gains of norms) do not.
-    pub(crate) fn new(shapes: &[Vec<i64>]) -> Self {
-        Self::with_buckets(shapes, FIRST_BUCKET, BUCKET)
+    /// Lays out the members in the order of registration.
+    pub(crate) fn new(members: &[Member]) -> Self {
+        Self::with_buckets(members, FIRST_BUCKET, BUCKET)
     }
 
-    fn with_buckets(shapes: &[Vec<i64>], first: usize, others: usize) -> Self {
-        let lengths: Vec<usize> = shapes.iter().map(|shape| shape.iter().product::<i64>() as usize).collect();
-        let padded = |parameter: usize| lengths[parameter].next_multiple_of(ALIGN);
-        let mut places = vec![Place { start: 0, length: 0, bucket: 0 }; shapes.len()];
+    fn with_buckets(all: &[Member], first: usize, others: usize) -> Self {
+        let padded = |parameter: usize| all[parameter].length.next_multiple_of(ALIGN);
+        let mut places = vec![Place { start: 0, length: 0, bucket: 0 }; all.len()];
         let mut buckets = Vec::new();
         let mut at = 0;
-        let mut rest: Vec<usize> = (0..shapes.len()).rev().collect();
+        let mut rest: Vec<usize> = (0..all.len()).rev().collect();
         while !rest.is_empty() {
             let limit = if buckets.is_empty() { first } else { others };
             let mut sum = 0;
@@ -72,9 +90,9 @@ impl Layout {
             let members: Vec<usize> = rest.drain(..fits.count().max(1)).collect();
             let mut stretch = |decays: bool| {
                 let start = at;
-                for &parameter in members.iter().filter(|&&member| (shapes[member].len() > 1) == decays) {
-                    places[parameter] =
-                        Place { start: at, length: lengths[parameter], bucket: buckets.len() };
+                for &parameter in members.iter().filter(|&&member| all[member].decays == decays) {
+                    let length = all[parameter].length;
+                    places[parameter] = Place { start: at, length, bucket: buckets.len() };
                     at += padded(parameter);
                 }
                 start..at
@@ -84,16 +102,50 @@ impl Layout {
         }
         Self { places, buckets, length: at }
     }
+
+    /// A buffer of zeros.
+    pub(crate) fn buffer(&self, device: Device) -> Result<Tensor, Error> {
+        Ok(Tensor::f_zeros([self.length as i64], (Kind::Float, device))?)
+    }
+
+    /// Moves the parameters into a flat buffer, of which each becomes a view.
+    pub(crate) fn gather(&self, parameters: &[Tensor], device: Device) -> Result<Tensor, Error> {
+        let flat = self.buffer(device)?;
+        tch::no_grad(|| {
+            for (parameter, place) in parameters.iter().zip(&self.places) {
+                let mut view =
+                    flat.narrow(0, place.start as i64, place.length as i64).f_view_as(parameter)?;
+                view.f_copy_(parameter)?;
+                parameter.shallow_clone().set_data(&view);
+            }
+            Ok(flat)
+        })
+    }
+
+    /// The buffers as pieces for a rule that works number by number, the fewest that are all of one kind.
+    pub(crate) fn stretches(&self, parameters: &Tensor, gradients: &Tensor) -> Vec<Piece> {
+        let both = |bucket: &Bucket| [(bucket.decayed.clone(), true), (bucket.plain.clone(), false)];
+        let stretches = self.buckets.iter().flat_map(both).filter(|(range, _)| !range.is_empty());
+        let piece = |(range, decays): (Range<usize>, bool)| {
+            let cut = |flat: &Tensor| flat.narrow(0, range.start as i64, range.len() as i64);
+            Piece { parameter: cut(parameters), gradient: cut(gradients), decays }
+        };
+        stretches.map(piece).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn members(shapes: &[Vec<i64>]) -> Vec<Member> {
+        shapes.iter().map(|shape| Member::of(&Tensor::zeros(shape, (Kind::Float, Device::Cpu)))).collect()
+    }
+
     #[test]
     fn buckets_go_backwards_with_the_decayed_parameters_first() {
         // Registered: embedding, bias, matrix, norm.
-        let layout = Layout::with_buckets(&[vec![8, 4], vec![5], vec![4, 4], vec![4]], 32, 64);
+        let layout = Layout::with_buckets(&members(&[vec![8, 4], vec![5], vec![4, 4], vec![4]]), 32, 64);
         let place = |start, length, bucket| Place { start, length, bucket };
         assert_eq!(layout.places, [place(32, 32, 1), place(64, 5, 1), place(0, 16, 0), place(16, 4, 0)]);
         let expected = [
@@ -106,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_parameter_larger_than_a_bucket_has_its_own() {
-        let layout = Layout::with_buckets(&[vec![3], vec![100, 10], vec![2]], 16, 16);
+        let layout = Layout::with_buckets(&members(&[vec![3], vec![100, 10], vec![2]]), 16, 16);
         let parameters: Vec<_> = layout.buckets.iter().map(|bucket| bucket.parameters).collect();
         assert_eq!(parameters, [1, 1, 1]);
         assert_eq!(layout.length, 16 + 1008 + 16);
@@ -116,11 +168,12 @@ mod tests {
     fn nothing_overlaps_and_nothing_is_left_out() {
         let shapes: Vec<Vec<i64>> =
             (1..60).map(|n| if n % 3 == 0 { vec![n] } else { vec![n, n % 7 + 1] }).collect();
-        let layout = Layout::with_buckets(&shapes, 100, 700);
+        let members = members(&shapes);
+        let layout = Layout::with_buckets(&members, 100, 700);
         let mut covered = vec![false; layout.length];
-        for (place, shape) in layout.places.iter().zip(&shapes) {
+        for (place, member) in layout.places.iter().zip(&members) {
             let bucket = &layout.buckets[place.bucket];
-            let stretch = if shape.len() > 1 { &bucket.decayed } else { &bucket.plain };
+            let stretch = if member.decays { &bucket.decayed } else { &bucket.plain };
             assert!(stretch.start <= place.start && place.start + place.length <= stretch.end);
             for taken in &mut covered[place.start..place.start + place.length] {
                 assert!(!std::mem::replace(taken, true));
@@ -128,5 +181,22 @@ mod tests {
         }
         assert_eq!(layout.buckets.iter().map(|bucket| bucket.parameters).sum::<usize>(), shapes.len());
         assert!(layout.buckets.windows(2).all(|pair| pair[0].range().end == pair[1].range().start));
+    }
+
+    #[test]
+    fn parameters_become_views_of_the_buffer_and_pieces_cover_it() {
+        let fill = |shape: &[i64], value: f64| Tensor::full(shape, value, (Kind::Float, Device::Cpu));
+        let parameters = [fill(&[4, 4], 1.0), fill(&[3], 2.0), fill(&[2, 8], 3.0)];
+        let layout = Layout::new(&parameters.iter().map(Member::of).collect::<Vec<_>>());
+        let flat = layout.gather(&parameters, Device::Cpu).unwrap();
+        assert_eq!(flat.sum(Kind::Float).double_value(&[]), 16.0 + 6.0 + 48.0);
+        let gradients = layout.buffer(Device::Cpu).unwrap();
+        for mut piece in layout.stretches(&flat, &gradients) {
+            let _ = piece.parameter.fill_(f64::from(u8::from(piece.decays)));
+            let _ = piece.gradient.fill_(1.0);
+        }
+        let left = parameters.iter().map(|parameter| parameter.mean(Kind::Float).double_value(&[]));
+        assert_eq!(left.collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
+        assert_eq!(gradients.min().double_value(&[]), 1.0, "nothing is left out");
     }
 }

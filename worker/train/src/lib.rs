@@ -1,8 +1,8 @@
 //! The training step and the inference pass.
 //!
 //! Reading order: [`trainer`] (the step as a story), [`batch`] (rows to slots of tensors), `layout` and
-//! `gradients` (flat buffers, buckets, overlap), `optimizer`, `schedule`, [`inference`],
-//! [`generation`].
+//! `gradients` (flat buffers, buckets, overlap), [`optimizer`], `schedule`,
+//! [`inference`], [`generation`].
 
 pub mod batch;
 mod error;
@@ -13,7 +13,7 @@ mod layout;
 pub mod losses;
 pub mod monitor;
 pub mod objective;
-mod optimizer;
+pub mod optimizer;
 mod schedule;
 pub mod trainer;
 
@@ -24,4 +24,5 @@ pub use inference::{LogProbability, log_probabilities, probabilities};
 pub use losses::{StepLoss, write_losses};
 pub use monitor::{Monitor, Progress};
 pub use objective::{GlobalBatch, Objective, Slot};
+pub use optimizer::{Optimizer, Piece};
 pub use trainer::{Training, train};

@@ -17,8 +17,12 @@ use fulcrum_models::{Model, Noise};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    Error, Examples, GlobalBatch, Monitor, Objective, Progress, Slot, StepLoss, batch::Padded,
-    gradients::Gradients, layout::Layout, optimizer::Optimizer, schedule::Rate,
+    Error, Examples, GlobalBatch, Monitor, Objective, Progress, Slot, StepLoss,
+    batch::Padded,
+    gradients::Gradients,
+    layout::{Layout, Member},
+    optimizer::{Clip, Optimizer, norm},
+    schedule::Rate,
 };
 
 /// What is trained, on what, and how. The same on every rank of the gang, but for `collective` and `monitor`.
@@ -60,6 +64,7 @@ struct Trainer<'a> {
     job: Training<'a>,
     batches: Batches,
     gradients: Gradients,
+    clip: Clip,
     optimizer: Optimizer,
     rate: Rate,
 }
@@ -87,11 +92,12 @@ impl<'a> Trainer<'a> {
         if parameters.is_empty() {
             return Err(Error::Frozen);
         }
-        let shapes: Vec<_> = parameters.iter().map(Tensor::size).collect();
-        let layout = Layout::new(&shapes);
+        let layout = Layout::new(&parameters.iter().map(Member::of).collect::<Vec<_>>());
         let gradients = Gradients::new(&layout, &parameters, device, Arc::clone(&job.collective))?;
-        let optimizer = Optimizer::new(&job.settings, &layout, &parameters, gradients.flat(), device)?;
-        Ok(Self { job, batches, gradients, optimizer, rate })
+        let clip = Clip::new(job.settings.clip)?;
+        let flat = layout.gather(&parameters, device)?;
+        let optimizer = Optimizer::new(&job.settings, &layout.stretches(&flat, gradients.flat()))?;
+        Ok(Self { job, batches, gradients, clip, optimizer, rate })
     }
 
     fn run(mut self) -> Result<Vec<StepLoss>, Error> {
@@ -128,10 +134,12 @@ impl<'a> Trainer<'a> {
         let loss = self.agree(step, total)? / terms as f64;
 
         let learning_rate = self.rate.at(step);
-        let norm = self.optimizer.step(&mut self.gradients.flat().shallow_clone(), learning_rate)?;
+        let norm = norm(self.gradients.flat())?;
         if !norm.is_finite() {
             return Err(Error::Gradient { step, norm });
         }
+        self.clip.apply(self.gradients.flat(), norm)?;
+        self.optimizer.update(learning_rate)?;
         Ok(StepLoss { step, loss, learning_rate })
     }
 
