@@ -7,6 +7,7 @@ pub mod experiment;
 pub mod key;
 pub mod metrics;
 pub mod order;
+pub mod pattern;
 pub mod plan;
 pub mod protocol;
 pub mod recipe;

@@ -105,7 +105,7 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_line() {
         (
             "batch = 16",
             "schedule = \"cosin\"",
-            "exp.toml:20: train.schedule must be \"constant\", \"linear\" or \"cosine\", not \"cosin\"",
+            "exp.toml:20: train.schedule must be \"constant\", \"linear\", \"cosine\" or \"inverse_sqrt\", not \"cosin\"",
         ),
         (
             "seeds = [0, 1]",
@@ -304,6 +304,48 @@ fn what_is_trained_is_told_in_one_way() {
     ] {
         refused(&format!("{GOOD}{train}\n"), expected);
     }
+}
+
+#[test]
+fn a_rule_reads_its_own_constants() {
+    for (train, expected) in [
+        (
+            "optimizer = \"adam\"",
+            "exp.toml:21: train.optimizer must be \"adamw\", \"sgd\" or \"adafactor\", not \"adam\"",
+        ),
+        (
+            "momentum = 0.9",
+            "exp.toml:21: train.momentum is not read: it is of \"sgd\", and train.optimizer is \"adamw\"",
+        ),
+        (
+            "optimizer = \"sgd\"\nbeta2 = 0.9",
+            "exp.toml:22: train.beta2 is not read: it is of \"adamw\", and train.optimizer is \"sgd\"",
+        ),
+        (
+            "optimizer = \"adafactor\"\nnesterov = true",
+            "exp.toml:22: train.nesterov is not read: it is of \"sgd\", and train.optimizer is \"adafactor\"",
+        ),
+        (
+            "optimizer = \"sgd\"\nmomentum = 0\nnesterov = true",
+            "exp.toml:23: train.nesterov needs train.momentum above 0",
+        ),
+        ("optimizer = \"sgd\"\nnesterov = 1", "exp.toml:22: train.nesterov must be true or false, not 1"),
+        ("beta1 = 1", "exp.toml:21: train.beta1 must be a number from 0 to below 1, not 1"),
+        (
+            "schedule = \"constant\"\nfloor = 0.1",
+            "exp.toml:22: train.floor is not read: a constant rate does not fall",
+        ),
+        ("no_decay = [\"*.wte.weight\"]", "exp.toml:21: train.no_decay is not read: train.weight_decay is 0"),
+        (
+            "[pretrain]\nmomentum = 0.9",
+            "exp.toml:22: pretrain.momentum is not read: it is of \"sgd\", and pretrain.optimizer is \"adamw\"",
+        ),
+    ] {
+        refused(&format!("{GOOD}{train}\n"), expected);
+    }
+    let whole = "optimizer = \"sgd\"\nmomentum = 0.5\nnesterov = true\nschedule = \"inverse_sqrt\"\nfloor = 0.1\n\
+        weight_decay = 0.1\nno_decay = [\"*.wte.weight\"]";
+    parse(&format!("{GOOD}{whole}\n")).unwrap();
 }
 
 #[test]

@@ -137,10 +137,8 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("pretrain", "batch", "96"),
     ("pretrain", "micro_batch", "8"),
     ("pretrain", "learning_rate", "0.3"),
-    ("pretrain", "schedule", r#""constant""#),
     ("pretrain", "warmup", "0.3"),
     ("pretrain", "weight_decay", "0.3"),
-    ("pretrain", "clip", "0.3"),
     ("methods", "run", r#"["confidence"]"#),
     ("methods", "pairs", r#"[["small", "large"]]"#),
     ("methods.confidence", "weight", "0.75"),
@@ -149,10 +147,8 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("train", "batch", "96"),
     ("train", "micro_batch", "4"),
     ("train", "learning_rate", "0.3"),
-    ("train", "schedule", r#""cosine""#),
     ("train", "warmup", "0.3"),
     ("train", "weight_decay", "0.3"),
-    ("train", "clip", "0"),
     ("train", "max_tokens", "9"),
     ("train", "trainable", r#""head""#),
     ("train", "freeze", r#"["*.wte.weight"]"#),
@@ -161,6 +157,42 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("report", "draws", "9"),
     ("report", "seed", "9"),
 ];
+
+/// The same for both sections that update a model.
+const DECIDING_UPDATE: &[(&str, &str)] = &[
+    ("optimizer", r#""adafactor""#),
+    ("beta1", "0.8"),
+    ("beta2", "0.8"),
+    ("epsilon", "0.3"),
+    ("schedule", r#""cosine""#),
+    ("floor", "0.3"),
+    ("clip", "0.3"),
+];
+
+/// The same for what is read where they descend by the gradient alone.
+const DECIDING_DESCENT: &[(&str, &str)] =
+    &[("momentum", "0.3"), ("nesterov", "true"), ("no_decay", r#"["*.wte.weight"]"#)];
+
+/// `MADE_HERE` with keys in both of them.
+fn updated(keys: &[(&str, &str)]) -> String {
+    let mut document = Document::parse(MADE_HERE);
+    for (key, value) in keys {
+        document.set("pretrain", key, value);
+        document.set("train", key, value);
+    }
+    document.to_string()
+}
+
+/// `MADE_HERE` with stochastic gradient descent and weight decay.
+fn descending() -> String {
+    updated(&[("optimizer", r#""sgd""#), ("weight_decay", "0.1")])
+}
+
+/// The keys of both sections.
+fn both(keys: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str, &'static str)> {
+    let of = |section| keys.iter().map(move |(key, value)| (section, *key, *value));
+    of("pretrain").chain(of("train")).collect()
+}
 
 /// The same for what is read where adapters are trained.
 const DECIDING_ADAPTED: &[(&str, &str, &str)] = &[
@@ -254,6 +286,8 @@ fn what_decides_a_result_changes_the_goal() {
     let dir = outside();
     let cases = [
         (MADE_HERE.to_owned(), DECIDING_MADE_HERE),
+        (MADE_HERE.to_owned(), &both(DECIDING_UPDATE)),
+        (descending(), &both(DECIDING_DESCENT)),
         (adapted(), DECIDING_ADAPTED),
         (FROM_OUTSIDE.to_owned(), DECIDING_FROM_OUTSIDE),
         (discovered(), DECIDING_DISCOVERED),
@@ -299,6 +333,8 @@ fn what_does_not_decide_a_result_changes_no_key() {
 #[test]
 fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
     let deciding = [
+        &both(DECIDING_UPDATE),
+        &both(DECIDING_DESCENT),
         DECIDING_MADE_HERE,
         DECIDING_ADAPTED,
         DECIDING_FROM_OUTSIDE,
@@ -339,6 +375,16 @@ fn a_default_written_out_is_the_same_as_left_out() {
         let mut document = Document::parse(MADE_HERE);
         document.set(section, key, default);
         assert_eq!(keys(&compile(&document.to_string(), dir.path())), before, "{section}.{key}");
+    }
+    for (key, default) in [
+        ("optimizer", r#""adamw""#),
+        ("beta1", "0.9"),
+        ("beta2", "0.999"),
+        ("epsilon", "1e-8"),
+        ("floor", "0"),
+        ("no_decay", "[]"),
+    ] {
+        assert_eq!(keys(&compile(&updated(&[(key, default)]), dir.path())), before, "{key}");
     }
     for (form, key, default) in [
         (CHOICES, "seed", "0"),

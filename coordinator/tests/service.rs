@@ -8,7 +8,7 @@ use fulcrum_common::{
     exit,
     plan::{
         Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prepare, Schedule, Source, Spec, Stage, Train, Trainable, Work,
+        Prepare, Rule, Schedule, Source, Spec, Stage, Train, Trainable, Work,
     },
     protocol::{
         Assignment, Command, Contact, Done, Failed, File, HEARTBEAT_MS, Heartbeat, Hello, Leaving,
@@ -44,10 +44,13 @@ fn plan() -> Plan {
         passes: 1,
         batch: 4,
         micro_batch: 2,
+        rule: Rule::default(),
         learning_rate: 0.1,
         schedule: Schedule::Constant,
         warmup: 0.0,
+        floor: 0.0,
         weight_decay: 0.0,
+        no_decay: Vec::new(),
         clip: None,
     };
     let train = Train {

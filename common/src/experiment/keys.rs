@@ -4,9 +4,9 @@
 use super::{
     read::Table,
     value::{
-        AdapterSource, Balance, Below, Context, Count, Draws, Dropout, Heads, Hidden, Layers, MethodName,
-        Mode, ModelSource, Name, NonNegative, OverLong, Pairs, Positive, Precision, Rank, Recipe,
-        RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, TrainableName, Value,
+        AdapterSource, Balance, Below, Context, Count, Draws, Fraction, Heads, Hidden, Layers, MethodName,
+        Mode, ModelSource, Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Precision, Rank,
+        Recipe, RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, TrainableName, Value,
     },
 };
 use crate::plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout, Schedule};
@@ -63,12 +63,14 @@ pub(super) const INFER_BATCH_TOKENS: usize = 1024;
 pub(super) const INFER_SHARD: usize = 512;
 
 /// `key: Type = default;`, without `= default` for a key that must be given, and with
-/// `, else "words";` where the default is worked out from other keys.
+/// `, else "words";` where the default is worked out from other keys. `..name: Group;` after them for keys that several
+/// sections have.
 macro_rules! sections {
     ($(
         $(#[doc = $doc:literal])+
         $path:literal $name:ident {
             $( $(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $default:expr)? $(, else $words:literal)?; )*
+            $( ..$group:ident: $members:ty; )?
         }
     )+) => {
         $(
@@ -79,6 +81,7 @@ macro_rules! sections {
                 /// Line of the section's header; none where the file has no such section.
                 pub line: Option<usize>,
                 $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
+                $( pub $group: $members, )?
             }
 
             impl Section for $name {
@@ -86,19 +89,20 @@ macro_rules! sections {
 
                 fn read(table: &Table<'_>) -> Option<Self> {
                     $( let $key = table.field::<$kind>(stringify!($key), sections!(@default $($default)?)); )*
-                    Some(Self { line: table.line(), $( $key: $key? ),* })
+                    $( let $group = <$members>::read(table); )?
+                    Some(Self { line: table.line(), $( $key: $key?, )* $( $group: $group?, )? })
                 }
 
                 fn describe() -> Description {
                     Description {
                         path: $path,
                         doc: concat!($($doc, "\n"),+),
-                        keys: vec![$( KeyDescription {
-                            name: stringify!($key),
-                            kind: <$kind>::kind(),
-                            default: sections!(@words $kind, $($default)? $(; $words)?),
-                            doc: concat!($($key_doc, "\n"),+),
-                        } ),*],
+                        keys: [
+                            $( sections!(@description $key, $kind, ($($key_doc),+), $($default)? $(; $words)?), )*
+                        ]
+                        .into_iter()
+                        $( .chain(<$members>::describe()) )?
+                        .collect(),
                     }
                 }
             }
@@ -109,11 +113,74 @@ macro_rules! sections {
             vec![$( $name::describe() ),+]
         }
     };
+    (@description $key:ident, $kind:ty, ($($doc:literal),+), $($default:expr)? $(; $words:literal)?) => {
+        KeyDescription {
+            name: stringify!($key),
+            kind: <$kind>::kind(),
+            default: sections!(@words $kind, $($default)? $(; $words)?),
+            doc: concat!($($doc, "\n"),+),
+        }
+    };
     (@default) => { None };
     (@default $default:expr) => { Some($default) };
     (@words $kind:ty, $default:expr; $words:literal) => { Default::Words($words) };
     (@words $kind:ty, $default:expr) => { Default::Value(<$kind>::show(&$default)) };
     (@words $kind:ty,) => { Default::Required };
+}
+
+/// Keys that several sections have, written as in [`sections`].
+macro_rules! group {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident {
+            $( $(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $default:expr)? $(, else $words:literal)?; )*
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug)]
+        pub(super) struct $name {
+            $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
+        }
+
+        impl $name {
+            fn read(table: &Table<'_>) -> Option<Self> {
+                $( let $key = table.field::<$kind>(stringify!($key), sections!(@default $($default)?)); )*
+                Some(Self { $( $key: $key? ),* })
+            }
+
+            fn describe() -> Vec<KeyDescription> {
+                vec![$( sections!(@description $key, $kind, ($($key_doc),+), $($default)? $(; $words)?) ),*]
+            }
+        }
+    };
+}
+
+group! {
+    /// How a gradient becomes an update.
+    Update {
+        /// The rule: AdamW, stochastic gradient descent, or Adafactor, which remembers rows and columns of a matrix in
+        /// place of its numbers. Weight decay is decoupled in all three.
+        optimizer: OptimizerName = OptimizerName::AdamW;
+        /// Of AdamW: decay rate of the gradient's running mean.
+        beta1: Option<Fraction> = None, else "0.9 of `adamw`";
+        /// Of AdamW: decay rate of the running mean of its square.
+        beta2: Option<Fraction> = None, else "0.999 of `adamw`";
+        /// Of AdamW: added to the root of that mean.
+        epsilon: Option<Positive> = None, else "1e-8 of `adamw`";
+        /// Of stochastic gradient descent: the share of the last direction that is kept.
+        momentum: Option<Fraction> = None, else "0.9 of `sgd`";
+        /// Of stochastic gradient descent: whether the gradient counts as if the momentum had been followed already.
+        nesterov: Option<bool> = None, else "false of `sgd`";
+        /// How the learning rate falls after the warm-up.
+        schedule: Schedule = Schedule::Linear;
+        /// Where a falling learning rate ends, as a share of its peak.
+        floor: Share = Share(0.0);
+        /// Matrices without weight decay, by Hugging Face name; `*` stands for any characters, e.g. `"*.wte.weight"`.
+        /// Vectors (biases, gains of norms) never decay.
+        no_decay: Vec<String> = Vec::new();
+        /// Largest global norm of the gradient; 0 for no clipping.
+        clip: NonNegative = NonNegative(1.0);
+    }
 }
 
 sections! {
@@ -254,14 +321,11 @@ sections! {
         micro_batch: Option<Count> = None, else "the largest divisor of `batch` up to 32";
         /// Peak learning rate.
         learning_rate: Positive = Positive(1e-3);
-        /// How the learning rate falls after the warm-up.
-        schedule: Schedule = Schedule::Linear;
         /// Share of the steps over which the learning rate rises from 0.
         warmup: Share = Share(0.05);
         /// Decoupled weight decay of matrices.
         weight_decay: NonNegative = NonNegative(0.01);
-        /// Largest global norm of the gradient; 0 for no clipping.
-        clip: NonNegative = NonNegative(1.0);
+        ..update: Update;
     }
 
     /// How students learn from weak labels. A method with knobs has a table of its own.
@@ -294,20 +358,18 @@ sections! {
         micro_batch: Option<Count> = None, else "the largest divisor of `batch` up to 8";
         /// Peak learning rate.
         learning_rate: Positive = Positive(1e-4);
-        /// How the learning rate falls after the warm-up.
-        schedule: Schedule = Schedule::Linear;
         /// Share of the steps over which the learning rate rises from 0.
         warmup: Share = Share(0.1);
         /// Decoupled weight decay of matrices.
         weight_decay: NonNegative = NonNegative(0.0);
-        /// Largest global norm of the gradient; 0 for no clipping.
-        clip: NonNegative = NonNegative(1.0);
+
         /// Texts are cut to this many tokens (and to a model's own limit), here and in inference.
         max_tokens: Count = Count(128);
         /// What is trained: every parameter, or the classifier alone (a linear probe).
         trainable: TrainableName = TrainableName::All;
         /// Parameters that keep their bytes, by Hugging Face name; `*` stands for any characters, e.g. `"*.wte.weight"`.
         freeze: Vec<String> = Vec::new();
+        ..update: Update;
     }
 
     /// Where this section stands, low-rank adapters are trained instead of the weights (Hu et al. 2021), and the
@@ -318,7 +380,7 @@ sections! {
         /// Strength of an adapter: what it computes is scaled by `alpha / rank`.
         alpha: Positive = Positive(8.0);
         /// Share of an adapter's inputs that are dropped in training.
-        dropout: Dropout = Dropout(0.0);
+        dropout: Fraction = Fraction(0.0);
         /// Endings of the names of the linear maps that are adapted, as in PEFT's `target_modules`, e.g.
         /// `["q_proj", "v_proj"]`; `all-linear` for every one but the output.
         targets: Vec<String> = vec!["all-linear".to_owned()];

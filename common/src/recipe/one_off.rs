@@ -52,7 +52,7 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
         trainable: training.trainable.clone(),
         lora: training.lora.clone(),
         objective,
-        optimizer: training.optimizer,
+        optimizer: training.optimizer.clone(),
         seed: *seed,
     });
     plan.add("train", Spec { work, inputs }, estimate(0, 0));

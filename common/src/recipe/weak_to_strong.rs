@@ -145,7 +145,7 @@ impl<'a> Compiler<'a> {
             trainable: Trainable::All,
             lora: None,
             objective: Objective::LanguageModel,
-            optimizer: pretrain.optimizer,
+            optimizer: pretrain.optimizer.clone(),
             seed: pretrain.seed,
         };
         let inputs = [("model", model), ("data", corpus), ("tokens", tokens)];
@@ -214,7 +214,7 @@ impl<'a> Compiler<'a> {
             trainable: train.trainable.clone(),
             lora: train.lora.clone(),
             objective,
-            optimizer: Optimizer { learning_rate, ..train.optimizer },
+            optimizer: Optimizer { learning_rate, ..train.optimizer.clone() },
             seed,
         };
         let inputs = [("model", base.key), ("data", self.data), ("tokens", base.tokens[&part])];

@@ -6,7 +6,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use fulcrum_collective::{Collective, Gloo, Solo};
 use fulcrum_common::{
-    plan::{Architecture, Head, Optimizer, Schedule},
+    plan::{Architecture, Head, Optimizer, Rule, Schedule},
     rng::Rng,
 };
 use fulcrum_methods::objectives::Confidence;
@@ -40,10 +40,13 @@ fn finetune(objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepL
         passes: 3,
         batch: 12,
         micro_batch: 2,
+        rule: Rule::default(),
         learning_rate: 3e-3,
         schedule: Schedule::Linear,
         warmup: 0.1,
+        floor: 0.0,
         weight_decay: 0.01,
+        no_decay: Vec::new(),
         clip: Some(0.5),
     };
     let objective = &objective;

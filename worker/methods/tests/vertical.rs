@@ -16,8 +16,8 @@ use fulcrum_common::{
     Key,
     plan::{
         Architecture, Arithmetic, Duplicates, Estimate, FileDigest, Format, Head, HeadInit, Infer, Lora,
-        Measure, Merge, Objective, Optimizer, Output, Part, Prediction, Prepare, Readout, Role, Schedule,
-        Source, Spec, SplitRule, Stage, Style, Train, Trainable, Work,
+        Measure, Merge, Objective, Optimizer, Output, Part, Prediction, Prepare, Readout, Role, Rule,
+        Schedule, Source, Spec, SplitRule, Stage, Style, Train, Trainable, Work,
     },
     results::{AccuracyResults, Results},
     source,
@@ -129,10 +129,13 @@ fn train(part: Part, head: Head, objective: Objective) -> Work {
         passes: 1,
         batch: 14,
         micro_batch: 4,
+        rule: Rule::default(),
         learning_rate: 1e-3,
         schedule: Schedule::Linear,
         warmup: 0.1,
+        floor: 0.0,
         weight_decay: 0.01,
+        no_decay: Vec::new(),
         clip: Some(1.0),
     };
     let (head, trainable, lora) = (head.into(), Trainable::All, None);

@@ -1,4 +1,4 @@
-//! The parts of libtorch that tch lacks: gradient hooks, fused AdamW, Gloo, and opening the CUDA half at run time.
+//! The parts of libtorch that tch lacks: gradient hooks, fused optimizers, Gloo, and opening the CUDA half at run time.
 //!
 //! One C++ file (`shim.cpp`) gives them a plain C face; the modules here check everything that C++ would
 //! answer with undefined behaviour before they call it, and turn its messages into [`Error`].
@@ -7,13 +7,13 @@ pub mod check;
 
 pub mod cuda;
 
-mod adamw;
+mod fused;
 mod gloo;
 mod gradient;
 mod store;
 mod sys;
 
-pub use adamw::{AdamW, Moments, fused_adamw};
+pub use fused::{AdamW, Moments, Sgd, fused_adamw, fused_sgd};
 pub use gloo::{Group, Interface, Reduction, Work};
 pub use gradient::{Hook, set_gradient};
 pub use store::Store;

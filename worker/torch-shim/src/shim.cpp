@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -388,6 +389,16 @@ char* fulcrum_fused_adamw(at::Tensor* const* parameters, at::Tensor* const* grad
     at::_fused_adamw_(copied(parameters, count), copied(gradients, count), copied(means, count),
                       copied(squares, count), {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+// Without momentum, `directions` is not read.
+char* fulcrum_fused_sgd(at::Tensor* const* parameters, at::Tensor* const* gradients, at::Tensor* const* directions,
+                        size_t count, double learning_rate, double momentum, bool nesterov) {
+  return guarded([&] {
+    at::_fused_sgd_(copied(parameters, count), copied(gradients, count),
+                    copied(directions, momentum == 0 ? 0 : count), /*weight_decay=*/0, momentum, learning_rate,
+                    /*dampening=*/0, nesterov, /*maximize=*/false, /*is_first_step=*/false);
   });
 }
 

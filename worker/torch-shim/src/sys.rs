@@ -122,6 +122,15 @@ unsafe extern "C" {
         weight_decay: f64,
         epsilon: f64,
     ) -> *mut c_char;
+    pub(crate) fn fulcrum_fused_sgd(
+        parameters: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        directions: *const *const C_tensor,
+        count: usize,
+        learning_rate: f64,
+        momentum: f64,
+        nesterov: bool,
+    ) -> *mut c_char;
 }
 
 /// Turns what the C face returned into a result, and frees the message.

@@ -48,6 +48,14 @@ pub enum Error {
         /// What is allowed.
         range: &'static str,
     },
+    /// A pattern of what does not decay says nothing of this model.
+    #[error("no_decay: {pattern:?} matches no name; the nearest are {nearest}")]
+    NoDecay {
+        /// The pattern.
+        pattern: String,
+        /// Names like it.
+        nearest: String,
+    },
     /// A state of an optimizer does not fit.
     #[error("{0}")]
     State(String),

@@ -58,7 +58,7 @@ impl Gradients {
         }));
         let mut hooks = Vec::with_capacity(parameters.len());
         for (parameter, place) in parameters.iter().zip(&layout.places) {
-            let view = flat.narrow(0, place.start as i64, place.length as i64).view_as(parameter);
+            let view = place.view(&flat).view_as(parameter);
             set_gradient(parameter, &view)?;
             let (travel, bucket) = (Arc::clone(&travel), place.bucket);
             hooks.push(Hook::new(parameter, move || lock(&travel).arrived(bucket))?);
@@ -174,6 +174,10 @@ mod tests {
         }
     }
 
+    fn member(parameter: &Tensor) -> Member {
+        Member { length: parameter.numel(), decays: parameter.dim() > 1 }
+    }
+
     fn parameter(shape: &[i64]) -> Tensor {
         Tensor::ones(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true)
     }
@@ -182,7 +186,7 @@ mod tests {
     fn buckets_leave_in_order_during_the_last_backward_pass_only() {
         // Each of the large ones fills a bucket of its own.
         let parameters = [parameter(&[2000, 3300]), parameter(&[600, 600]), parameter(&[3])];
-        let layout = Layout::new(&parameters.each_ref().map(Member::of));
+        let layout = Layout::new(&parameters.each_ref().map(member));
         assert_eq!(layout.buckets.len(), 3);
         let collective = Arc::new(Noting::default());
         let mut gradients =
@@ -215,7 +219,7 @@ mod tests {
     fn a_failure_inside_a_hook_comes_out_of_reduce() {
         let parameters = [parameter(&[2, 2])];
         let collective = Arc::new(Noting::default());
-        let layout = Layout::new(&parameters.each_ref().map(Member::of));
+        let layout = Layout::new(&parameters.each_ref().map(member));
         let gradients =
             Gradients::new(&layout, &parameters, Device::Cpu, Arc::clone(&collective) as _).unwrap();
         collective.abort("on purpose");

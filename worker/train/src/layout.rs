@@ -35,19 +35,19 @@ pub(crate) struct Member {
     pub(crate) decays: bool,
 }
 
-impl Member {
-    /// A parameter by its shape: matrices decay; vectors (biases, gains of norms) do not.
-    pub(crate) fn of(parameter: &Tensor) -> Self {
-        Self { length: parameter.numel(), decays: parameter.dim() > 1 }
-    }
-}
-
 /// Where a parameter lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) start: usize,
     pub(crate) length: usize,
     pub(crate) bucket: usize,
+}
+
+impl Place {
+    /// The parameter's part of a buffer.
+    pub(crate) fn view(&self, flat: &Tensor) -> Tensor {
+        flat.narrow(0, self.start as i64, self.length as i64)
+    }
 }
 
 /// A stretch of the buffers.
@@ -113,8 +113,7 @@ impl Layout {
         let flat = self.buffer(device)?;
         tch::no_grad(|| {
             for (parameter, place) in parameters.iter().zip(&self.places) {
-                let mut view =
-                    flat.narrow(0, place.start as i64, place.length as i64).f_view_as(parameter)?;
+                let mut view = place.view(&flat).f_view_as(parameter)?;
                 view.f_copy_(parameter)?;
                 parameter.shallow_clone().set_data(&view);
             }
@@ -122,8 +121,28 @@ impl Layout {
         })
     }
 
-    /// The buffers as pieces for a rule that works number by number, the fewest that are all of one kind.
-    pub(crate) fn stretches(&self, parameters: &Tensor, gradients: &Tensor) -> Vec<Piece> {
+    /// The buffers as pieces of an optimizer. They are the fewest there are for a rule that takes any, and else the
+    /// `parameters`, which are views of `flat` already.
+    pub(crate) fn pieces(
+        &self,
+        elementwise: bool,
+        parameters: &[Tensor],
+        flat: &Tensor,
+        gradients: &Tensor,
+    ) -> Vec<Piece> {
+        if elementwise { self.stretches(flat, gradients) } else { self.wholes(parameters, gradients) }
+    }
+
+    fn wholes(&self, parameters: &[Tensor], gradients: &Tensor) -> Vec<Piece> {
+        let piece = |(parameter, place): (&Tensor, &Place)| Piece {
+            parameter: parameter.detach(),
+            gradient: place.view(gradients).view_as(parameter),
+            decays: self.buckets[place.bucket].decayed.contains(&place.start),
+        };
+        parameters.iter().zip(&self.places).map(piece).collect()
+    }
+
+    fn stretches(&self, parameters: &Tensor, gradients: &Tensor) -> Vec<Piece> {
         let both = |bucket: &Bucket| [(bucket.decayed.clone(), true), (bucket.plain.clone(), false)];
         let stretches = self.buckets.iter().flat_map(both).filter(|(range, _)| !range.is_empty());
         let piece = |(range, decays): (Range<usize>, bool)| {
@@ -139,7 +158,11 @@ mod tests {
     use super::*;
 
     fn members(shapes: &[Vec<i64>]) -> Vec<Member> {
-        shapes.iter().map(|shape| Member::of(&Tensor::zeros(shape, (Kind::Float, Device::Cpu)))).collect()
+        let member = |shape: &Vec<i64>| {
+            let length = shape.iter().product::<i64>() as usize;
+            Member { length, decays: shape.len() > 1 }
+        };
+        shapes.iter().map(member).collect()
     }
 
     #[test]
@@ -187,16 +210,20 @@ mod tests {
     fn parameters_become_views_of_the_buffer_and_pieces_cover_it() {
         let fill = |shape: &[i64], value: f64| Tensor::full(shape, value, (Kind::Float, Device::Cpu));
         let parameters = [fill(&[4, 4], 1.0), fill(&[3], 2.0), fill(&[2, 8], 3.0)];
-        let layout = Layout::new(&parameters.iter().map(Member::of).collect::<Vec<_>>());
+        let layout = Layout::new(&members(&parameters.each_ref().map(Tensor::size)));
         let flat = layout.gather(&parameters, Device::Cpu).unwrap();
         assert_eq!(flat.sum(Kind::Float).double_value(&[]), 16.0 + 6.0 + 48.0);
-        let gradients = layout.buffer(Device::Cpu).unwrap();
-        for mut piece in layout.stretches(&flat, &gradients) {
-            let _ = piece.parameter.fill_(f64::from(u8::from(piece.decays)));
-            let _ = piece.gradient.fill_(1.0);
+        for elementwise in [true, false] {
+            let gradients = layout.buffer(Device::Cpu).unwrap();
+            for mut piece in layout.pieces(elementwise, &parameters, &flat, &gradients) {
+                assert_eq!(piece.parameter.size(), piece.gradient.size());
+                let _ = piece.parameter.fill_(f64::from(u8::from(piece.decays)));
+                let _ = piece.gradient.fill_(1.0);
+            }
+            let left = parameters.iter().map(|parameter| parameter.mean(Kind::Float).double_value(&[]));
+            assert_eq!(left.collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
+            let of_parameters = layout.places.iter().map(|place| place.view(&gradients));
+            assert!(of_parameters.into_iter().all(|view| view.min().double_value(&[]) == 1.0));
         }
-        let left = parameters.iter().map(|parameter| parameter.mean(Kind::Float).double_value(&[]));
-        assert_eq!(left.collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
-        assert_eq!(gradients.min().double_value(&[]), 1.0, "nothing is left out");
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     batch::Padded,
     gradients::Gradients,
     layout::{Layout, Member},
-    optimizer::{Clip, Optimizer, norm},
+    optimizer::{Clip, Decay, Optimizer, norm},
     schedule::Rate,
 };
 
@@ -87,16 +87,23 @@ impl<'a> Trainer<'a> {
         let batches = Batches::new(job.examples.len(), batch, passes, job.seed)?;
         let rate = Rate::new(&job.settings, batches.steps())?;
         let device = job.model.device();
-        let parameters: Vec<Tensor> =
-            job.model.trainable().map(|(_, tensor)| tensor.shallow_clone()).collect();
+        let decay =
+            Decay::new(&job.settings.no_decay, job.model.parameters().iter().map(|(name, _)| name.as_str()))?;
+        let member = |(name, tensor): (&str, &Tensor)| {
+            let member = Member { length: tensor.numel(), decays: decay.applies(name, tensor) };
+            (tensor.shallow_clone(), member)
+        };
+        let (parameters, members): (Vec<Tensor>, Vec<Member>) = job.model.trainable().map(member).unzip();
         if parameters.is_empty() {
             return Err(Error::Frozen);
         }
-        let layout = Layout::new(&parameters.iter().map(Member::of).collect::<Vec<_>>());
+        let layout = Layout::new(&members);
         let gradients = Gradients::new(&layout, &parameters, device, Arc::clone(&job.collective))?;
         let clip = Clip::new(job.settings.clip)?;
         let flat = layout.gather(&parameters, device)?;
-        let optimizer = Optimizer::new(&job.settings, &layout.stretches(&flat, gradients.flat()))?;
+        let elementwise = job.settings.rule.is_elementwise();
+        let pieces = layout.pieces(elementwise, &parameters, &flat, gradients.flat());
+        let optimizer = Optimizer::new(&job.settings, &pieces)?;
         Ok(Self { job, batches, gradients, clip, optimizer, rate })
     }
 

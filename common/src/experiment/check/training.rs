@@ -3,11 +3,11 @@
 use crate::{
     experiment::{
         Pretrain, Training,
-        keys::{self, Field, Raw},
+        keys::{self, Field, Raw, Update},
         problem::Log,
-        value::{Count, NonNegative, Positive, Share, TaskSource, TrainableName},
+        value::{Count, NonNegative, OptimizerName, Positive, Share, TaskSource, TrainableName, Value},
     },
-    plan::{Arithmetic, Lora, Optimizer, Schedule, Trainable},
+    plan::{Arithmetic, Lora, Optimizer, Rule, Schedule, Trainable},
 };
 
 pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
@@ -29,10 +29,9 @@ pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
             batch: &keys.batch,
             micro_batch: &keys.micro_batch,
             learning_rate: &keys.learning_rate,
-            schedule: &keys.schedule,
             warmup: &keys.warmup,
             weight_decay: &keys.weight_decay,
-            clip: &keys.clip,
+            update: &keys.update,
         },
     )?;
     Some(Pretrain {
@@ -76,10 +75,9 @@ pub(in crate::experiment) fn training(
             batch: &keys.batch,
             micro_batch: &keys.micro_batch,
             learning_rate: &keys.learning_rate,
-            schedule: &keys.schedule,
             warmup: &keys.warmup,
             weight_decay: &keys.weight_decay,
-            clip: &keys.clip,
+            update: &keys.update,
         },
     )?;
     let (trainable, lora) = (trainable(keys, log), adapters(keys, lora, log));
@@ -129,10 +127,9 @@ struct OptimizerKeys<'a> {
     batch: &'a Field<Count>,
     micro_batch: &'a Field<Option<Count>>,
     learning_rate: &'a Field<Positive>,
-    schedule: &'a Field<Schedule>,
     warmup: &'a Field<Share>,
     weight_decay: &'a Field<NonNegative>,
-    clip: &'a Field<NonNegative>,
+    update: &'a Update,
 }
 
 fn optimizer(
@@ -152,14 +149,62 @@ fn optimizer(
         );
         return None;
     }
+    let (update, weight_decay) = (keys.update, keys.weight_decay.value.0);
+    if update.schedule.value == Schedule::Constant && update.floor.value.0 > 0.0 {
+        let problem = format!("{section}.floor is not read: a constant rate does not fall");
+        log.add(update.floor.line, problem);
+    }
+    if weight_decay == 0.0 && !update.no_decay.value.is_empty() {
+        let problem = format!("{section}.no_decay is not read: {section}.weight_decay is 0");
+        log.add(update.no_decay.line, problem);
+    }
     Some(Optimizer {
         passes: keys.epochs.value.0,
         batch,
         micro_batch,
+        rule: rule(section, update, log),
         learning_rate: keys.learning_rate.value.0,
-        schedule: keys.schedule.value,
+        schedule: update.schedule.value,
         warmup: keys.warmup.value.0,
-        weight_decay: keys.weight_decay.value.0,
-        clip: Some(keys.clip.value.0).filter(|clip| *clip > 0.0),
+        floor: update.floor.value.0,
+        weight_decay,
+        no_decay: update.no_decay.value.clone(),
+        clip: Some(update.clip.value.0).filter(|clip| *clip > 0.0),
     })
+}
+
+/// The rule with its constants. A constant of another rule is refused.
+fn rule(section: &str, keys: &Update, log: &Log<'_>) -> Rule {
+    let (adamw, sgd) = (OptimizerName::AdamW, OptimizerName::Sgd);
+    let constants = [
+        ("beta1", keys.beta1.line, adamw),
+        ("beta2", keys.beta2.line, adamw),
+        ("epsilon", keys.epsilon.line, adamw),
+        ("momentum", keys.momentum.line, sgd),
+        ("nesterov", keys.nesterov.line, sgd),
+    ];
+    let chosen = keys.optimizer.value;
+    for (key, line, of) in constants.into_iter().filter(|(_, line, of)| line.is_some() && *of != chosen) {
+        let (of, chosen) = (of.show(), chosen.show());
+        log.add(
+            line,
+            format!("{section}.{key} is not read: it is of {of}, and {section}.optimizer is {chosen}"),
+        );
+    }
+    match chosen {
+        OptimizerName::AdamW => Rule::AdamW {
+            beta1: keys.beta1.value.map_or(Rule::BETA1, |beta| beta.0),
+            beta2: keys.beta2.value.map_or(Rule::BETA2, |beta| beta.0),
+            epsilon: keys.epsilon.value.map_or(Rule::EPSILON, |epsilon| epsilon.0),
+        },
+        OptimizerName::Sgd => {
+            let momentum = keys.momentum.value.map_or(Rule::MOMENTUM, |momentum| momentum.0);
+            let nesterov = keys.nesterov.value.unwrap_or(false);
+            if nesterov && momentum == 0.0 {
+                log.add(keys.nesterov.line, format!("{section}.nesterov needs {section}.momentum above 0"));
+            }
+            Rule::Sgd { momentum, nesterov }
+        }
+        OptimizerName::Adafactor => Rule::Adafactor,
+    }
 }

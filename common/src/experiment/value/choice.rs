@@ -47,6 +47,8 @@ choice! {
     MethodName { Naive = "naive", Confidence = "confidence" } later [];
     /// What is trained of a model.
     TrainableName { All = "all", Head = "head" } later [];
+    /// What makes an update of a gradient.
+    OptimizerName { AdamW = "adamw", Sgd = "sgd", Adafactor = "adafactor" } later [];
     /// How a gang shares the work of one step.
     Strategy { Data = "data" } later ["zero1", "sharded", "hybrid"];
     /// What becomes of rows that a tokenizer makes too long.
@@ -59,7 +61,7 @@ choice! {
 
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);
-choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine" } later []);
+choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine", InverseSqrt = "inverse_sqrt" } later []);
 
 choice!(@value Readout { Last = "last", Mean = "mean", First = "first" } later []);
 

@@ -57,6 +57,20 @@ impl Value for String {
     }
 }
 
+impl Value for bool {
+    fn kind() -> String {
+        "true or false".into()
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        value.as_bool().ok_or(Wrong::Kind)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for Seeds {
     fn kind() -> String {
         "a list of whole numbers from 0, at least one and none twice".into()

@@ -86,7 +86,7 @@ within! {
     /// Rank of an adapter.
     Rank(usize): "a whole number from 1 to 65536", integer, |n| (1..=1 << 16).contains(n);
     /// A share that is never all.
-    Dropout(f64): "a number from 0 to below 1", number, |x| (0.0..1.0).contains(x);
+    Fraction(f64): "a number from 0 to below 1", number, |x| (0.0..1.0).contains(x);
     /// A rate.
     Positive(f64): "a number above 0", number, |x| *x > 0.0;
     /// A strength that may be nothing.

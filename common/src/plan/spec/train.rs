@@ -74,8 +74,8 @@ pub enum Objective {
     },
 }
 
-/// AdamW and its schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// The batches, the rule of an update, and its schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Optimizer {
     /// Passes over the rows.
     pub passes: usize,
@@ -83,16 +83,82 @@ pub struct Optimizer {
     pub batch: usize,
     /// Rows per slot: one slot is one forward and backward pass.
     pub micro_batch: usize,
+    /// What an update does with a gradient.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rule: Rule,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// How the rate falls.
     pub schedule: Schedule,
     /// Share of the steps over which the rate rises from 0.
     pub warmup: f64,
+    /// Share of the peak that a falling rate ends at.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub floor: f64,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f64,
+    /// Names of parameters that do not decay either; `*` stands for any characters.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_decay: Vec<String>,
     /// Largest global norm of the gradient; none for no clipping.
     pub clip: Option<f64>,
+}
+
+/// What came later is left out of a description where it says nothing, so that keys stay what they were.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How an update follows from the gradients before it. Weight decay is decoupled in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// By the running means of the gradient and its square (Loshchilov & Hutter 2019, algorithm 2).
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Decay rate of the gradient's running mean.
+        beta1: f64,
+        /// Decay rate of its square's.
+        beta2: f64,
+        /// Added to the root of the second.
+        epsilon: f64,
+    },
+    /// By the gradient (Sutskever et al. 2013, section 2).
+    Sgd {
+        /// Share of the last update's direction that is kept.
+        momentum: f64,
+        /// Whether the gradient is taken as if the momentum had been followed already.
+        nesterov: bool,
+    },
+    /// As AdamW without a mean, and the square's factored into rows and columns (Shazeer & Stern 2018, algorithms 4 and
+    /// 5), with the constants of that paper.
+    Adafactor,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self::AdamW { beta1: Self::BETA1, beta2: Self::BETA2, epsilon: Self::EPSILON }
+    }
+}
+
+impl Rule {
+    /// AdamW's where nothing else is said, as of everything here.
+    pub const BETA1: f64 = 0.9;
+    /// AdamW's.
+    pub const BETA2: f64 = 0.999;
+    /// AdamW's.
+    pub const EPSILON: f64 = 1e-8;
+    /// That of stochastic gradient descent.
+    pub const MOMENTUM: f64 = 0.9;
+
+    /// Whether a parameter's update depends on its own gradients alone, number by number, so that any share of a
+    /// buffer can be updated apart from the rest.
+    pub fn is_elementwise(&self) -> bool {
+        match self {
+            Self::AdamW { .. } | Self::Sgd { .. } => true,
+            Self::Adafactor => false,
+        }
+    }
 }
 
 /// How the learning rate falls after the warm-up.
@@ -106,6 +172,8 @@ pub enum Schedule {
     Linear,
     /// Along half a cosine that would reach zero one step after the last.
     Cosine,
+    /// With the inverse of the root of the step (Vaswani et al. 2017, section 5.3).
+    InverseSqrt,
 }
 
 /// How a new head begins.

@@ -6,7 +6,7 @@ use fulcrum_common::{
     Key,
     plan::{
         Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
-        Prepare, Schedule, Source, Spec, Stage, Train, Trainable, Work,
+        Prepare, Rule, Schedule, Source, Spec, Stage, Train, Trainable, Work,
     },
     protocol::{Assignment, PROTOCOL_VERSION, command::Command},
     store::{File, Manifest},
@@ -43,10 +43,13 @@ impl Sketch {
             passes: 1,
             batch: 4,
             micro_batch: 2,
+            rule: Rule::default(),
             learning_rate: 0.1,
             schedule: Schedule::Constant,
             warmup: 0.0,
+            floor: 0.0,
             weight_decay: 0.0,
+            no_decay: Vec::new(),
             clip: None,
         };
         let train = Train {

@@ -3,18 +3,14 @@
 use fulcrum_torch_shim::{self as shim, Moments, fused_adamw};
 use tch::Tensor;
 
-use super::{Piece, Rule, flat_like, views};
-use crate::Error;
-
-const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
-const EPSILON: f64 = 1e-8;
+use super::{Piece, Rule};
+use crate::{Error, schedule::setting};
 
 /// Two running means per parameter: of the gradient and of its square.
 #[derive(Debug)]
 pub(super) struct AdamW {
-    means: Tensor,
-    squares: Tensor,
+    means: Vec<Tensor>,
+    squares: Vec<Tensor>,
     groups: [Group; 2],
 }
 
@@ -28,29 +24,34 @@ struct Group {
 }
 
 impl AdamW {
-    pub(super) fn new(weight_decay: f64, pieces: &[Piece]) -> Result<Self, Error> {
-        let (means, squares) = (flat_like(pieces)?, flat_like(pieces)?);
-        let group = |decays: bool| {
-            let chosen = |tensors: Vec<Tensor>| {
-                let members = tensors.into_iter().zip(pieces).filter(|(_, piece)| piece.decays == decays);
-                members.map(|(tensor, _)| tensor).collect()
-            };
-            let of = |tensor: fn(&Piece) -> &Tensor| {
-                chosen(pieces.iter().map(|piece| tensor(piece).shallow_clone()).collect())
-            };
-            let weight_decay = if decays { weight_decay } else { 0.0 };
-            Group {
-                constants: shim::AdamW { beta1: BETA1, beta2: BETA2, epsilon: EPSILON, weight_decay },
-                parameters: of(|piece| &piece.parameter),
-                gradients: of(|piece| &piece.gradient),
-                moments: Moments {
-                    means: chosen(views(&means, pieces)),
-                    squares: chosen(views(&squares, pieces)),
-                },
-            }
-        };
-        let groups = [group(true), group(false)];
+    /// # Errors
+    /// If a constant is out of range.
+    pub(super) fn new(constants: shim::AdamW, pieces: &[Piece]) -> Result<Self, Error> {
+        let shim::AdamW { beta1, beta2, epsilon, .. } = constants;
+        for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
+            setting(name, beta, (0.0..1.0).contains(&beta), "from 0 to below 1")?;
+        }
+        setting("epsilon", epsilon, epsilon > 0.0, "above 0")?;
+        let mut groups = [constants, shim::AdamW { weight_decay: 0.0, ..constants }].map(Group::new);
+        let (mut means, mut squares) = (Vec::new(), Vec::new());
+        for Piece { parameter, gradient, decays } in pieces {
+            let (mean, square) = (parameter.f_zeros_like()?, parameter.f_zeros_like()?);
+            let group = &mut groups[usize::from(!decays)];
+            group.parameters.push(parameter.shallow_clone());
+            group.gradients.push(gradient.shallow_clone());
+            group.moments.means.push(mean.shallow_clone());
+            group.moments.squares.push(square.shallow_clone());
+            means.push(mean);
+            squares.push(square);
+        }
         Ok(Self { means, squares, groups })
+    }
+}
+
+impl Group {
+    fn new(constants: shim::AdamW) -> Self {
+        let moments = Moments { means: Vec::new(), squares: Vec::new() };
+        Self { constants, parameters: Vec::new(), gradients: Vec::new(), moments }
     }
 }
 
@@ -62,7 +63,7 @@ impl Rule for AdamW {
         Ok(())
     }
 
-    fn memory(&self) -> Vec<(&'static str, &Tensor)> {
+    fn memory(&self) -> Vec<(&'static str, &[Tensor])> {
         vec![("means", &self.means), ("squares", &self.squares)]
     }
 }

@@ -4,8 +4,13 @@
 //! or buckets. Once per step its driver sums the gradients over the gang, clips them ([`Clip`]) and calls
 //! [`Optimizer::update`]. What it remembers between updates is handed out and taken back as [`State`].
 
+mod adafactor;
 mod adamw;
 mod clip;
+mod decay;
+#[cfg(test)]
+mod parity;
+mod sgd;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -13,16 +18,20 @@ mod tests;
 use std::fmt::Debug;
 
 use fulcrum_common::plan;
-use tch::{Device, Kind, Tensor};
+use fulcrum_torch_shim as shim;
+use tch::Tensor;
 
 pub use clip::{Clip, norm};
+pub(crate) use decay::Decay;
 pub use state::State;
 
 use crate::{Error, schedule::setting};
+use adafactor::Adafactor;
 use adamw::AdamW;
+use sgd::Sgd;
 
 /// A stretch of parameters and its gradient: contiguous views of one shape into two flat buffers of f32. Rules that
-/// work number by number take any stretch of any shape, so also the share of a rank.
+/// are elementwise take any stretch, so also the share of a rank; others one whole parameter in its own shape.
 #[derive(Debug)]
 pub struct Piece {
     /// Updated in place.
@@ -46,8 +55,8 @@ trait Rule: Debug {
     /// The update of this number, counted from 1.
     fn update(&mut self, number: u64, learning_rate: f64) -> Result<(), Error>;
 
-    /// What it remembers, by name: flat tensors over all pieces in their order, which start as zeros.
-    fn memory(&self) -> Vec<(&'static str, &Tensor)>;
+    /// What it remembers, by name: contiguous tensors of f32, in the order of the pieces that they belong to.
+    fn memory(&self) -> Vec<(&'static str, &[Tensor])>;
 }
 
 impl Optimizer {
@@ -58,7 +67,17 @@ impl Optimizer {
     pub fn new(settings: &plan::Optimizer, pieces: &[Piece]) -> Result<Self, Error> {
         let weight_decay = settings.weight_decay;
         setting("weight_decay", weight_decay, weight_decay >= 0.0, "0 or above")?;
-        Ok(Self { rule: Box::new(AdamW::new(weight_decay, pieces)?), updates: 0 })
+        let rule: Box<dyn Rule> = match settings.rule {
+            plan::Rule::AdamW { beta1, beta2, epsilon } => {
+                let constants = shim::AdamW { beta1, beta2, epsilon, weight_decay };
+                Box::new(AdamW::new(constants, pieces)?)
+            }
+            plan::Rule::Sgd { momentum, nesterov } => {
+                Box::new(Sgd::new(shim::Sgd { momentum, nesterov }, weight_decay, pieces)?)
+            }
+            plan::Rule::Adafactor => Box::new(Adafactor::new(weight_decay, pieces)?),
+        };
+        Ok(Self { rule, updates: 0 })
     }
 
     /// One update of all parameters from their gradients.
@@ -69,22 +88,4 @@ impl Optimizer {
         self.updates += 1;
         tch::no_grad(|| self.rule.update(self.updates, learning_rate))
     }
-}
-
-/// Zeros for every number of the pieces.
-fn flat_like(pieces: &[Piece]) -> Result<Tensor, Error> {
-    let length: usize = pieces.iter().map(|piece| piece.parameter.numel()).sum();
-    let device = pieces.first().map_or(Device::Cpu, |piece| piece.parameter.device());
-    Ok(Tensor::f_zeros([length as i64], (Kind::Float, device))?)
-}
-
-/// The parts of a flat tensor that belong to the pieces, in their order and shapes.
-fn views(flat: &Tensor, pieces: &[Piece]) -> Vec<Tensor> {
-    let mut at = 0;
-    let view = |piece: &Piece| {
-        let length = piece.parameter.numel() as i64;
-        at += length;
-        flat.narrow(0, at - length, length).view_as(&piece.parameter)
-    };
-    pieces.iter().map(view).collect()
 }

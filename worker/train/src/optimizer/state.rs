@@ -2,44 +2,62 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Optimizer;
 use crate::Error;
 
 /// What an optimizer remembers between two updates.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct State {
     /// Updates so far.
     pub updates: u64,
-    /// Flat tensors of f32 by name (AdamW: `means` and `squares`), over all pieces in their order.
+    /// Flat tensors of f32, over all pieces in their order: `means` and `squares` of AdamW, the `momentum` of
+    /// stochastic gradient descent, each with a number for every one of the pieces; `rows` and `columns` of
+    /// Adafactor's matrices, and `squares` of its vectors.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
 impl Optimizer {
-    /// What it remembers now. The tensors are its own, and change with the next update.
-    pub fn state(&self) -> State {
-        let named = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.shallow_clone());
-        State { updates: self.updates, tensors: self.rule.memory().into_iter().map(named).collect() }
+    /// A copy of what it remembers now.
+    ///
+    /// # Errors
+    /// If libtorch refuses.
+    pub fn state(&self) -> Result<State, Error> {
+        let flat = |(name, parts): (&str, &[Tensor])| {
+            let parts = parts.iter().map(|part| part.f_view(-1)).collect::<Result<Vec<_>, _>>()?;
+            let flat = match parts.as_slice() {
+                [] => Tensor::f_zeros([0], (Kind::Float, Device::Cpu))?,
+                parts => Tensor::f_cat(parts, 0)?,
+            };
+            Ok((name.to_owned(), flat))
+        };
+        let tensors = self.rule.memory().into_iter().map(flat).collect::<Result<_, Error>>()?;
+        Ok(State { updates: self.updates, tensors })
     }
 
-    /// Goes on from a state that the same rule left over pieces of the same lengths; copies it.
+    /// Goes on from what the same rule has left over pieces of the same shapes, and copies it.
     ///
     /// # Errors
     /// If it does not fit; then nothing has changed.
     pub fn restore(&mut self, state: &State) -> Result<(), Error> {
         let memory = self.rule.memory();
-        let expected: Vec<_> = memory.iter().map(|(name, tensor)| (*name, tensor.numel())).collect();
-        let mut found: Vec<_> = state.tensors.iter().map(|(name, t)| (name.as_str(), t.numel())).collect();
-        found.sort_by_key(|(name, _)| memory.iter().position(|(known, _)| known == name));
-        if found != expected || state.tensors.values().any(|tensor| tensor.kind() != Kind::Float) {
-            let problem = format!("the optimizer remembers {expected:?} numbers, not {found:?}");
+        let length = |parts: &[Tensor]| parts.iter().map(Tensor::numel).sum::<usize>();
+        let expected: BTreeMap<_, _> = memory.iter().map(|(name, parts)| (*name, length(parts))).collect();
+        let found: BTreeMap<_, _> =
+            state.tensors.iter().map(|(name, flat)| (&**name, flat.numel())).collect();
+        if found != expected || state.tensors.values().any(|flat| flat.kind() != Kind::Float) {
+            let problem = format!("the optimizer remembers {expected:?}, the state has {found:?}");
             return Err(Error::State(format!(
-                "{problem}: another optimizer or another model left this state"
+                "{problem}: it was left by another optimizer or another model"
             )));
         }
-        for (name, tensor) in memory {
-            tensor.shallow_clone().f_copy_(&state.tensors[name].f_view_as(tensor)?)?;
+        for (name, parts) in memory {
+            let lengths: Vec<_> = parts.iter().map(|part| part.numel() as i64).collect();
+            let shares = state.tensors[name].f_view(-1)?.f_split_with_sizes(&lengths, 0)?;
+            for (part, share) in parts.iter().zip(shares) {
+                part.f_view(-1)?.f_copy_(&share)?;
+            }
         }
         self.updates = state.updates;
         Ok(())

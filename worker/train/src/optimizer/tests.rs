@@ -1,7 +1,26 @@
 //! What every rule must hold to.
 
+use std::ops::Range;
+
+use fulcrum_common::plan::Rule;
+use tch::{Device, Kind, Tensor};
+
 use super::*;
 use crate::schedule::tests::settings;
+
+/// Every rule, and what it remembers.
+fn rules() -> [(Rule, &'static [&'static str]); 4] {
+    [
+        (Rule::default(), &["means", "squares"]),
+        (Rule::Sgd { momentum: 0.0, nesterov: false }, &[]),
+        (Rule::Sgd { momentum: 0.9, nesterov: true }, &["momentum"]),
+        (Rule::Adafactor, &["columns", "rows", "squares"]),
+    ]
+}
+
+fn decaying(rule: Rule) -> plan::Optimizer {
+    plan::Optimizer { rule, weight_decay: 0.1, ..settings() }
+}
 
 /// A matrix that decays and a vector that does not, in flat buffers.
 struct Model {
@@ -32,7 +51,7 @@ impl Model {
     }
 
     /// Steps with gradients that only their number decides.
-    fn train(&mut self, optimizers: &mut [Optimizer], steps: std::ops::Range<u64>) {
+    fn train(&mut self, optimizers: &mut [Optimizer], steps: Range<u64>) {
         for step in steps {
             let gradient: Vec<f32> = (0..LENGTH).map(|i| (i as f32 + step as f32 * 1.3).cos()).collect();
             self.gradients.copy_(&Tensor::from_slice(&gradient));
@@ -47,89 +66,113 @@ impl Model {
     }
 }
 
-fn decaying() -> plan::Optimizer {
-    plan::Optimizer { weight_decay: 0.1, ..settings() }
-}
-
 #[test]
 fn a_restored_state_goes_on_to_the_same_bytes() {
-    let (mut whole, mut halted) = (Model::new(), Model::new());
-    let mut optimizer = [Optimizer::new(&decaying(), &whole.pieces()).unwrap()];
-    whole.train(&mut optimizer, 0..6);
+    for (rule, remembered) in rules() {
+        let (mut whole, mut halted) = (Model::new(), Model::new());
+        let new = |model: &Model| [Optimizer::new(&decaying(rule), &model.pieces()).unwrap()];
+        let mut optimizer = new(&whole);
+        whole.train(&mut optimizer, 0..6);
 
-    let mut first = [Optimizer::new(&decaying(), &halted.pieces()).unwrap()];
-    halted.train(&mut first, 0..3);
-    let mut second = [Optimizer::new(&decaying(), &halted.pieces()).unwrap()];
-    second[0].restore(&first[0].state()).unwrap();
-    halted.train(&mut second, 3..6);
-    assert_eq!(whole.bits(), halted.bits());
-    assert_eq!(second[0].state().updates, 6);
+        let mut first = new(&halted);
+        halted.train(&mut first, 0..3);
+        let mut second = new(&halted);
+        second[0].restore(&first[0].state().unwrap()).unwrap();
+        halted.train(&mut second, 3..6);
+        assert_eq!(whole.bits(), halted.bits(), "{rule:?}");
+        let state = second[0].state().unwrap();
+        assert_eq!(state, optimizer[0].state().unwrap());
+        assert_eq!(state.updates, 6);
+        assert_eq!(state.tensors.keys().collect::<Vec<_>>(), remembered);
+        if rule.is_elementwise() {
+            assert!(state.tensors.values().all(|flat| flat.size() == [LENGTH]), "{rule:?}");
+        }
+    }
 }
 
 #[test]
 fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
-    let mut model = Model::new();
-    let mut optimizer = [Optimizer::new(&decaying(), &model.pieces()).unwrap()];
-    model.train(&mut optimizer, 0..2);
-    let [mut optimizer] = optimizer;
-    let spoilt = |spoil: &dyn Fn(&mut State)| {
-        let mut state = optimizer.state();
-        for tensor in state.tensors.values_mut() {
-            *tensor = tensor.copy();
+    for (rule, remembered) in rules() {
+        let mut model = Model::new();
+        let mut optimizer = [Optimizer::new(&decaying(rule), &model.pieces()).unwrap()];
+        model.train(&mut optimizer, 0..2);
+        let [mut optimizer] = optimizer;
+        let before = optimizer.state().unwrap();
+        let with = |name: &str, tensor: Tensor| {
+            let mut state = optimizer.state().unwrap();
+            state.updates = 7;
+            state.tensors.insert(name.to_owned(), tensor);
+            state
+        };
+        let mut wrong = vec![with("other", Tensor::from(1.0f32))];
+        for name in remembered {
+            let good = &before.tensors[*name];
+            wrong.extend(
+                [good.to_kind(Kind::Double), good.narrow(0, 1, good.size()[0] - 1)]
+                    .map(|bad| with(name, bad)),
+            );
+            wrong.push(with("other", Tensor::from(1.0f32)));
+            wrong.last_mut().unwrap().tensors.remove(*name);
         }
-        spoil(&mut state);
-        state
-    };
-    let name = optimizer.rule.memory()[0].0;
-    let wrong = [
-        spoilt(&|state| drop(state.tensors.remove(name))),
-        spoilt(&|state| drop(state.tensors.insert("other".into(), Tensor::from(1.0f32)))),
-        spoilt(&|state| drop(state.tensors.insert(name.into(), Tensor::from(1.0f32)))),
-        spoilt(&|state| drop(state.tensors.insert(name.into(), state.tensors[name].to_kind(Kind::Double)))),
-    ];
-    let before = spoilt(&|_| {});
-    for state in wrong {
-        let error = optimizer.restore(&state).unwrap_err().to_string();
-        assert!(error.contains("another optimizer or another model"), "{error}");
-        assert_eq!(optimizer.state().tensors, before.tensors);
+        for state in wrong {
+            let error = optimizer.restore(&state).unwrap_err().to_string();
+            assert!(error.ends_with("it was left by another optimizer or another model"), "{error}");
+            assert_eq!(optimizer.state().unwrap(), before);
+        }
     }
-    assert_eq!(optimizer.state().updates, 2);
 }
 
 #[test]
 fn shares_of_a_buffer_come_to_the_bytes_of_the_whole() {
-    let (mut whole, mut shared) = (Model::new(), Model::new());
-    whole.train(&mut [Optimizer::new(&decaying(), &whole.pieces()).unwrap()], 0..4);
-    // The matrix is cut in the middle; the second share holds the rest of it and the vector.
-    let (cut, end) = (16, LENGTH - VECTOR);
-    let first = vec![shared.piece(0, cut, true)];
-    let second = vec![shared.piece(cut, end - cut, true), shared.piece(end, VECTOR, false)];
-    let mut optimizers = [first, second].map(|pieces| Optimizer::new(&decaying(), &pieces).unwrap());
-    shared.train(&mut optimizers, 0..4);
-    assert_eq!(whole.bits(), shared.bits());
+    for (rule, _) in rules().into_iter().filter(|(rule, _)| rule.is_elementwise()) {
+        let (mut whole, mut shared) = (Model::new(), Model::new());
+        let new = |pieces: &[Piece]| Optimizer::new(&decaying(rule), pieces).unwrap();
+        whole.train(&mut [new(&whole.pieces())], 0..4);
+        // The matrix is cut in the middle; the second share holds the rest of it and the vector.
+        let (cut, end) = (16, LENGTH - VECTOR);
+        let first = [shared.piece(0, cut, true)];
+        let second = [shared.piece(cut, end - cut, true), shared.piece(end, VECTOR, false)];
+        shared.train(&mut [new(&first), new(&second)], 0..4);
+        assert_eq!(whole.bits(), shared.bits(), "{rule:?}");
+    }
 }
 
 #[test]
 fn weight_decay_is_decoupled_and_spares_what_does_not_decay() {
-    let model = Model::new();
-    let before = model.parameters.copy();
-    // Without gradient, all that happens is decay.
-    Optimizer::new(&decaying(), &model.pieces()).unwrap().update(0.5).unwrap();
-    let factor = Tensor::ones([LENGTH], (Kind::Float, Device::Cpu));
-    let _ = factor.narrow(0, 0, LENGTH - VECTOR).fill_(1.0 - 0.5 * 0.1);
-    assert!(model.parameters.allclose(&(before * factor), 1e-6, 1e-7, false));
+    for (rule, _) in rules() {
+        let model = Model::new();
+        let before = model.parameters.copy();
+        // Without gradient, all that happens is decay.
+        Optimizer::new(&decaying(rule), &model.pieces()).unwrap().update(0.5).unwrap();
+        let factor = Tensor::ones([LENGTH], (Kind::Float, Device::Cpu));
+        let _ = factor.narrow(0, 0, LENGTH - VECTOR).fill_(1.0 - 0.5 * 0.1);
+        assert!(model.parameters.allclose(&(before * factor), 1e-6, 1e-7, false), "{rule:?}");
+    }
 }
 
 #[test]
 fn nothing_to_update_is_no_error() {
-    Optimizer::new(&decaying(), &[]).unwrap().update(0.1).unwrap();
+    for (rule, _) in rules() {
+        let mut optimizer = Optimizer::new(&decaying(rule), &[]).unwrap();
+        optimizer.update(0.1).unwrap();
+        let state = optimizer.state().unwrap();
+        optimizer.restore(&state).unwrap();
+    }
 }
 
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
-    for weight_decay in [-0.1, f64::NAN] {
-        let wrong = plan::Optimizer { weight_decay, ..settings() };
+    let adamw = |beta1, beta2, epsilon| decaying(Rule::AdamW { beta1, beta2, epsilon });
+    let cases = [
+        ("weight_decay", plan::Optimizer { weight_decay: -0.1, ..settings() }),
+        ("weight_decay", plan::Optimizer { weight_decay: f64::NAN, ..settings() }),
+        ("beta1", adamw(1.0, 0.9, 1e-8)),
+        ("beta2", adamw(0.9, -0.1, 1e-8)),
+        ("epsilon", adamw(0.9, 0.9, 0.0)),
+        ("momentum", decaying(Rule::Sgd { momentum: 1.0, nesterov: false })),
+    ];
+    for (name, wrong) in cases {
         let error = Optimizer::new(&wrong, &[]).unwrap_err().to_string();
-        assert!(error.starts_with("weight_decay is"), "{error}");
+        assert!(error.starts_with(&format!("{name} is")), "{error}");
     }
 }

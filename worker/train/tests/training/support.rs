@@ -10,7 +10,7 @@ use std::{
 
 use fulcrum_collective::{Collective, Gloo, Solo};
 use fulcrum_common::{
-    plan::{Architecture, Head, Optimizer, Schedule},
+    plan::{Architecture, Head, Optimizer, Rule, Schedule},
     rng::Rng,
 };
 use fulcrum_models::Model;
@@ -52,10 +52,13 @@ pub(crate) fn settings() -> Optimizer {
         passes: 1,
         batch: 12,
         micro_batch: 2,
+        rule: Rule::default(),
         learning_rate: 3e-3,
         schedule: Schedule::Linear,
         warmup: 0.1,
+        floor: 0.0,
         weight_decay: 0.01,
+        no_decay: Vec::new(),
         clip: Some(0.5),
     }
 }

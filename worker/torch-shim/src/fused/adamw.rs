@@ -1,7 +1,8 @@
 //! Fused AdamW (Loshchilov & Hutter 2019, algorithm 2) over flat tensors.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
+use super::fitting;
 use crate::{Error, sys};
 
 /// The constants of AdamW.
@@ -39,15 +40,7 @@ pub fn fused_adamw(
     constants: &AdamW,
 ) -> Result<(), Error> {
     let lists = [parameters, gradients, &moments.means, &moments.squares];
-    if lists.iter().any(|list| list.len() != parameters.len()) {
-        return Err(Error::new(format!("lists of {:?} tensors differ", lists.map(<[Tensor]>::len))));
-    }
-    let Some(device) = parameters.first().map(Tensor::device) else { return Ok(()) };
-    for list in lists {
-        for (tensor, parameter) in list.iter().zip(parameters) {
-            check(tensor, parameter.numel(), device)?;
-        }
-    }
+    let Some(device) = fitting(&lists)? else { return Ok(()) };
     let count = parameters.len();
     let [parameters, gradients, means, squares] = lists.map(sys::pointers);
     let step = Tensor::from(step as f32).to_device(device);
@@ -72,16 +65,10 @@ pub fn fused_adamw(
     })
 }
 
-fn check(tensor: &Tensor, length: usize, device: Device) -> Result<(), Error> {
-    let is = (tensor.kind(), tensor.numel(), tensor.device(), tensor.is_contiguous());
-    if is == (Kind::Float, length, device, true) {
-        return Ok(());
-    }
-    Err(Error::new(format!("fused adamw expects {length} contiguous f32 values on {device:?}, got {is:?}")))
-}
-
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind};
+
     use super::*;
 
     const CONSTANTS: AdamW = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
