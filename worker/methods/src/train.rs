@@ -36,7 +36,7 @@ pub(crate) fn run(
         model: &model,
         examples: &examples,
         objective: &*objectives::objective(work.objective),
-        settings: work.optimizer,
+        settings: work.optimizer.clone(),
         seed: work.seed,
         collective,
         monitor,

@@ -75,11 +75,11 @@ impl Rule for Adafactor {
         for Parameter { value, gradient, decays, moment } in &mut self.parameters {
             let scale = root_mean_square(value)?.max(SMALLEST_SCALE);
             if *decays && self.weight_decay > 0.0 {
-                value.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
+                let _ = value.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
             }
             let mut update = moment.inverse_root(gradient, weight)?.f_mul_(gradient)?;
             let excess = (root_mean_square(&update)? / LARGEST_UPDATE).max(1.0);
-            value.f_sub_(&update.f_mul_scalar_(rate * scale / excess)?)?;
+            let _ = value.f_sub_(&update.f_mul_scalar_(rate * scale / excess)?)?;
         }
         Ok(())
     }
@@ -98,13 +98,13 @@ impl Moment {
                     // The norm does not hold all squares at once.
                     let sum = gradient.f_norm_scalaropt_dim(2, dim, true)?.f_square_()?;
                     let length = gradient.size()[(gradient.dim() as i64 + dim) as usize];
-                    mean.f_lerp_(&sum.f_div_scalar(length)?, weight)?;
+                    let _ = mean.f_lerp_(&sum.f_div_scalar(length)?, weight)?;
                 }
                 let mean = row_n1.f_mean_dim([-2i64].as_slice(), true, Kind::Float)?;
                 row_n1.f_matmul(column_1m)?.f_div_(&mean.f_clamp_min(SMALLEST_ROOT)?)?
             }
             Self::Whole { square_n } => {
-                square_n.f_lerp_(&gradient.f_square()?, weight)?;
+                let _ = square_n.f_lerp_(&gradient.f_square()?, weight)?;
                 square_n.copy()
             }
         };

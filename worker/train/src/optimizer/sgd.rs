@@ -42,7 +42,7 @@ impl Rule for Sgd {
     fn update(&mut self, _number: u64, learning_rate: f64) -> Result<(), Error> {
         if self.weight_decay > 0.0 {
             for parameter in &mut self.decayed {
-                parameter.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
+                let _ = parameter.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
             }
         }
         fused_sgd(&self.parameters, &self.gradients, &self.directions, learning_rate, &self.constants)?;

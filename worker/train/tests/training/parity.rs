@@ -1,6 +1,6 @@
 //! The same training on one, two and three ranks.
 
-use fulcrum_common::plan::{Head, Optimizer};
+use fulcrum_common::plan::{Head, Optimizer, Rule};
 use fulcrum_train::Objective;
 
 use crate::support::{CrossEntropy, Job, Left, NextToken, settings};
@@ -78,4 +78,20 @@ fn a_rank_without_a_slot_keeps_in_step() {
     let job = Job { head: CLASSIFIER, objective: &objective, settings, rows: 60 };
     let left = on_worlds(&job, &[1, 3]);
     assert!(largest_difference(&left[0], &left[1]) < 1e-5);
+}
+
+#[test]
+fn every_rule_learns_and_agrees_on_one_and_two_ranks() {
+    let objective = CrossEntropy { threshold: false };
+    let sgd = |momentum, nesterov| (Rule::Sgd { momentum, nesterov }, 0.3);
+    for (rule, learning_rate) in [sgd(0.0, false), sgd(0.9, true), (Rule::Adafactor, 0.05)] {
+        let settings = Optimizer { rule, learning_rate, passes: 4, clip: None, ..settings() };
+        let job = Job { head: CLASSIFIER, objective: &objective, settings, rows: 120 };
+        let left = on_worlds(&job, &[1, 2]);
+        let losses = &left[0].0;
+        let (first, last) = (losses[0].loss, losses[losses.len() - 1].loss);
+        assert!(last < 0.95 * first, "{rule:?} learned nothing: {first} to {last}");
+        let difference = largest_difference(&left[0], &left[1]);
+        assert!(difference < 1e-5, "{rule:?}: losses differ by {difference}");
+    }
 }

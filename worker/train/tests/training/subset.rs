@@ -48,7 +48,7 @@ fn trained(
     let settings = Optimizer { passes: 3, micro_batch, learning_rate: 1e-2, ..settings() };
     let mut ranks = gang(world, |collective| {
         let (model, examples) = (model(), examples(60));
-        let (model, examples) = (&model, &examples);
+        let (model, examples, settings) = (&model, &examples, settings.clone());
         let training = Training { model, examples, objective, settings, seed: 1, collective, monitor: &() };
         let losses: Vec<StepLoss> = train(training).unwrap();
         (losses.into_iter().map(|step| step.loss).collect(), bits(model))
@@ -122,4 +122,35 @@ fn a_model_with_nothing_to_train_is_refused() {
         })
     });
     assert!(matches!(outcomes[..], [Err(Error::Frozen)]));
+}
+
+#[test]
+fn what_a_pattern_spares_does_not_decay() {
+    let decayed = |no_decay: &[&str]| {
+        let no_decay = no_decay.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let settings = Optimizer { weight_decay: 0.5, no_decay, ..settings() };
+        let (model, examples) = (model(CLASSIFIER), examples(24));
+        let training = Training {
+            model: &model,
+            examples: &examples,
+            objective: &CrossEntropy { threshold: false },
+            settings,
+            seed: 1,
+            collective: std::sync::Arc::new(fulcrum_collective::Solo::new()),
+            monitor: &(),
+        };
+        train(training).map(|_| bits(&model))
+    };
+    let (all, spared) = (decayed(&[]).unwrap(), decayed(&["*.wpe.weight"]).unwrap());
+    let embedding = |bits: &BTreeMap<String, Vec<u32>>| {
+        let (_, numbers) = bits.iter().find(|(name, _)| name.ends_with("wpe.weight")).unwrap();
+        numbers.clone()
+    };
+    // The last position is behind the longest row: it has no gradient, so all that moves it is decay.
+    let last = |numbers: &[u32]| numbers[numbers.len() - 16..].to_vec();
+    let start = embedding(&bits(&model(CLASSIFIER)));
+    assert_ne!(last(&embedding(&all)), last(&start));
+    assert_eq!(last(&embedding(&spared)), last(&start));
+    let error = decayed(&["*.wqe.weight"]).unwrap_err().to_string();
+    assert!(error.starts_with("no_decay: \"*.wqe.weight\" matches no name; the nearest are"), "{error}");
 }

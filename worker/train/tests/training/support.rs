@@ -132,7 +132,7 @@ impl Job<'_> {
             model: &model,
             examples: &examples,
             objective: self.objective,
-            settings: self.settings,
+            settings: self.settings.clone(),
             seed: 1,
             collective,
             monitor,
