@@ -41,7 +41,7 @@ enum Command {
     /// Show stages and workers of a run
     Status(status::Args),
     /// Finetune one model on one table of rows
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Run one model over one table of rows
     Infer(infer::Args),
     /// Let one language model continue the prompts of one table of rows
@@ -70,7 +70,7 @@ impl Cli {
             Command::Run(args) => run::run(args).await,
             Command::Report(args) => report::run(&args),
             Command::Status(args) => status::run(args).await,
-            Command::Train(args) => train::run(args).await,
+            Command::Train(args) => train::run(*args).await,
             Command::Infer(args) => infer::run(args).await,
             Command::Generate(args) => generate::run(args).await,
             Command::Artifacts(args) => artifacts::run(args).await,

@@ -1,6 +1,8 @@
 //! `fulcrum train`: one finetuning.
 
-use std::{collections::BTreeSet, convert::Infallible, fmt::Write, path::PathBuf};
+mod keys;
+
+use std::{collections::BTreeSet, convert::Infallible, path::PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
@@ -8,6 +10,8 @@ use fulcrum_common::{
     plan::{Form, Format, Formatter, HeadInit, Named, Readout},
     recipe::{self, Finetuning},
 };
+
+use keys::Keys;
 
 use super::{
     one_off::{OneOff, Text, refuse_full, template},
@@ -50,75 +54,6 @@ pub(crate) struct Args {
     seed: u64,
 }
 
-/// Keys of the `[train]` section of an experiment file. They have its defaults.
-#[derive(Debug, Default, clap::Args)]
-struct Keys {
-    /// Passes over the rows [default: that of experiment files, as for all below]
-    #[arg(long, value_name = "N")]
-    epochs: Option<u64>,
-    /// Rows per step over all workers
-    #[arg(long, value_name = "N")]
-    batch: Option<u64>,
-    /// Peak learning rate
-    #[arg(long, value_name = "RATE")]
-    learning_rate: Option<f64>,
-    /// Texts are cut to this many tokens
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<u64>,
-    /// Train the classifier alone
-    #[arg(long, conflicts_with_all = ["freeze", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"])]
-    linear_probe: bool,
-    /// Parameters that keep their bytes, by Hugging Face name; `*` stands for any characters
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    freeze: Vec<String>,
-    /// Train low-rank adapters of this rank; the model is written merged, and the adapters beside it
-    #[arg(long, value_name = "N", conflicts_with = "freeze")]
-    lora_rank: Option<u64>,
-    /// Strength of the adapters
-    #[arg(long, value_name = "ALPHA", requires = "lora_rank")]
-    lora_alpha: Option<f64>,
-    /// Share of the adapters' inputs that are dropped in training
-    #[arg(long, value_name = "SHARE", requires = "lora_rank")]
-    lora_dropout: Option<f64>,
-    /// Endings of the names of the linear maps that are adapted, e.g. "q_proj,v_proj"
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "lora_rank")]
-    lora_targets: Vec<String>,
-}
-
-impl Keys {
-    /// The section's text with the keys that were given.
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let whole = [("epochs", self.epochs), ("batch", self.batch), ("max_tokens", self.max_tokens)];
-        for (key, value) in whole {
-            if let Some(value) = value {
-                let _ = writeln!(text, "{key} = {value}");
-            }
-        }
-        if let Some(rate) = self.learning_rate {
-            let _ = writeln!(text, "learning_rate = {rate:?}");
-        }
-        if self.linear_probe {
-            text.push_str("trainable = \"head\"\n");
-        }
-        if !self.freeze.is_empty() {
-            let _ = writeln!(text, "freeze = {}", list(&self.freeze));
-        }
-        if let Some(rank) = self.lora_rank {
-            let _ = writeln!(text, "[lora]\nrank = {rank}");
-            for (key, value) in [("alpha", self.lora_alpha), ("dropout", self.lora_dropout)] {
-                if let Some(value) = value {
-                    let _ = writeln!(text, "{key} = {value:?}");
-                }
-            }
-            if !self.lora_targets.is_empty() {
-                let _ = writeln!(text, "targets = {}", list(&self.lora_targets));
-            }
-        }
-        text
-    }
-}
-
 fn formatter(word: &str) -> Result<Formatter, String> {
     let known = Formatter::ALL.iter().find(|known| known.word() == word);
     let words = || Formatter::ALL.iter().map(|known| known.word()).collect::<Vec<_>>().join(", ");
@@ -140,11 +75,6 @@ fn format(args: &Args) -> Result<Format> {
         bail!("--classes names {} different values: name each class once, and two at least", classes.len());
     }
     Ok(Format::labelled(&text, label, args.classes.clone()))
-}
-
-/// A list of texts as TOML has it, which is as JSON has it.
-fn list(texts: &[String]) -> serde_json::Value {
-    texts.into()
 }
 
 /// How a classifier begins, by its words or its tokens.
@@ -261,50 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_were_given_are_read_as_those_of_a_file() {
-        let keys = Keys {
-            epochs: Some(3),
-            learning_rate: Some(1e-5),
-            max_tokens: Some(77),
-            freeze: vec!["*.wte.\"x\"".into()],
-            ..Keys::default()
-        };
-        let training = Training::parse("the command line", &keys.text()).unwrap();
-        assert_eq!(training.max_tokens(), 77);
-        let same = Training::parse(
-            "",
-            "learning_rate = 0.00001\nepochs = 3\nmax_tokens = 77\nfreeze = ['*.wte.\"x\"']",
-        );
-        assert_eq!(training, same.unwrap());
-        let keys = Keys {
-            lora_rank: Some(4),
-            lora_dropout: Some(0.1),
-            lora_targets: vec!["q_proj".into(), "v_proj".into()],
-            ..Keys::default()
-        };
-        let training = Training::parse("the command line", &keys.text()).unwrap();
-        let same = "lora = { rank = 4, dropout = 0.1, targets = ['q_proj', 'v_proj'] }";
-        assert_eq!(training, Training::parse("", same).unwrap());
-        let keys = Keys { linear_probe: true, ..Keys::default() };
-        let training = Training::parse("the command line", &keys.text()).unwrap();
-        assert_eq!(training, Training::parse("", "trainable = 'head'").unwrap());
-    }
-
-    #[test]
     fn a_head_begins_by_a_word_or_by_tokens() {
         assert_eq!(head_init("zero"), Ok(HeadInit::Zero));
         assert_eq!(head_init(" no, yes"), Ok(HeadInit::Unembedding(vec![" no".into(), " yes".into()])));
         assert_eq!((readout("mean"), readout("middle").is_err()), (Ok(Readout::Mean), true));
-    }
-
-    #[test]
-    fn a_value_out_of_range_is_refused() {
-        for keys in [
-            Keys { epochs: Some(0), ..Keys::default() },
-            Keys { learning_rate: Some(f64::NAN), ..Keys::default() },
-        ] {
-            let error = Training::parse("the command line", &keys.text()).unwrap_err().to_string();
-            assert!(error.starts_with("the command line:"), "{error}");
-        }
     }
 }
