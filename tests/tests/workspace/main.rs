@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 
 mod dependencies;
+mod gpu;
 mod tidy;

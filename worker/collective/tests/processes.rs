@@ -22,7 +22,6 @@ use fulcrum_torch_shim::cuda;
 use suite::{AT_ONCE, CHECKS, Place};
 use tch::Device;
 
-const VARIABLE: &str = "FULCRUM_TEST_DEVICE";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Of the gang with a silent member, whose operations are to end with it; on GPUs it is also the time to start.
 const SHORT: Duration = Duration::from_secs(3);
@@ -52,12 +51,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the tensors lie on: `cpu` where nothing is said.
-fn devices() -> Result<Option<usize>, String> {
-    match env::var(VARIABLE).as_deref() {
-        Err(_) | Ok("cpu") => Ok(None),
-        Ok("cuda") => cuda::open().map(Some).map_err(|error| error.to_string()),
-        Ok(other) => Err(format!("{VARIABLE}={other}: cpu or cuda")),
+/// The number of GPUs, if they are asked for.
+fn devices() -> Result<Option<usize>, fulcrum_torch_shim::Error> {
+    match cuda::test_device()? {
+        Device::Cuda(_) => cuda::open().map(Some),
+        _ => Ok(None),
     }
 }
 

@@ -4,6 +4,7 @@
 //! whether it has been: so [`open`] comes before the first tensor.
 
 use std::{
+    env,
     error::Error as _,
     fs,
     path::{Path, PathBuf},
@@ -11,9 +12,11 @@ use std::{
 };
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::Device;
 
 use crate::Error;
 
+const TEST_DEVICE: &str = "FULCRUM_TEST_DEVICE";
 const LIBRARY: &str = "libtorch_cuda.so";
 
 /// From the folder of `libtorch_cpu.so` to the CUDA libraries that `cargo xtask setup --cuda` brings.
@@ -26,6 +29,19 @@ const PROVISIONED: &str = "../cuda/torch/lib";
 pub fn open() -> Result<usize, Error> {
     static OPENED: OnceLock<Result<usize, String>> = OnceLock::new();
     OPENED.get_or_init(open_once).clone().map_err(Error::new)
+}
+
+/// What tests compute on: the CPU, or the first GPU where the variable `FULCRUM_TEST_DEVICE` is `cuda`, as in
+/// `tests/gpu.sh`. To be asked before the first tensor.
+///
+/// # Errors
+/// If a GPU is asked for and there is none, or the variable is neither `cpu` nor `cuda`.
+pub fn test_device() -> Result<Device, Error> {
+    match env::var(TEST_DEVICE).as_deref() {
+        Err(_) | Ok("cpu") => Ok(Device::Cpu),
+        Ok("cuda") => open().map(|_| Device::Cuda(0)),
+        Ok(other) => Err(Error::new(format!("{TEST_DEVICE}={other} is neither cpu nor cuda"))),
+    }
 }
 
 fn open_once() -> Result<usize, String> {

@@ -34,7 +34,7 @@ fn a_row_gives_the_same_logits_alone_and_padded_on_the_left() {
             };
             let alone = model.forward(&ids_bt, &ids_bt.ones_like()).unwrap();
             let distance_alone = distance(&alone, &reference);
-            let pad = Tensor::full([1, 5], 96, (Kind::Int64, tch::Device::Cpu));
+            let pad = Tensor::full([1, 5], 96, (Kind::Int64, ids_bt.device()));
             let mask_bt = Tensor::cat(&[pad.zeros_like(), ids_bt.ones_like()], 1);
             let padded = model.forward(&Tensor::cat(&[pad, ids_bt], 1), &mask_bt).unwrap();
             let padded = if padded.dim() == 3 { padded.narrow(1, 5, tokens) } else { padded };

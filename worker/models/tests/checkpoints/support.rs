@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -41,15 +41,22 @@ pub(crate) fn all() -> Vec<&'static str> {
     [&DECODERS[..], &[DECODER_CLASSIFIER], &ENCODERS].concat()
 }
 
+/// Asks at run time first: these tests are carried to machines with a GPU, where the crate lies elsewhere.
 pub(crate) fn folder(fixture: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture)
+    let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    Path::new(&root).join("tests/fixtures").join(fixture)
+}
+
+/// Where the models are: on the CPU, unless the environment asks for a GPU.
+pub(crate) fn device() -> Device {
+    fulcrum_torch_shim::cuda::test_device().unwrap()
 }
 
 pub(crate) fn load(folder: &Path) -> Result<Model, ModelError> {
-    Model::load(&ModelFiles::in_folder(folder), Device::Cpu)
+    Model::load(&ModelFiles::in_folder(folder), device())
 }
 
-/// What transformers gave for a fixture, by name.
+/// What transformers gave for a fixture, by name, on the device of the models.
 pub(crate) struct Expected(BTreeMap<String, Tensor>);
 
 impl Expected {
@@ -81,7 +88,7 @@ fn tensor(view: &TensorView<'_>) -> Tensor {
         other => panic!("no fixture holds {other}"),
     };
     let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-    Tensor::from_data_size(view.data(), &shape, kind)
+    Tensor::from_data_size(view.data(), &shape, kind).to_device(device())
 }
 
 /// The largest absolute difference.

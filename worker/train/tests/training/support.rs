@@ -42,8 +42,12 @@ pub(crate) fn examples(rows: usize) -> Examples {
 
 /// A decoder of two blocks.
 pub(crate) fn model(head: Head) -> Model {
+    model_on(head, Device::Cpu)
+}
+
+fn model_on(head: Head, device: Device) -> Model {
     let shape = Architecture { layers: 2, hidden: 16, heads: 2, context: 16 };
-    let model = Model::new(&shape, VOCABULARY, Default::default(), 3, Device::Cpu).unwrap();
+    let model = Model::new(&shape, VOCABULARY, Default::default(), 3, device).unwrap();
     model.with_head(&head.into(), 5).unwrap()
 }
 
@@ -127,7 +131,17 @@ pub(crate) struct Job<'a> {
 
 impl Job<'_> {
     pub(crate) fn run(&self, collective: Arc<dyn Collective>, monitor: &dyn Monitor) -> Result<Left, Error> {
-        let (model, examples) = (model(self.head), examples(self.rows));
+        self.run_at(Device::Cpu, collective, monitor)
+    }
+
+    /// Trains on a device.
+    pub(crate) fn run_at(
+        &self,
+        device: Device,
+        collective: Arc<dyn Collective>,
+        monitor: &dyn Monitor,
+    ) -> Result<Left, Error> {
+        let (model, examples) = (model_on(self.head, device), examples(self.rows));
         let losses = train(Training {
             model: &model,
             examples: &examples,
