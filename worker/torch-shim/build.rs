@@ -1,8 +1,10 @@
-//! Compiles the C++ file against libtorch's headers.
+//! Compiles the C++ files against libtorch's headers.
+
+const FILES: [&str; 2] = ["src/shim.cpp", "src/nodes.cpp"];
 
 fn main() {
     let include = fulcrum_link::libtorch().join("include");
-    for changed in ["src/shim.cpp", "include"] {
+    for changed in FILES.iter().chain(&["src/face.h", "include"]) {
         println!("cargo:rerun-if-changed={changed}");
     }
     cc::Build::new()
@@ -15,7 +17,7 @@ fn main() {
         .include("include")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/shim.cpp")
+        .files(FILES)
         .compile("fulcrum_torch_shim");
     fulcrum_link::rpath();
 }

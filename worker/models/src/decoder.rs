@@ -2,6 +2,7 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width, v vocabulary.
 
+use fulcrum_torch_shim::embedding;
 use tch::{Device, Tensor};
 
 use crate::{
@@ -71,7 +72,7 @@ impl Decoder {
 
     /// States `[b, t, d]` of the batch's tokens. With a cache they go on from what it holds, and are added to it.
     pub(crate) fn forward(&self, batch: &Batch, mut cache: Option<&mut Cache>) -> Tensor {
-        let tokens_btd = Tensor::embedding(&self.tokens_vd, &batch.ids_bt, -1, false, false);
+        let tokens_btd = embedding(&self.tokens_vd, &batch.ids_bt);
         let tokens_btd = match self.scale {
             Some(scale) => tokens_btd * scale,
             None => tokens_btd,
@@ -79,7 +80,7 @@ impl Decoder {
         let (mut x_btd, rotation) = match &self.places {
             Places::Learned { table_td, offset } => {
                 let rows_bt = &batch.positions_bt + *offset;
-                (tokens_btd + Tensor::embedding(table_td, &rows_bt, -1, false, false), None)
+                (tokens_btd + embedding(table_td, &rows_bt), None)
             }
             Places::Rotary(angles) => (tokens_btd, Some(angles.at(&batch.positions_bt, &batch.lengths()))),
         };

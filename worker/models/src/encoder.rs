@@ -2,6 +2,7 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width.
 
+use fulcrum_torch_shim::embedding;
 use tch::Tensor;
 
 use crate::{
@@ -52,9 +53,9 @@ impl Encoder {
 
     /// States `[b, t, d]`; every token is of the first segment.
     pub(crate) fn forward(&self, batch: &Batch) -> Tensor {
-        let tokens_btd = Tensor::embedding(&self.tokens_vd, &batch.ids_bt, -1, false, false);
+        let tokens_btd = embedding(&self.tokens_vd, &batch.ids_bt);
         let rows_bt = &batch.positions_bt + self.offset;
-        let placed_btd = tokens_btd + Tensor::embedding(&self.positions_td, &rows_bt, -1, false, false);
+        let placed_btd = tokens_btd + embedding(&self.positions_td, &rows_bt);
         let embedded_btd = match &self.segments_sd {
             Some(segments_sd) => placed_btd + segments_sd.select(0, 0),
             None => placed_btd,

@@ -2,6 +2,7 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width (or that of a head).
 
+use fulcrum_torch_shim::linear;
 use tch::Tensor;
 
 use crate::{
@@ -79,7 +80,7 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        let plain = x.linear(&self.weight, self.bias.as_ref());
+        let plain = linear(x, &self.weight, self.bias.as_ref());
         match &self.adapter {
             Some(adapter) => plain + adapter.forward(x),
             None => plain,

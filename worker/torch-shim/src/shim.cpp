@@ -23,6 +23,11 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "face.h"
+
+using fulcrum::copied;
+using fulcrum::guarded;
+
 namespace {
 
 using Millis = std::chrono::milliseconds;
@@ -38,25 +43,6 @@ std::mutex flight_recorder;
 
 constexpr auto kForever = std::chrono::hours(24 * 365);
 constexpr auto kGoodbyeTime = std::chrono::seconds(2);
-
-char* message(const char* text) {
-  const char* end = std::strchr(text, '\n');
-  return strndup(text, end == nullptr ? std::strlen(text) : static_cast<size_t>(end - text));
-}
-
-template <typename Body>
-char* guarded(Body&& body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return message(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return message(error.what());
-  } catch (...) {
-    return message("an exception of an unknown type");
-  }
-}
 
 c10d::ReduceOp reduction(int op) {
   switch (op) {
@@ -224,15 +210,6 @@ struct ClosureHook final : torch::autograd::PostAccumulateGradHook {
 // Gloo would compare the shapes of parts and whole; here only the lengths count.
 at::Tensor flat(const at::Tensor& tensor) {
   return tensor.view({-1});
-}
-
-std::vector<at::Tensor> copied(at::Tensor* const* tensors, size_t count) {
-  std::vector<at::Tensor> out;
-  out.reserve(count);
-  for (size_t i = 0; i < count; ++i) {
-    out.push_back(*tensors[i]);
-  }
-  return out;
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-//! The C face of `shim.cpp`, one to one.
+//! The C face of the C++ files, one to one.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -109,6 +109,17 @@ unsafe extern "C" {
         drop: Option<Drop>,
     ) -> *mut c_char;
     pub(crate) fn fulcrum_set_gradient(leaf: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
+    pub(crate) fn fulcrum_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_embedding(
+        table: *const C_tensor,
+        ids: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn fulcrum_fused_adamw(
         parameters: *const *const C_tensor,
         gradients: *const *const C_tensor,

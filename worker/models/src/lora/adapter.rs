@@ -2,6 +2,7 @@
 //!
 //! Shape suffixes: r rank, i inputs and o outputs of the linear map.
 
+use fulcrum_torch_shim::linear;
 use tch::Tensor;
 
 use super::targets::Target;
@@ -21,7 +22,7 @@ impl Adapter {
     /// What is added to the outputs for the inputs `x`, `[..., i]` to `[..., o]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let x = self.dropout.apply(&self.target.name, x);
-        x.linear(&self.a_ri, None::<&Tensor>).linear(&self.b_or, None::<&Tensor>) * self.scale
+        linear(&linear(&x, &self.a_ri, None), &self.b_or, None) * self.scale
     }
 
     /// What is added to the weight, `[o, i]`.
