@@ -66,7 +66,7 @@ fn compile(text: &str, folder: &Path) -> Plan {
 }
 
 fn keys(plan: &Plan) -> BTreeSet<String> {
-    plan.stages.iter().map(|stage| stage.key.to_string()).collect()
+    plan.stages().iter().map(|stage| stage.key.to_string()).collect()
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn keys_are_the_committed_ones() {
     let dir = outside();
     let mut found = String::new();
     for (title, text) in [("made-here", MADE_HERE), ("from-outside", FROM_OUTSIDE)] {
-        for stage in compile(text, dir.path()).stages {
+        for stage in compile(text, dir.path()).stages() {
             found.push_str(&format!("{title}: {} = {}\n", stage.name, stage.key));
         }
     }

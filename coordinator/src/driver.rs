@@ -184,7 +184,7 @@ impl Driver {
     /// Takes up the commits that an earlier coordinator did not live to see.
     fn commit_pending(&self) {
         for entry in &self.state.stages {
-            if let StageState::Committing(manifest) = &entry.state {
+            if let StageState::Committing(manifest) = entry.state() {
                 tracing::info!("{:?} was made before: committing it", entry.stage.name);
                 self.commit((**manifest).clone());
             }

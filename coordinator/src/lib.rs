@@ -23,6 +23,8 @@ pub use input::{Class, Event, Failure, Hello, Input, Progress};
 pub use journal::{Journal, JournalError, recover};
 pub use serve::{Bound, Config, Outcome, ServeError, bind, serve};
 pub use size::SizeError;
-pub use state::{Entry, Gang, Past, Phase, Shard, ShardState, StageState, State, Worker, WorkerState};
+pub use state::{
+    Entry, Gang, Past, Phase, Shard, ShardState, Shards, StageState, State, Worker, WorkerState, Workers,
+};
 pub use status::status;
 pub use tick::tick;

@@ -219,7 +219,7 @@ impl Bound {
 /// Checks what was asked for; returns the size of gangs.
 fn check(config: &Config) -> Result<usize, ServeError> {
     config.plan.check()?;
-    if config.plan.stages.is_empty() {
+    if config.plan.stages().is_empty() {
         return Err(ServeError::Empty);
     }
     size::check(&config.plan)?;
@@ -250,7 +250,7 @@ fn lock(folder: &Path) -> Result<File, ServeError> {
 /// The plan's artifacts that stand in the store.
 async fn made(store: &Store, plan: &Plan) -> Result<BTreeMap<Key, Manifest>, ServeError> {
     let mut made = BTreeMap::new();
-    for stage in &plan.stages {
+    for stage in plan.stages() {
         if let Some(manifest) = store.manifest(stage.key).await? {
             made.insert(stage.key, manifest);
         }
@@ -336,13 +336,13 @@ mod tests {
     #[tokio::test]
     async fn a_plan_whose_assignments_exceed_a_message_is_not_served() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut plan = Sketch::chain();
-        plan.stages[2].estimate.examples = 1 << 30;
+        let mut stages = Vec::from(Sketch::chain());
+        stages[2].estimate.examples = 1 << 30;
         let config = Config {
             run: "run".into(),
             folder: folder.path().join("run"),
             store: folder.path().join("store"),
-            plan,
+            plan: stages.into(),
             workers: NonZeroUsize::MIN,
             gang: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),

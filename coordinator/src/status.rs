@@ -1,5 +1,7 @@
 //! What the command line is shown.
 
+use std::ops::Range;
+
 use fulcrum_common::protocol::{StageStatus, StatusReply, WorkerStatus};
 
 use crate::state::{Entry, Shard, ShardState, StageState, State, Worker, WorkerState};
@@ -11,7 +13,7 @@ pub fn status(state: &State) -> StatusReply {
         phase: state.phase.word().to_owned(),
         reason: state.reason.clone(),
         stages: state.stages.iter().map(|entry| stage(state, entry)).collect(),
-        workers: state.workers.values().map(|one| worker(state, one)).collect(),
+        workers: state.workers.iter().map(|one| worker(state, one)).collect(),
     }
 }
 
@@ -41,8 +43,8 @@ struct View {
 
 fn view(state: &State, entry: &Entry) -> View {
     let total = entry.stage.estimate.examples;
-    let word = entry.state.word();
-    match &entry.state {
+    let word = entry.state().word();
+    match entry.state() {
         StageState::Waiting | StageState::Ready | StageState::Failed => {
             View { word, done: 0, total, loss: 0.0 }
         }
@@ -57,16 +59,17 @@ fn view(state: &State, entry: &Entry) -> View {
             View { word, done, total, loss: progress.loss }
         }
         StageState::Shards(shards) => {
-            let total = shards.last().map_or(0, |shard| shard.end);
-            let done = shards.iter().map(|shard| rows_done(state, shard)).sum();
-            let begun = shards.iter().any(|shard| shard.state != ShardState::Pending);
-            View { word: if begun { word } else { "ready" }, done, total, loss: 0.0 }
+            let total = shards.rows();
+            let done =
+                shards.iter().enumerate().map(|(index, shard)| rows_done(state, shard, &shards.range(index)));
+            let word = if shards.is_begun() { word } else { "ready" };
+            View { word, done: done.sum(), total, loss: 0.0 }
         }
     }
 }
 
-fn rows_done(state: &State, shard: &Shard) -> u64 {
-    let rows = shard.end - shard.start;
+fn rows_done(state: &State, shard: &Shard, range: &Range<u64>) -> u64 {
+    let rows = range.end - range.start;
     match &shard.state {
         ShardState::Pending => 0,
         ShardState::Leased { seat, .. } => {
@@ -77,8 +80,8 @@ fn rows_done(state: &State, shard: &Shard) -> u64 {
 }
 
 fn worker(state: &State, worker: &Worker) -> WorkerStatus {
-    let draining = worker.draining && worker.state != WorkerState::Lost;
-    let epoch = match worker.state {
+    let draining = worker.draining && worker.state() != WorkerState::Lost;
+    let epoch = match worker.state() {
         WorkerState::Working(epoch) | WorkerState::Aborting(epoch) => epoch,
         WorkerState::Joining | WorkerState::Idle | WorkerState::Lost => 0,
     };
@@ -87,7 +90,7 @@ fn worker(state: &State, worker: &Worker) -> WorkerStatus {
         incarnation: worker.hello.incarnation.clone(),
         host: worker.hello.host.clone(),
         pid: worker.hello.pid,
-        state: if draining { "draining" } else { worker.state.word() }.to_owned(),
+        state: if draining { "draining" } else { worker.state().word() }.to_owned(),
         epoch,
         heard_ms: state.now.saturating_sub(worker.heard),
     }

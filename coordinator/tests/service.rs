@@ -224,7 +224,7 @@ async fn two_workers_bring_a_plan_to_its_goal() {
     assert_eq!((outcome.phase, outcome.code), ("done", exit::DONE));
     assert!(Contact::read(&folder.path().join("run")).is_err(), "nobody is there any more");
     let store = Store::open(&folder.path().join("store")).unwrap();
-    let labels = store.manifest(plan().stages[2].key).await.unwrap().unwrap();
+    let labels = store.manifest(plan().stages()[2].key).await.unwrap().unwrap();
     let parts: Vec<_> = labels.files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(parts, ["part-0", "part-1", "part-2"]);
 }
@@ -268,7 +268,7 @@ async fn a_gang_that_loses_a_member_forms_again_at_a_higher_epoch() {
         worker.await.unwrap();
     }
     let store = Store::open(&folder.path().join("store")).unwrap();
-    let model = store.manifest(plan().stages[1].key).await.unwrap().unwrap();
+    let model = store.manifest(plan().stages()[1].key).await.unwrap().unwrap();
     assert_eq!(model.epoch, again.epoch, "what the broken epoch made was not committed");
 }
 
@@ -310,7 +310,7 @@ async fn a_store_that_cannot_be_written_holds_a_stage_up_and_loses_nothing() {
     let mut worker = Worker::join(address, folder.path(), "w0").await;
     let data = worker.assignment().await;
     // A folder in the place of the manifest: as any refusal of the system, it is no damage of the files.
-    let key = plan().stages[0].key;
+    let key = plan().stages()[0].key;
     let manifest = folder.path().join(format!("store/artifacts/{key}/manifest.json"));
     std::fs::create_dir_all(manifest.join("in the way")).unwrap();
     worker.finish(&data).await;

@@ -44,7 +44,7 @@ struct Example {
 /// If the store cannot be read, or holds what no stage made.
 pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    for stage in &plan.stages {
+    for stage in plan.stages() {
         let Some(manifest) = store.manifest(stage.key).await? else { continue };
         if manifest.facts.get(DUPLICATES).is_none_or(|&rows| rows == 0) {
             continue;

@@ -54,7 +54,7 @@ fn results() -> Results {
 fn finished(place: &Place) -> Vec<u8> {
     let stages = place.run(&["plan", "tiny.toml", "--json"]).out;
     let plan: Plan = serde_json::from_str(&format!("{{\"stages\": {stages}}}")).unwrap();
-    let goal = plan.stages.last().unwrap().clone();
+    let goal = plan.stages().last().unwrap().clone();
     let bytes = results().to_json();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let store = Store::open(&place.at("fulcrum-store")).unwrap();

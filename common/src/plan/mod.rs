@@ -3,7 +3,7 @@
 mod render;
 mod spec;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,18 @@ pub const CODE_VERSION: u32 = 1;
 
 /// A graph of stages in topological order: every stage comes after its inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Listed")]
 pub struct Plan {
-    /// The stages, inputs first.
-    pub stages: Vec<Stage>,
+    stages: Vec<Stage>,
+    /// Where each key stands among the stages: a sweep has a hundred thousand of them.
+    #[serde(skip)]
+    places: BTreeMap<Key, usize>,
+}
+
+/// A plan as it is written.
+#[derive(Deserialize)]
+struct Listed {
+    stages: Vec<Stage>,
 }
 
 /// One node of the plan. Only [`Stage::spec`] decides the result, and so the key;
@@ -105,9 +114,43 @@ pub enum PlanError {
         /// The role that is read.
         input: String,
     },
+    /// Two stages are the same.
+    #[error("stages {first:?} and {second:?} have the same key: a plan names each stage once")]
+    Twice {
+        /// The earlier one's name.
+        first: String,
+        /// The later one's name.
+        second: String,
+    },
+}
+
+impl From<Listed> for Plan {
+    fn from(listed: Listed) -> Self {
+        listed.stages.into()
+    }
+}
+
+impl From<Vec<Stage>> for Plan {
+    /// Takes stages as they are; [`Plan::check`] says whether they are a plan.
+    fn from(stages: Vec<Stage>) -> Self {
+        // Of two stages with one key the first is found.
+        let places = stages.iter().enumerate().rev().map(|(place, stage)| (stage.key, place)).collect();
+        Self { stages, places }
+    }
+}
+
+impl From<Plan> for Vec<Stage> {
+    fn from(plan: Plan) -> Self {
+        plan.stages
+    }
 }
 
 impl Plan {
+    /// The stages, inputs first.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
     /// Adds a stage unless one of the same key is there already; returns the key.
     pub fn add(&mut self, name: impl Into<String>, spec: Spec, estimate: Estimate) -> Key {
         self.add_located(name, spec, estimate, BTreeMap::new())
@@ -122,7 +165,8 @@ impl Plan {
         locations: BTreeMap<String, String>,
     ) -> Key {
         let key = spec.key();
-        if self.stage(key).is_none() {
+        if let Entry::Vacant(place) = self.places.entry(key) {
+            place.insert(self.stages.len());
             self.stages.push(Stage { key, name: name.into(), spec, locations, estimate });
         }
         key
@@ -130,16 +174,16 @@ impl Plan {
 
     /// The stage of that key.
     pub fn stage(&self, key: Key) -> Option<&Stage> {
-        self.stages.iter().find(|stage| stage.key == key)
+        self.places.get(&key).map(|place| &self.stages[*place])
     }
 
     /// Checks a plan that came from outside.
     ///
     /// # Errors
-    /// If a key does not match its spec or a stage reads what no earlier stage makes.
+    /// If a key does not match its spec, a stage reads what no earlier stage makes, or two stages are the same.
     pub fn check(&self) -> Result<(), PlanError> {
-        let mut made = BTreeSet::new();
-        for stage in &self.stages {
+        let is_made = |key: &Key, before: usize| self.places.get(key).is_some_and(|place| *place < before);
+        for (place, stage) in self.stages.iter().enumerate() {
             let expected = stage.spec.key();
             if expected != stage.key {
                 return Err(PlanError::Key {
@@ -148,10 +192,13 @@ impl Plan {
                     expected: expected.short(),
                 });
             }
-            if let Some((role, _)) = stage.spec.inputs.iter().find(|(_, key)| !made.contains(*key)) {
+            if let Some((role, _)) = stage.spec.inputs.iter().find(|(_, key)| !is_made(key, place)) {
                 return Err(PlanError::Input { name: stage.name.clone(), input: role.clone() });
             }
-            made.insert(stage.key);
+            if is_made(&stage.key, place) {
+                let first = self.stages[self.places[&stage.key]].name.clone();
+                return Err(PlanError::Twice { first, second: stage.name.clone() });
+            }
         }
         Ok(())
     }
@@ -173,5 +220,58 @@ impl Plan {
     /// The last stage, whose artifact is the outcome of the run.
     pub fn goal(&self) -> Option<Key> {
         self.stages.last().map(|stage| stage.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Averages of averages, each of the one before.
+    fn chain(stages: usize) -> Plan {
+        let mut plan = Plan::default();
+        let mut inputs = BTreeMap::new();
+        for place in 0..stages {
+            let spec = Spec { work: Work::Merge(Merge::Average), inputs: inputs.clone() };
+            let key = plan.add(format!("stage {place}"), spec, Estimate::default());
+            inputs = BTreeMap::from([("model/0".to_owned(), key)]);
+        }
+        plan
+    }
+
+    #[test]
+    fn a_stage_is_added_once_and_found_by_its_key_also_after_a_journey() {
+        let mut plan = chain(3);
+        let (key, spec) = (plan.stages()[1].key, plan.stages()[1].spec.clone());
+        assert_eq!(plan.add("another name", spec, Estimate::default()), key);
+        assert_eq!(plan.stages().len(), 3);
+        let json = serde_json::to_string(&plan).unwrap();
+        let read: Plan = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, plan);
+        assert_eq!(read.stage(key).unwrap().name, "stage 1");
+        assert_eq!(read.stage(Key::of(b"none")), None);
+    }
+
+    #[test]
+    fn a_plan_from_outside_names_each_stage_once_and_inputs_first() {
+        let stages = Vec::from(chain(3));
+        let check = |order: &[usize]| {
+            Plan::from(order.iter().map(|place| stages[*place].clone()).collect::<Vec<_>>()).check()
+        };
+        assert_eq!(check(&[0, 1, 2]), Ok(()));
+        let missing = |name: &str| Err(PlanError::Input { name: name.into(), input: "model/0".into() });
+        assert_eq!(check(&[0, 2, 1]), missing("stage 2"));
+        assert_eq!(check(&[1, 0, 2]), missing("stage 1"));
+        let twice = PlanError::Twice { first: "stage 1".into(), second: "stage 1".into() };
+        assert_eq!(check(&[0, 1, 1, 2]), Err(twice));
+    }
+
+    #[test]
+    fn what_is_finished_hides_what_it_was_made_of() {
+        let plan = chain(4);
+        let key = |place: usize| plan.stages()[place].key;
+        assert_eq!(plan.needed(key(3), |_| false), [key(0), key(1), key(2), key(3)]);
+        assert_eq!(plan.needed(key(3), |made| made == key(1)), [key(2), key(3)]);
+        assert_eq!(plan.needed(key(3), |made| made == key(3)), []);
     }
 }

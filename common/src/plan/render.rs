@@ -1,6 +1,6 @@
 //! A plan as people and programs read it: what is there already and what would be run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -50,16 +50,17 @@ pub fn view<'a>(plan: &'a Plan, cached: &BTreeSet<Key>) -> Vec<StageView<'a>> {
         (false, true) => State::ToRun,
         (false, false) => State::NotNeeded,
     };
-    plan.stages.iter().map(|stage| StageView { state: state(stage.key), stage }).collect()
+    plan.stages().iter().map(|stage| StageView { state: state(stage.key), stage }).collect()
 }
 
 /// The plan as a table for a terminal: one line per stage, indented below what it waits for, and a line of sums.
 pub fn render(plan: &Plan, cached: &BTreeSet<Key>) -> String {
     let views = view(plan, cached);
+    let depths = depths(plan);
     let mut rows = vec![["stage", "kind", "key", "state", "examples", "tokens up to"].map(str::to_owned)];
     rows.extend(views.iter().map(|StageView { state, stage }| {
         [
-            format!("{:indent$}{}", "", stage.name, indent = 2 * depth(plan, stage)),
+            format!("{:indent$}{}", "", stage.name, indent = 2 * depths[&stage.key]),
             stage.spec.work.kind().to_owned(),
             stage.key.short(),
             state.words().to_owned(),
@@ -81,10 +82,15 @@ pub fn render(plan: &Plan, cached: &BTreeSet<Key>) -> String {
     text
 }
 
-/// Length of the longest chain of stages that one waits for.
-fn depth(plan: &Plan, stage: &Stage) -> usize {
-    let inputs = stage.spec.inputs.values().filter_map(|key| plan.stage(*key));
-    inputs.map(|input| 1 + depth(plan, input)).max().unwrap_or(0)
+/// Length of the longest chain of stages that each one waits for.
+fn depths(plan: &Plan) -> BTreeMap<Key, usize> {
+    let mut depths = BTreeMap::new();
+    for stage in plan.stages() {
+        let inputs = stage.spec.inputs.values().filter_map(|key| depths.get(key));
+        let depth = inputs.max().map_or(0, |deepest: &usize| deepest + 1);
+        depths.insert(stage.key, depth);
+    }
+    depths
 }
 
 /// A cell of the table: what is unknown or nothing is a dash.
@@ -122,8 +128,6 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::plan::{Architecture, Estimate, Merge, Prepare, Spec, Work};
 

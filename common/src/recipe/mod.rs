@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn train(plan: &Plan, name: &str) -> (Train, Estimate) {
-        let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap_or_else(|| panic!("{name}"));
+        let stage = plan.stages().iter().find(|stage| stage.name == name).unwrap_or_else(|| panic!("{name}"));
         let Work::Train(train) = &stage.spec.work else { panic!("{name} is no training") };
         (train.clone(), stage.estimate)
     }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn every_stage_has_one_name_and_seeds_come_one_after_the_other() {
         let plan = three();
-        let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let names: Vec<&str> = plan.stages().iter().map(|stage| stage.name.as_str()).collect();
         let expected = [
             "dataset",
             "model s",
@@ -206,7 +206,7 @@ mod tests {
             ),
         ] {
             let (train, _) = train(&plan, name);
-            let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap();
+            let stage = plan.stages().iter().find(|stage| stage.name == name).unwrap();
             assert_eq!((train.part.word(), train.objective), (part, objective), "{name}");
             assert_eq!(train.head, Head::Classifier { classes: 2 }.into(), "{name}");
             assert_eq!(stage.spec.inputs.contains_key("labels"), has_labels, "{name}");
@@ -265,7 +265,7 @@ mod tests {
             ("ceiling l seed 0", 1e-4, 16, 160),
         ] {
             let (train, cost) = train(&plan, name);
-            let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap();
+            let stage = plan.stages().iter().find(|stage| stage.name == name).unwrap();
             let tokens = plan.stage(stage.spec.inputs["tokens"]).unwrap();
             let expected = Prepare::Tokens { part: train.part, max_tokens, style: Style::Plain };
             assert_eq!(tokens.spec.work, Work::Prepare(expected), "{name}");
@@ -306,10 +306,10 @@ mod tests {
         let output = |purpose| {
             let plan = infer(&folder(purpose), &rows(), "{{ text }}", Batches::default(), 128)?;
             plan.check().unwrap();
-            assert_eq!(plan.stages[1].locations["file/0"], "/data/rows.csv");
+            assert_eq!(plan.stages()[1].locations["file/0"], "/data/rows.csv");
             let tokens = Prepare::Tokens { part: Part::Rows, max_tokens: 64, style: Style::Plain };
-            assert_eq!(plan.stages[2].spec.work, Work::Prepare(tokens));
-            match &plan.stages.last().unwrap().spec.work {
+            assert_eq!(plan.stages()[2].spec.work, Work::Prepare(tokens));
+            match &plan.stages().last().unwrap().spec.work {
                 Work::Infer(infer) => Ok(infer.output.clone()),
                 other => panic!("{other:?}"),
             }
@@ -337,7 +337,7 @@ mod tests {
             |purpose, sampling| super::generate(&folder(purpose), &rows(), "{{ text }}", &sampling, shard);
         let made = plan(Purpose::LanguageModel, sampling(63)).unwrap();
         made.check().unwrap();
-        let Work::Infer(infer) = &made.stages.last().unwrap().spec.work else { panic!("{made:?}") };
+        let Work::Infer(infer) = &made.stages().last().unwrap().spec.work else { panic!("{made:?}") };
         assert_eq!((&infer.output, infer.shard), (&Output::Completions(sampling(63)), 8));
         let refused = |purpose, sampling| plan(purpose, sampling).unwrap_err().to_string();
         assert!(refused(Purpose::Classifier, sampling(8)).starts_with("/models/m is no language model"));
@@ -356,7 +356,7 @@ mod tests {
             let finetuning = Finetuning { files, format, init, readout, training, seed: 0 };
             let plan = super::train(&folder(purpose), &finetuning)?;
             plan.check().unwrap();
-            match &plan.stages.last().unwrap().spec.work {
+            match &plan.stages().last().unwrap().spec.work {
                 Work::Train(train) => {
                     assert_eq!(
                         (&train.head.init, train.head.readout),

@@ -9,7 +9,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, named_params, params};
 
-use crate::{action::Record, state::State};
+use crate::{
+    action::Record,
+    state::{Entry, State},
+};
 
 pub use recover::recover;
 
@@ -118,25 +121,7 @@ impl Journal {
             params![state.run, goal, state.gang as i64, env!("CARGO_PKG_VERSION"), state.next_epoch as i64],
         )?;
         self.run = transaction.last_insert_rowid();
-        for (position, entry) in state.stages.iter().enumerate() {
-            transaction.execute(
-                &format!(
-                    "INSERT INTO stages (key, run, position, name, kind, state, attempts, changed_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, {NOW_MS})
-                     ON CONFLICT (key) DO UPDATE SET run = excluded.run, position = excluded.position,
-                         name = excluded.name, state = excluded.state, attempts = 0, message = '',
-                         changed_ms = excluded.changed_ms"
-                ),
-                params![
-                    entry.stage.key.to_string(),
-                    self.run,
-                    position as i64,
-                    entry.stage.name,
-                    entry.stage.spec.work.kind(),
-                    entry.state.word()
-                ],
-            )?;
-        }
+        write_stages(&transaction, self.run, &state.stages)?;
         Ok(transaction.commit()?)
     }
 
@@ -183,6 +168,22 @@ fn close_open_ends(transaction: &Transaction<'_>) -> Result<(), JournalError> {
         &format!("UPDATE workers SET left_ms = {NOW_MS}, reason = ?1 WHERE left_ms IS NULL"),
         [reason],
     )?;
+    Ok(())
+}
+
+fn write_stages(transaction: &Transaction<'_>, run: i64, stages: &[Entry]) -> Result<(), JournalError> {
+    let mut insert = transaction.prepare(&format!(
+        "INSERT INTO stages (key, run, position, name, kind, state, attempts, changed_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, {NOW_MS})
+         ON CONFLICT (key) DO UPDATE SET run = excluded.run, position = excluded.position,
+             name = excluded.name, state = excluded.state, attempts = 0, message = '',
+             changed_ms = excluded.changed_ms"
+    ))?;
+    for (position, entry) in stages.iter().enumerate() {
+        let (stage, state) = (&entry.stage, entry.state().word());
+        let kind = stage.spec.work.kind();
+        insert.execute(params![stage.key.to_string(), run, position as i64, stage.name, kind, state])?;
+    }
     Ok(())
 }
 

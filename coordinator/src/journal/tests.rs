@@ -42,8 +42,8 @@ fn a_restart_finds_epochs_shards_and_pending_commits() {
     let mut journal = open(&path);
     let first = recover(&journal).unwrap().next_epoch;
     let plan = Sketch::chain();
-    let labels = plan.stages[2].key;
-    let pending = manifest(&plan.stages[1]);
+    let labels = plan.stages()[2].key;
+    let pending = manifest(&plan.stages()[1]);
     let stage = Record::Stage {
         key: pending.key,
         state: "running",
@@ -67,10 +67,10 @@ fn dropped_shards_and_settled_commits_are_not_found_again() {
     let (_folder, path) = fresh();
     let mut journal = open(&path);
     let plan = Sketch::chain();
-    let (model, labels) = (plan.stages[1].key, plan.stages[2].key);
+    let (model, labels) = (plan.stages()[1].key, plan.stages()[2].key);
     let stage =
         |pending| Record::Stage { key: model, state: "done", attempts: 1, message: String::new(), pending };
-    let made = Some(Box::new(manifest(&plan.stages[1])));
+    let made = Some(Box::new(manifest(&plan.stages()[1])));
     let shard = Record::Shard { key: labels, index: 0, product: product(1) };
     journal.write(&[shard, stage(made), Record::ShardsDropped { key: labels }, stage(None)], &[]).unwrap();
     let past = recover(&journal).unwrap();
@@ -90,7 +90,7 @@ fn what_was_open_when_the_coordinator_ended_is_closed_by_the_next() {
     let (_folder, path) = fresh();
     let mut journal = open(&path);
     let hello = Hello { seat: "w0".into(), incarnation: "a".into(), ..Hello::default() };
-    let key = Sketch::chain().stages[0].key;
+    let key = Sketch::chain().stages()[0].key;
     journal.write(&[Record::Joined(hello), began(7, key, None)], &[]).unwrap();
     drop(journal);
     let journal = open(&path);
@@ -104,7 +104,7 @@ fn a_write_that_fails_leaves_nothing_behind() {
     let (_folder, path) = fresh();
     let mut journal = open(&path);
     let stranger = began(8, Key::of(b"no stage of this run"), None);
-    let known = began(7, Sketch::chain().stages[0].key, None);
+    let known = began(7, Sketch::chain().stages()[0].key, None);
     assert!(journal.write(&[known, stranger], &[]).is_err());
     let epochs: i64 =
         journal.database.query_row("SELECT count(*) FROM epochs", [], |row| row.get(0)).unwrap();

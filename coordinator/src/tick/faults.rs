@@ -50,13 +50,12 @@ pub(super) fn late(state: &mut State, epoch: u64, failure: &Failure, out: &mut D
     if failure.membership {
         return;
     }
-    let Some(index) = state.stages.iter().position(|entry| entry.broken == Some(epoch)) else {
+    let Some(index) = state.agenda.take_broken(epoch) else {
         return out
             .because(format!("ignored a failure of epoch {epoch}, which is over: {}", failure.message));
     };
     let entry = &mut state.stages[index];
-    entry.broken = None;
-    if matches!(entry.state, StageState::Waiting | StageState::Ready | StageState::Gang(_)) {
+    if matches!(entry.state(), StageState::Waiting | StageState::Ready | StageState::Gang(_)) {
         entry.faults.membership = entry.faults.membership.saturating_sub(1);
         stage(state, index, failure, out);
     }
@@ -67,9 +66,8 @@ pub(super) fn fatal(state: &mut State, stage: usize, code: i32, message: &str, o
     let reason = format!("stage {:?} failed: {message}", state.stages[stage].stage.name);
     gangs::abort(state, stage, &reason, out);
     shards::abort(state, stage, &reason, out);
-    let entry = &mut state.stages[stage];
-    entry.state = StageState::Failed;
-    message.clone_into(&mut entry.message);
+    state.turn(stage, StageState::Failed);
+    message.clone_into(&mut state.stages[stage].message);
     results::record(state, stage, out);
     run::fail(state, if code == 0 { exit::MISMATCH } else { code }, &reason, out);
 }

@@ -1,6 +1,6 @@
 //! Gangs: workers in lockstep under one epoch. One lost member ends the epoch for all.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use fulcrum_common::{
     plan::Stage,
@@ -23,7 +23,7 @@ pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &
     out.because(format!("epoch {epoch}: {:?} goes to {}", entry.stage.name, members.join(", ")));
     let key = entry.stage.key;
     out.record(Record::EpochBegan { epoch, key, shard: None, members: members.clone() });
-    entry.state = StageState::Gang(Gang { epoch, members: members.clone() });
+    state.turn(stage, StageState::Gang(Gang { epoch, members: members.clone() }));
     results::record(state, stage, out);
     for (rank, seat) in members.iter().enumerate() {
         let place = (rank as u32, members.len() as u32);
@@ -44,30 +44,22 @@ pub(super) fn assign(
     let stage = &state.stages[stage].stage;
     let inputs = inputs(state, stage);
     let stage = serde_json::to_string(stage).expect("a stage is plain data");
-    let Some(worker) = state.workers.get_mut(seat) else { return };
-    worker.state = WorkerState::Working(epoch);
-    worker.progress = Progress::default();
-    let assignment = Assignment { epoch, stage, rank, world, shard, inputs };
-    out.send(worker.session, Command::Assignment(assignment));
+    if state.workers.turn(seat, WorkerState::Working(epoch)).is_some() {
+        state.workers.report(seat, Progress::default());
+        let assignment = Assignment { epoch, stage, rank, world, shard, inputs };
+        out.send(state.workers[seat].session, Command::Assignment(assignment));
+    }
 }
 
 /// The manifests that the stage reads, by role.
-fn inputs(state: &State, stage: &Stage) -> std::collections::HashMap<String, String> {
-    let manifest = |(role, key): (&String, &fulcrum_common::Key)| {
-        let manifest = state.manifest(*key)?;
-        Some((role.clone(), serde_json::to_string(manifest).expect("a manifest is plain data")))
-    };
-    let found: BTreeMap<String, String> = stage.spec.inputs.iter().filter_map(manifest).collect();
-    found.into_iter().collect()
+fn inputs(state: &State, stage: &Stage) -> HashMap<String, String> {
+    let inputs = stage.spec.inputs.iter();
+    inputs.filter_map(|(role, key)| Some((role.clone(), state.made(*key)?.manifest.clone()))).collect()
 }
 
 /// Rank 0 tells where the gang meets; the others hear it.
 pub(super) fn rendezvous(state: &State, seat: &str, epoch: u64, address: String, out: &mut Decisions) {
-    let live = state.stages.iter().find_map(|entry| match &entry.state {
-        StageState::Gang(gang) if gang.epoch == epoch => Some(gang),
-        _ => None,
-    });
-    match live.and_then(|gang| gang.members.split_first()) {
+    match state.gang(epoch).and_then(|gang| gang.members.split_first()) {
         Some((first, others)) if first == seat => {
             for other in others.iter().filter_map(|other| state.workers.get(other)) {
                 let meet = protocol::Rendezvous { epoch, address: address.clone() };
@@ -83,9 +75,9 @@ pub(super) fn rendezvous(state: &State, seat: &str, epoch: u64, address: String,
 
 /// Ends the epoch of a gang whose end is recorded already: the survivors hear of it, the stage is ready again.
 pub(super) fn dissolve(state: &mut State, stage: usize, reason: &str, out: &mut Decisions) {
-    let StageState::Gang(gang) = &state.stages[stage].state else { return };
+    let StageState::Gang(gang) = state.stages[stage].state() else { return };
     let gang = gang.clone();
-    state.stages[stage].state = StageState::Ready;
+    state.turn(stage, StageState::Ready);
     for seat in &gang.members {
         give_up(state, seat, gang.epoch, reason, out);
     }
@@ -93,7 +85,7 @@ pub(super) fn dissolve(state: &mut State, stage: usize, reason: &str, out: &mut 
 
 /// [`dissolve`] for an epoch that the coordinator ends by itself.
 pub(super) fn abort(state: &mut State, stage: usize, reason: &str, out: &mut Decisions) {
-    if let StageState::Gang(gang) = &state.stages[stage].state {
+    if let StageState::Gang(gang) = state.stages[stage].state() {
         results::end(gang.epoch, "aborted", reason, out);
         dissolve(state, stage, reason, out);
         results::record(state, stage, out);
@@ -102,10 +94,10 @@ pub(super) fn abort(state: &mut State, stage: usize, reason: &str, out: &mut Dec
 
 /// Tells a worker to give up an epoch, if it still works on it.
 pub(super) fn give_up(state: &mut State, seat: &str, epoch: u64, reason: &str, out: &mut Decisions) {
-    if let Some(worker) = state.workers.get_mut(seat)
-        && worker.state == WorkerState::Working(epoch)
+    if let Some(worker) = state.workers.get(seat)
+        && worker.state() == WorkerState::Working(epoch)
     {
-        worker.state = WorkerState::Aborting(epoch);
         out.send(worker.session, Command::Abort(Abort { epoch, reason: reason.to_owned() }));
+        state.workers.turn(seat, WorkerState::Aborting(epoch));
     }
 }

@@ -35,21 +35,11 @@ pub(super) fn join(state: &mut State, session: u64, hello: Hello, out: &mut Deci
     ));
     out.record(Record::Joined(hello.clone()));
     out.send(session, Command::Welcome(Welcome { heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS }));
-    let worker = Worker {
-        session,
-        state: WorkerState::Joining,
-        heard: state.now,
-        progress: Progress::default(),
-        draining: false,
-        retired,
-        hello,
-    };
-    let seat = worker.hello.seat.clone();
-    if state.workers.len() >= MAX_WORKERS {
-        state.workers.retain(|_, worker| worker.state != WorkerState::Lost);
+    if state.workers.seats() >= MAX_WORKERS {
+        state.workers.remove_lost();
     }
-    state.sessions.insert(session, seat.clone());
-    state.workers.insert(seat.clone(), worker);
+    let seat = hello.seat.clone();
+    state.workers.seat(Worker::new(session, hello, state.now, retired));
     if state.phase != Phase::Running {
         drain(state, &seat, out);
     }
@@ -63,26 +53,24 @@ fn admit(state: &State, session: u64, hello: &Hello) -> Result<(), String> {
     if hello.code != CODE_VERSION {
         return Err(format!("its stages are of code version {}, this plan's of {CODE_VERSION}", hello.code));
     }
-    if state.sessions.contains_key(&session) {
+    if state.workers.seat_of(session).is_some() {
         return Err("it said hello twice".to_owned());
     }
     match state.workers.get(&hello.seat) {
         Some(worker) if worker.retired.contains(&hello.incarnation) => {
             Err(format!("a newer process has taken seat {}", hello.seat))
         }
-        None if live(state) >= MAX_WORKERS => Err(format!("the run has {MAX_WORKERS} workers already")),
+        None if state.workers.live().count() >= MAX_WORKERS => {
+            Err(format!("the run has {MAX_WORKERS} workers already"))
+        }
         _ => Ok(()),
     }
-}
-
-fn live(state: &State) -> usize {
-    state.workers.values().filter(|worker| worker.state != WorkerState::Lost).count()
 }
 
 /// Clears the seat for the newcomer; returns the incarnations that may not come back.
 fn replace(state: &mut State, hello: &Hello, out: &mut Decisions) -> VecDeque<String> {
     let Some(old) = state.workers.get(&hello.seat) else { return VecDeque::new() };
-    let (incarnation, alive) = (old.hello.incarnation.clone(), old.state != WorkerState::Lost);
+    let (incarnation, alive) = (old.hello.incarnation.clone(), old.state() != WorkerState::Lost);
     let same = incarnation == hello.incarnation;
     if alive {
         let reason = if same { "came back on a new stream" } else { "a newer process has taken its seat" };
@@ -103,20 +91,22 @@ fn replace(state: &mut State, hello: &Hello, out: &mut Decisions) -> VecDeque<St
 
 /// A worker says that it lives and what it works on.
 pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: &mut Decisions) {
-    let Some(worker) = state.workers.get_mut(seat) else { return };
-    let seen = std::mem::replace(&mut worker.progress, progress).epoch;
-    match worker.state {
-        WorkerState::Joining if progress.epoch == 0 => worker.state = WorkerState::Idle,
+    let Some(seen) = state.workers.report(seat, progress).map(|before| before.epoch) else { return };
+    let Worker { session, .. } = state.workers[seat];
+    match state.workers[seat].state() {
+        WorkerState::Joining if progress.epoch == 0 => {
+            state.workers.turn(seat, WorkerState::Idle);
+        }
         // It carries an epoch over from before a lost stream or a restarted coordinator.
         WorkerState::Joining | WorkerState::Idle if progress.epoch != 0 => {
             let reason = "the epoch is over";
-            worker.state = WorkerState::Aborting(progress.epoch);
+            state.workers.turn(seat, WorkerState::Aborting(progress.epoch));
             out.because(format!("told {seat} to give up epoch {}: {reason}", progress.epoch));
             let abort = Abort { epoch: progress.epoch, reason: reason.to_owned() };
-            out.send(worker.session, Command::Abort(abort));
+            out.send(session, Command::Abort(abort));
         }
         WorkerState::Aborting(epoch) if progress.epoch == 0 && seen == epoch => {
-            worker.state = WorkerState::Idle
+            state.workers.turn(seat, WorkerState::Idle);
         }
         // A heartbeat without work, sent before the assignment arrived, is no news. One after work was seen is.
         WorkerState::Working(epoch) if progress.epoch == 0 && seen == epoch => {
@@ -137,20 +127,19 @@ pub(super) fn leave(state: &mut State, seat: &str, out: &mut Decisions) {
 
 /// A stream ended.
 pub(super) fn closed(state: &mut State, session: u64, reason: &str, out: &mut Decisions) {
-    if let Some(seat) = state.seat_of(session) {
+    if let Some(seat) = state.workers.seat_of(session).cloned() {
         lose(state, &seat, &format!("its stream ended: {reason}"), out);
     }
 }
 
 /// The worker is gone: its work is taken back and its stream closed.
 pub(super) fn lose(state: &mut State, seat: &str, reason: &str, out: &mut Decisions) {
-    let Some(worker) = state.workers.get_mut(seat) else { return };
-    let was = std::mem::replace(&mut worker.state, WorkerState::Lost);
+    let Some(was) = state.workers.turn(seat, WorkerState::Lost) else { return };
     if was == WorkerState::Lost {
         return;
     }
+    let worker = &state.workers[seat];
     let (session, incarnation) = (worker.session, worker.hello.incarnation.clone());
-    state.sessions.remove(&session);
     out.because(format!("{seat} is gone: {reason}"));
     let left = Record::Left { seat: seat.to_owned(), incarnation, reason: reason.to_owned() };
     out.record(left);
@@ -164,9 +153,7 @@ pub(super) fn lose(state: &mut State, seat: &str, reason: &str, out: &mut Decisi
 
 /// Tells a worker to finish and leave.
 pub(super) fn drain(state: &mut State, seat: &str, out: &mut Decisions) {
-    let Some(worker) = state.workers.get_mut(seat) else { return };
-    if worker.serves() {
-        worker.draining = true;
+    if let Some(worker) = state.workers.drain(seat) {
         out.send(worker.session, Command::Drain(Drain {}));
     }
 }

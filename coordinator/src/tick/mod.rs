@@ -45,12 +45,12 @@ pub fn tick(state: &mut State, now: u64, inputs: impl IntoIterator<Item = Input>
 fn apply(state: &mut State, input: Input, out: &mut Decisions) {
     match input {
         Input::Worker { session, event: Event::Hello(hello) } => membership::join(state, session, hello, out),
-        Input::Worker { session, event } => match state.seat_of(session) {
+        Input::Worker { session, event } => match state.workers.seat_of(session).cloned() {
             Some(seat) => hear(state, &seat, event, out),
             None => out.because(format!("ignored a message of the closed stream {session}")),
         },
         Input::Closed { session, reason } => membership::closed(state, session, &reason, out),
-        Input::Committed(manifest) => results::committed(state, *manifest, out),
+        Input::Committed(manifest) => results::committed(state, &manifest, out),
         Input::CommitFailed { key, message, damaged: true } => results::spoiled(state, key, &message, out),
         Input::CommitFailed { key, message, damaged: false } => results::held_up(state, key, &message, out),
         Input::Stop => run::stop(state, out),

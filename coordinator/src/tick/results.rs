@@ -15,7 +15,7 @@ use super::{faults, gangs, shards};
 use crate::{
     action::{Action, Decisions, Product, Record},
     input::Failure,
-    state::{Owner, StageState, State, WorkerState},
+    state::{Owner, StageState, State, Worker, WorkerState},
 };
 
 /// Milliseconds between two attempts to commit where the store cannot be written.
@@ -39,7 +39,7 @@ pub(super) fn done(
         return failed(state, seat, epoch, failure, out);
     }
     free(state, seat, epoch);
-    let class = state.workers.get(seat).map(|worker| worker.hello.class()).unwrap_or_default();
+    let class = state.workers.get(seat).map(|worker| worker.class().clone()).unwrap_or_default();
     let product = Product { epoch, class, files, facts };
     match owner {
         Some(Owner::Rank { stage, rank: 0 }) => {
@@ -67,12 +67,12 @@ pub(super) fn failed(state: &mut State, seat: &str, epoch: u64, failure: Failure
         Some(Owner::Rank { stage, .. }) => {
             end(epoch, "failed", &failure.message, out);
             gangs::dissolve(state, stage, &failure.message, out);
-            state.stages[stage].broken = failure.membership.then_some(epoch);
+            state.agenda.gang_ended(stage, epoch, failure.membership);
             faults::stage(state, stage, &failure, out);
         }
         Some(Owner::Shard { stage, index }) => {
             end(epoch, "failed", &failure.message, out);
-            shards::failed(state, stage, index, &failure, out);
+            shards::failed(state, stage, (index, epoch), &failure, out);
         }
         None => faults::late(state, epoch, &failure, out),
     }
@@ -80,10 +80,9 @@ pub(super) fn failed(state: &mut State, seat: &str, epoch: u64, failure: Failure
 
 /// The worker has answered for that epoch.
 fn free(state: &mut State, seat: &str, epoch: u64) {
-    if let Some(worker) = state.workers.get_mut(seat)
-        && matches!(worker.state, WorkerState::Working(e) | WorkerState::Aborting(e) if e == epoch)
-    {
-        worker.state = WorkerState::Idle;
+    let does = state.workers.get(seat).map(Worker::state);
+    if matches!(does, Some(WorkerState::Working(e) | WorkerState::Aborting(e)) if e == epoch) {
+        state.workers.turn(seat, WorkerState::Idle);
     }
 }
 
@@ -113,27 +112,26 @@ pub(super) fn finish(state: &mut State, stage: usize, product: Product, out: &mu
         manifest.epoch,
         manifest.files.len()
     ));
-    entry.state = StageState::Committing(Box::new(manifest.clone()));
     entry.message.clear();
     entry.recommit = None;
+    state.turn(stage, StageState::Committing(Box::new(manifest.clone())));
     record(state, stage, out);
     out.actions.push(Action::Commit(Box::new(manifest)));
 }
 
 /// A manifest stands in the store.
-pub(super) fn committed(state: &mut State, manifest: Manifest, out: &mut Decisions) {
+pub(super) fn committed(state: &mut State, manifest: &Manifest, out: &mut Decisions) {
     let Some(stage) = committing(state, manifest.key) else {
         return out.because(format!("ignored a commit of {}: nobody waits for it", manifest.key.short()));
     };
     let entry = &mut state.stages[stage];
-    entry.state = StageState::Done;
     entry.message.clear();
     entry.recommit = None;
-    entry.manifest = Some(manifest);
     out.because(format!("{:?} is done", entry.stage.name));
     if matches!(entry.stage.spec.work, Work::Infer(_)) {
         out.record(Record::ShardsDropped { key: entry.stage.key });
     }
+    state.complete(stage, manifest);
     record(state, stage, out);
 }
 
@@ -142,6 +140,7 @@ pub(super) fn held_up(state: &mut State, key: Key, message: &str, out: &mut Deci
     let Some(stage) = committing(state, key) else { return };
     let entry = &mut state.stages[stage];
     entry.recommit = Some(state.now.saturating_add(COMMIT_PAUSE_MS));
+    state.agenda.hold_up(stage);
     let message = format!("commit failed, the files are kept and it is tried again: {message}");
     if entry.message != message {
         out.because(format!("{:?}: {message}", entry.stage.name));
@@ -152,12 +151,13 @@ pub(super) fn held_up(state: &mut State, key: Key, message: &str, out: &mut Deci
 
 /// Tries again the commits whose pause is over.
 pub(super) fn recommit(state: &mut State, out: &mut Decisions) {
-    for entry in &mut state.stages {
-        if let StageState::Committing(manifest) = &entry.state
+    for stage in state.agenda.held_up() {
+        let entry = &mut state.stages[*stage];
+        if let StageState::Committing(manifest) = entry.state()
             && entry.recommit.is_some_and(|at| at <= state.now)
         {
-            entry.recommit = None;
             out.actions.push(Action::Commit(manifest.clone()));
+            entry.recommit = None;
         }
     }
 }
@@ -165,9 +165,8 @@ pub(super) fn recommit(state: &mut State, out: &mut Decisions) {
 /// The store refused a manifest: the files are not what was said. They are made again.
 pub(super) fn spoiled(state: &mut State, key: Key, message: &str, out: &mut Decisions) {
     let Some(stage) = committing(state, key) else { return };
-    let entry = &mut state.stages[stage];
-    entry.state = StageState::Waiting;
-    entry.kept.clear();
+    state.stages[stage].kept.clear();
+    state.turn(stage, StageState::Waiting);
     out.record(Record::ShardsDropped { key });
     let failure =
         Failure { message: format!("commit failed: {message}"), retry: true, membership: false, code: 0 };
@@ -175,22 +174,20 @@ pub(super) fn spoiled(state: &mut State, key: Key, message: &str, out: &mut Deci
 }
 
 fn committing(state: &State, key: Key) -> Option<usize> {
-    state
-        .stages
-        .iter()
-        .position(|entry| entry.stage.key == key && matches!(entry.state, StageState::Committing(_)))
+    let stage = state.agenda.place(key)?;
+    matches!(state.stages[stage].state(), StageState::Committing(_)).then_some(stage)
 }
 
 /// Writes the stage's state to the journal.
 pub(super) fn record(state: &State, stage: usize, out: &mut Decisions) {
     let entry = &state.stages[stage];
-    let pending = match &entry.state {
+    let pending = match entry.state() {
         StageState::Committing(manifest) => Some(manifest.clone()),
         _ => None,
     };
     out.record(Record::Stage {
         key: entry.stage.key,
-        state: entry.state.word(),
+        state: entry.state().word(),
         attempts: entry.attempts,
         message: entry.message.clone(),
         pending,

@@ -8,7 +8,7 @@ use crate::{
 
 /// The run is done once its last stage stands in the store.
 pub(super) fn settle(state: &mut State, out: &mut Decisions) {
-    let goal = state.stages.last().is_none_or(|entry| entry.state.is_made());
+    let goal = state.stages.last().is_none_or(|entry| entry.state().is_made());
     if goal && matches!(state.phase, Phase::Running | Phase::Stopping) {
         enter(state, Phase::Done, "every stage is in the store", out);
     }
@@ -45,7 +45,8 @@ fn enter(state: &mut State, phase: Phase, reason: &str, out: &mut Decisions) {
     state.ended = Some(state.now);
     out.because(format!("the run is {}: {reason}", phase.word()));
     out.record(Record::Phase { phase: phase.word(), reason: reason.to_owned() });
-    for seat in state.workers.keys().cloned().collect::<Vec<_>>() {
+    let seats: Vec<String> = state.workers.iter().map(|worker| worker.hello.seat.clone()).collect();
+    for seat in seats {
         membership::drain(state, &seat, out);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     action::Decisions,
     input::Class,
     size,
-    state::{Phase, StageState, State, Worker, WorkerState},
+    state::{Entry, Phase, Roster, StageState, State},
 };
 
 /// Milliseconds for which finished shards wait for a worker of the class that made them while others are free.
@@ -17,25 +17,35 @@ pub(super) const CLASS_PATIENCE_MS: u64 = 10_000;
 
 /// Stages whose inputs stand in the store become ready.
 pub(super) fn promote(state: &mut State, out: &mut Decisions) {
-    for stage in 0..state.stages.len() {
+    while state.phase == Phase::Running
+        && let Some(stage) = state.agenda.take_complete()
+    {
         let entry = &state.stages[stage];
-        let made = |key: &fulcrum_common::Key| state.manifest(*key).is_some();
-        if state.phase != Phase::Running
-            || entry.state != StageState::Waiting
-            || !entry.stage.spec.inputs.values().all(made)
-        {
+        if *entry.state() != StageState::Waiting {
             continue;
         }
-        if let Err(error) = size::check_assignment(&entry.stage, |key| state.manifest(key)) {
+        let bytes = |key| state.made(key).map(|made| made.manifest.len());
+        if let Err(error) = size::check_assignment(&entry.stage, bytes) {
             faults::fatal(state, stage, 0, &error.to_string(), out);
         } else if matches!(entry.stage.spec.work, Work::Infer(_)) {
             shards::cut(state, stage, out);
         } else {
             out.because(format!("{:?} is ready", entry.stage.name));
-            state.stages[stage].state = StageState::Ready;
+            state.turn(stage, StageState::Ready);
             results::record(state, stage, out);
         }
     }
+}
+
+/// One giving out of work.
+#[derive(Default)]
+struct Round {
+    /// Classes whose workers are held back for a gang.
+    held: BTreeSet<Class>,
+    /// Sizes of gangs that cannot be had and hold back nobody more.
+    hopeless: BTreeSet<usize>,
+    /// What stages wait for, by position.
+    waits: BTreeMap<usize, String>,
 }
 
 /// Gives free workers work. An earlier stage of the plan goes first. A gang whose workers are here but busy holds
@@ -45,21 +55,45 @@ pub(super) fn assign(state: &mut State, out: &mut Decisions) {
     if state.phase != Phase::Running {
         return;
     }
-    let mut held = BTreeSet::new();
-    let mut waits = Vec::new();
-    for stage in 0..state.stages.len() {
-        match &state.stages[stage].state {
-            StageState::Ready => waits.extend(form(state, stage, &mut held, out)),
-            StageState::Shards(_) => waits.extend(lease(state, stage, &held, out)),
-            StageState::Committing(_) if !state.stages[stage].message.is_empty() => {
-                let entry = &state.stages[stage];
-                waits.push(format!("{:?}: {}", entry.stage.name, entry.message));
-            }
-            _ => {}
+    let (mut round, mut from) = (Round::default(), 0);
+    while state.workers.any_idle(&round.held)
+        && let Some(stage) = state.agenda.next(from, &round.hopeless)
+    {
+        consider(state, stage, &mut round, out);
+        from = stage + 1;
+    }
+    // Where nobody is free, finished shards do not wait for their class while others are.
+    state.classless.retain(|stage, _| *stage < from);
+    if state.phase == Phase::Running {
+        explain(state, round, from, out);
+    }
+}
+
+/// Gives a stage workers, or notes what it waits for.
+fn consider(state: &mut State, stage: usize, round: &mut Round, out: &mut Decisions) {
+    let wait = match state.stages[stage].state() {
+        StageState::Ready => form(state, stage, round, out),
+        StageState::Shards(_) => lease(state, stage, &round.held, out),
+        _ => None,
+    };
+    round.waits.extend(wait.map(|wait| (stage, wait)));
+}
+
+/// Says what the first stage that waits waits for: one that was considered, one that was not because nobody is free,
+/// or one whose manifest the store did not take.
+fn explain(state: &mut State, mut round: Round, from: usize, out: &mut Decisions) {
+    for stage in
+        [state.agenda.next(from, &round.hopeless), state.agenda.next_ready(from)].into_iter().flatten()
+    {
+        if round.waits.is_empty() {
+            consider(state, stage, &mut round, out);
         }
     }
-    let reason = waits.into_iter().next().unwrap_or_default();
-    if state.phase == Phase::Running && state.reason != reason {
+    let held_up = state.agenda.held_up().iter().map(|stage| (*stage, &state.stages[*stage]));
+    let message = |entry: &Entry| format!("{:?}: {}", entry.stage.name, entry.message);
+    round.waits.extend(held_up.map(|(stage, entry)| (stage, message(entry))).next());
+    let reason = round.waits.into_values().next().unwrap_or_default();
+    if state.reason != reason {
         if !reason.is_empty() {
             out.because(reason.clone());
         }
@@ -68,20 +102,21 @@ pub(super) fn assign(state: &mut State, out: &mut Decisions) {
 }
 
 /// Forms the stage's gang. Where that cannot be, returns what it waits for.
-fn form(state: &mut State, stage: usize, held: &mut BTreeSet<Class>, out: &mut Decisions) -> Option<String> {
+fn form(state: &mut State, stage: usize, round: &mut Round, out: &mut Decisions) -> Option<String> {
     let world = state.stages[stage].world(state.gang);
-    let enough = |seats: &Vec<String>| seats.len() >= world;
-    if let Some(members) = classes(state, held, is_idle).into_values().find(enough) {
-        gangs::form(state, stage, members.into_iter().take(world).collect(), out);
+    let members = state.workers.classes(&round.held).find_map(|(_, roster)| roster.gang(world));
+    if let Some(members) = members {
+        gangs::form(state, stage, members, out);
         return None;
     }
-    let here: Vec<Class> = classes(state, &BTreeSet::new(), |_| true)
-        .into_iter()
-        .filter(|(_, seats)| enough(seats))
-        .map(|(class, _)| class)
-        .collect();
-    let what = if here.is_empty() { "to join" } else { "to be free" };
-    held.extend(here.into_iter().find(|class| !held.contains(class)));
+    let enough = |(_, roster): &(&Class, &Roster)| roster.here.len() >= world;
+    let busy = state.workers.classes(&round.held).find(enough).map(|(class, _)| class.clone());
+    let is_here = busy.is_some() || state.workers.classes(&BTreeSet::new()).any(|class| enough(&class));
+    match busy {
+        Some(class) => round.held.insert(class),
+        None => round.hopeless.insert(world),
+    };
+    let what = if is_here { "to be free" } else { "to join" };
     let name = &state.stages[stage].stage.name;
     Some(format!("{name:?} waits for {world} equal workers {what}"))
 }
@@ -89,57 +124,39 @@ fn form(state: &mut State, stage: usize, held: &mut BTreeSet<Class>, out: &mut D
 /// Leases the stage's pending shards to free workers of one class. Where none of that class is here, returns that
 /// it waits for one; not for ever, because the run may go on with other workers than it began with.
 fn lease(state: &mut State, stage: usize, held: &BTreeSet<Class>, out: &mut Decisions) -> Option<String> {
-    let other = largest(state, held);
-    let class = match shards::class(state, stage) {
-        Some(class) if state.workers.values().any(|worker| worker.is_of(&class)) => class,
+    let StageState::Shards(shards) = state.stages[stage].state() else { return None };
+    let class = match shards.class() {
+        Some(class) if state.workers.of(class).is_some() => class.clone(),
         Some(class) => {
-            let (entry, now) = (&mut state.stages[stage], state.now);
-            entry.classless = if other.is_some() { entry.classless.or(Some(now)) } else { None };
-            if entry.classless.is_none_or(|since| now - since < CLASS_PATIENCE_MS) {
-                return Some(format!(
-                    "{:?} waits for a worker of {class}, as made its shards",
-                    entry.stage.name
-                ));
+            let wait = format!(
+                "{:?} waits for a worker of {class}, as made its shards",
+                state.stages[stage].stage.name
+            );
+            if !state.workers.any_idle(held) {
+                state.classless.remove(&stage);
+                return Some(wait);
+            }
+            let since = *state.classless.entry(stage).or_insert(state.now);
+            if state.now - since < CLASS_PATIENCE_MS {
+                return Some(wait);
             }
             shards::forget(state, stage, out);
-            other?
+            largest(state, held)?
         }
-        None => other?,
+        None => largest(state, held)?,
     };
-    state.stages[stage].classless = None;
-    for seat in classes(state, held, is_idle).remove(&class).unwrap_or_default() {
-        if !shards::lease(state, stage, &seat, out) {
-            break;
-        }
+    state.classless.remove(&stage);
+    if !held.contains(&class) {
+        while let Some(seat) = state.workers.first_idle(&class)
+            && shards::lease(state, stage, &seat, out)
+        {}
     }
     None
 }
 
 /// The class with the most workers among those that have a free one.
 fn largest(state: &State, held: &BTreeSet<Class>) -> Option<Class> {
-    let idle = classes(state, held, is_idle);
-    let mut all = classes(state, held, |_| true);
-    all.retain(|class, _| idle.contains_key(class));
-    let most = all.values().map(Vec::len).max()?;
-    all.into_iter().find(|(_, seats)| seats.len() == most).map(|(class, _)| class)
-}
-
-fn is_idle(worker: &Worker) -> bool {
-    worker.state == WorkerState::Idle
-}
-
-/// Seats by class, in their order, of the workers that serve, are not held back, and are `allowed`.
-fn classes(
-    state: &State,
-    held: &BTreeSet<Class>,
-    allowed: impl Fn(&Worker) -> bool,
-) -> BTreeMap<Class, Vec<String>> {
-    let mut classes: BTreeMap<Class, Vec<String>> = BTreeMap::new();
-    for (seat, worker) in state.workers.iter().filter(|(_, worker)| worker.serves() && allowed(worker)) {
-        let class = worker.hello.class();
-        if !held.contains(&class) {
-            classes.entry(class).or_default().push(seat.clone());
-        }
-    }
-    classes
+    let free = || state.workers.classes(held).filter(|(_, roster)| !roster.idle.is_empty());
+    let most = free().map(|(_, roster)| roster.here.len()).max()?;
+    free().find(|(_, roster)| roster.here.len() == most).map(|(class, _)| class.clone())
 }

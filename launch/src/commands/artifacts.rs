@@ -12,7 +12,7 @@ use fulcrum_common::{
 
 use super::print;
 use crate::{
-    experiment::{Copies, Fetch, Places, compile},
+    experiment::{Fetch, Places, compile},
     failure::Failure,
     progress::thousands,
     run_folder::{RunFolder, read_json},
@@ -63,8 +63,9 @@ struct Gc {
     /// Folder of all runs; what their plans reach is kept
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    #[command(flatten)]
-    copies: Copies,
+    /// Folder with local copies of the datasets and models that experiment files name
+    #[arg(long, value_name = "DIR", env = "FULCRUM_DATA")]
+    data_root: Option<PathBuf>,
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -185,11 +186,11 @@ fn told(fault: &Fault) -> String {
 async fn clean(gc: Gc) -> Result<()> {
     let store = open(&gc.at)?;
     let mut keep = kept_by_runs(&gc)?;
-    let places = Places { store: Some(gc.at.store.clone()), copies: gc.copies };
+    let places = Places { store: Some(gc.at.store.clone()), data_root: gc.data_root };
     for file in &gc.keep {
         let compiled = compile(file, &places, Fetch::Never)
             .with_context(|| format!("nothing is removed while {} cannot be kept", file.display()))?;
-        keep.extend(compiled.plan.stages.iter().map(|stage| stage.key));
+        keep.extend(compiled.plan.stages().iter().map(|stage| stage.key));
     }
     if gc.dry_run {
         return foretell(&store, &keep).await;
@@ -237,7 +238,7 @@ fn kept_by_runs(gc: &Gc) -> Result<BTreeSet<Key>> {
             // Not checked: what a run of another version made is kept too.
             let plan: Plan =
                 read_json(&folder.plan()).context("nothing is removed while a plan cannot be read")?;
-            keep.extend(plan.stages.iter().map(|stage| stage.key));
+            keep.extend(plan.stages().iter().map(|stage| stage.key));
         }
     }
     Ok(keep)

@@ -32,7 +32,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let mut cached = BTreeSet::new();
     if compiled.store.join("artifacts").is_dir() {
         let store = Store::open(&compiled.store)?;
-        for stage in &compiled.plan.stages {
+        for stage in compiled.plan.stages() {
             if store.manifest(stage.key).await?.is_some() {
                 cached.insert(stage.key);
             }

@@ -71,7 +71,7 @@ async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
     let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
     let store = Store::open(&facts.store)?;
     let mut cached = std::collections::BTreeSet::new();
-    for stage in &plan.stages {
+    for stage in plan.stages() {
         if store.manifest(stage.key).await?.is_some() {
             cached.insert(stage.key);
         }

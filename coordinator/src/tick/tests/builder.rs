@@ -294,7 +294,7 @@ impl Scene {
 
     pub(crate) fn word(&self, name: &str) -> &'static str {
         let entry = self.state.stages.iter().find(|entry| entry.stage.name == name);
-        entry.expect("a stage of that name").state.word()
+        entry.expect("a stage of that name").state().word()
     }
 
     pub(crate) fn works_on(&self, seat: &str) -> Option<String> {
@@ -364,7 +364,7 @@ impl Scene {
                 assert!(self.store.contains_key(key), "{role} of {} stands in the store", stage.name);
                 assert!(assignment.inputs.contains_key(role), "{role} travels along");
             }
-            self.classes.insert(assignment.epoch, self.state.workers[&seat].hello.class());
+            self.classes.insert(assignment.epoch, self.state.workers[seat.as_str()].hello.class());
             let before = self.work.insert(seat.clone(), assignment.clone());
             assert!(before.is_none(), "{seat} has one assignment at a time");
         }
@@ -375,27 +375,30 @@ impl Scene {
     fn check(&self) {
         let mut holders = BTreeSet::new();
         for entry in &self.state.stages {
-            match &entry.state {
+            match entry.state() {
                 StageState::Gang(gang) => {
                     for seat in &gang.members {
-                        if self.state.workers[seat].state == WorkerState::Working(gang.epoch) {
+                        if self.state.workers[seat.as_str()].state() == WorkerState::Working(gang.epoch) {
                             assert!(holders.insert(seat), "{seat} works on one thing");
                         }
                     }
                 }
                 StageState::Shards(shards) => {
-                    for shard in shards {
+                    for shard in shards.iter() {
                         if let ShardState::Leased { epoch, seat } = &shard.state {
-                            assert_eq!(self.state.workers[seat].state, WorkerState::Working(*epoch));
+                            let does = self.state.workers[seat.as_str()].state();
+                            assert_eq!(does, WorkerState::Working(*epoch));
                             assert!(holders.insert(seat), "{seat} works on one thing");
                         }
                     }
                 }
-                StageState::Done | StageState::Cached => assert!(entry.manifest.is_some()),
+                StageState::Done | StageState::Cached => assert!(self.state.made(entry.stage.key).is_some()),
                 _ => {}
             }
         }
         assert!(self.state.phase != Phase::Running || self.state.ended.is_none());
+        self.state.agenda.check(&self.state.stages, self.state.gang);
+        self.state.workers.check();
     }
 }
 

@@ -153,14 +153,14 @@ proptest! {
         let happenings = happenings.into_iter().filter(|what| !is_the_works_fault(what)).collect();
         let scene = tell(happenings);
         prop_assert_eq!(scene.state.phase, Phase::Done, "{:?}", scene.reasons);
-        prop_assert_eq!(scene.store.len(), scene.plan.stages.len());
+        prop_assert_eq!(scene.store.len(), scene.plan.stages().len());
     }
 
     #[test]
     fn a_run_ends_done_or_says_which_stage_failed(happenings in prop::collection::vec(happening(), 0..120)) {
         let scene = tell(happenings);
         match scene.state.phase {
-            Phase::Done => prop_assert_eq!(scene.store.len(), scene.plan.stages.len()),
+            Phase::Done => prop_assert_eq!(scene.store.len(), scene.plan.stages().len()),
             Phase::Failed(code) => {
                 prop_assert_eq!(code, fulcrum_common::exit::NO_PROGRESS);
                 prop_assert!(scene.state.reason.starts_with("stage \""), "{}", scene.state.reason);

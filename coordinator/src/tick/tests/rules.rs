@@ -47,7 +47,7 @@ fn workers_of_other_versions_are_refused() {
         spoil(&mut hello);
         scene.greet(hello);
         assert_eq!(commands(&scene, "w0"), ["refused"]);
-        assert!(scene.state.workers.is_empty());
+        assert!(scene.state.workers.seats() == 0);
     }
 }
 
@@ -78,8 +78,8 @@ fn a_silent_worker_is_lost_when_its_lease_ends_and_its_gang_with_it() {
     assert_eq!(scene.word("model"), "running");
     scene.beat("w0");
     scene.wait(100);
-    assert_eq!(scene.state.workers["w1"].state, WorkerState::Lost);
-    assert_eq!(scene.state.workers["w0"].state, WorkerState::Aborting(epoch));
+    assert_eq!(scene.state.workers["w1"].state(), WorkerState::Lost);
+    assert_eq!(scene.state.workers["w0"].state(), WorkerState::Aborting(epoch));
     assert!(scene.said("w1 is gone: not heard of for 2000 ms"));
     scene.fail("w0", Failure { membership: true, retry: true, ..fault(true) });
     assert!(!scene.work.contains_key("w0"), "a gang of two cannot form of one");
@@ -113,7 +113,7 @@ fn a_late_result_of_an_epoch_that_is_over_counts_for_nothing() {
     scene.done("w0");
     assert!(scene.commits.is_empty());
     assert!(scene.said("the epoch is over"));
-    assert_eq!(scene.state.workers["w0"].state, WorkerState::Idle, "but the worker is free");
+    assert_eq!(scene.state.workers["w0"].state(), WorkerState::Idle, "but the worker is free");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_worker_that_comes_back_in_the_middle_of_an_epoch_is_told_to_give_it_up() {
     scene.say("w1", Event::Heartbeat(Progress { epoch, ..Progress::default() }));
     assert_eq!(commands(&scene, "w1").last(), Some(&"abort"));
     scene.say("w1", Event::Heartbeat(Progress::default()));
-    assert_eq!(scene.state.workers["w1"].state, WorkerState::Idle);
+    assert_eq!(scene.state.workers["w1"].state(), WorkerState::Idle);
 }
 
 #[test]
@@ -179,9 +179,10 @@ fn a_lost_worker_costs_its_shard_and_no_other() {
     let mut scene = labelling();
     scene.done("w1");
     scene.close("w0");
-    let StageState::Shards(shards) = &scene.state.stages[2].state else { panic!("not in shards") };
+    let StageState::Shards(shards) = scene.state.stages[2].state() else { panic!("not in shards") };
     let pending = |state: &ShardState| *state == ShardState::Pending;
-    assert!(pending(&shards[0].state) && matches!(shards[1].state, ShardState::Done(_)));
+    let states: Vec<&ShardState> = shards.iter().map(|shard| &shard.state).collect();
+    assert!(pending(states[0]) && matches!(states[1], ShardState::Done(_)));
     scene.done("w1");
     assert_eq!(scene.work["w1"].shard.unwrap().index, 0);
 }
@@ -218,7 +219,7 @@ fn data_without_a_row_count_fails_the_run_and_says_so() {
 fn what_stands_in_the_store_is_not_made_again() {
     let plan = Sketch::chain();
     let mut scene = Scene::new(plan.clone(), 1);
-    for stage in &plan.stages[..2] {
+    for stage in &plan.stages()[..2] {
         scene.store.insert(stage.key, manifest(stage));
     }
     scene.restart();
@@ -232,7 +233,7 @@ fn what_stands_in_the_store_is_not_made_again() {
 fn a_run_whose_goal_stands_in_the_store_is_done_before_anybody_joins() {
     let plan = Sketch::chain();
     let mut scene = Scene::new(plan.clone(), 1);
-    let goal = plan.stages.last().unwrap();
+    let goal = plan.stages().last().unwrap();
     scene.store.insert(goal.key, manifest(goal));
     scene.restart();
     scene.step([]);

@@ -179,7 +179,7 @@ async fn two_workers_do_a_run_and_go_home() {
     }
     assert_eq!(phase(serving).await, "done");
     let store = Store::open(&scene.store()).unwrap();
-    let labels = store.manifest(plan().stages[2].key).await.unwrap().unwrap();
+    let labels = store.manifest(plan().stages()[2].key).await.unwrap().unwrap();
     assert_eq!(labels.files.len(), 3);
 }
 

@@ -1,0 +1,139 @@
+//! A stage of the run and what became of it.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    plan::{Stage, Work},
+    store::Manifest,
+};
+
+use super::Shards;
+use crate::action::Product;
+
+/// A stage and what became of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What is to be done.
+    pub stage: Stage,
+    /// Epochs begun.
+    pub attempts: u32,
+    /// The last failure, one line; none once its files are made.
+    pub message: String,
+    /// Changed by [`State::turn`](super::State::turn) alone, which keeps the agenda.
+    pub(super) state: StageState,
+    /// The artifact, once it stands in the store.
+    pub(super) made: Option<Made>,
+    pub(crate) faults: Faults,
+    /// When the present attempt began.
+    pub(crate) since: u64,
+    /// When its manifest, which the store did not take, is committed again.
+    pub(crate) recommit: Option<u64>,
+    /// Shards that an earlier coordinator of this run saw finished.
+    pub(crate) kept: BTreeMap<u64, Product>,
+}
+
+/// What became of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StageState {
+    /// Its inputs are not in the store yet.
+    Waiting,
+    /// It can run as soon as workers are free.
+    Ready,
+    /// A gang works on it.
+    Gang(Gang),
+    /// Its shards are leased one by one.
+    Shards(Shards),
+    /// Its files are made; the manifest is on its way into the store.
+    Committing(Box<Manifest>),
+    /// It was made in this run.
+    Done,
+    /// It was in the store before.
+    Cached,
+    /// It cannot be made.
+    Failed,
+}
+
+/// Workers in lockstep on one stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gang {
+    /// The fencing token.
+    pub epoch: u64,
+    /// Seats by rank.
+    pub members: Vec<String>,
+}
+
+/// An artifact in the store, as those that read it are told: written once, however many they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// The manifest, as JSON.
+    pub(crate) manifest: String,
+    /// Its numbers.
+    pub(crate) facts: BTreeMap<String, u64>,
+}
+
+/// Failures in this start of the coordinator. An attempt leaves nothing to the next, so there is no progress in
+/// between that would clear them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Of the work itself.
+    pub(crate) work: u32,
+    /// Of workers and the network between them.
+    pub(crate) membership: u32,
+}
+
+impl Entry {
+    pub(super) fn new(stage: &Stage, state: StageState, made: Option<Made>) -> Self {
+        Self {
+            stage: stage.clone(),
+            attempts: 0,
+            message: String::new(),
+            state,
+            made,
+            faults: Faults::default(),
+            since: 0,
+            recommit: None,
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// What became of it.
+    pub fn state(&self) -> &StageState {
+        &self.state
+    }
+
+    /// Whether its manifest is on its way into the store, and not held up: then the journal keeps it.
+    pub(super) fn commits(&self) -> bool {
+        matches!(self.state, StageState::Committing(_)) && self.recommit.is_none()
+    }
+
+    /// Workers that a gang of this stage takes.
+    pub(crate) fn world(&self, gang: usize) -> usize {
+        if matches!(self.stage.spec.work, Work::Train(_)) { gang } else { 1 }
+    }
+}
+
+impl StageState {
+    /// The word people read.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Ready => "ready",
+            Self::Gang(_) | Self::Shards(_) | Self::Committing(_) => "running",
+            Self::Done => "done",
+            Self::Cached => "cached",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the artifact stands in the store.
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::Done | Self::Cached)
+    }
+}
+
+impl From<&Manifest> for Made {
+    fn from(manifest: &Manifest) -> Self {
+        let json = serde_json::to_string(manifest).expect("a manifest is plain data");
+        Self { manifest: json, facts: manifest.facts.clone() }
+    }
+}

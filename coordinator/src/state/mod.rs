@@ -1,0 +1,221 @@
+//! What the coordinator knows: stages in plan order, workers by seat, the next epoch.
+
+mod agenda;
+mod entry;
+mod shards;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fulcrum_common::{
+    Key,
+    plan::{Plan, Stage},
+    store::Manifest,
+};
+
+pub use entry::{Entry, Gang, StageState};
+pub(crate) use entry::{Faults, Made};
+pub use shards::{Shard, ShardState, Shards};
+pub(crate) use workers::Roster;
+pub use workers::{Worker, WorkerState, Workers};
+
+use crate::action::Product;
+use agenda::{Agenda, Holder};
+
+/// Everything that decisions rest on.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The run's name.
+    pub run: String,
+    /// Workers in a gang.
+    pub gang: usize,
+    /// The stages that this run needs or has, in plan order.
+    pub stages: Vec<Entry>,
+    /// Workers by seat, the lost ones too.
+    pub workers: Workers,
+    /// Where the run is.
+    pub phase: Phase,
+    /// Why it is there, or what it waits for.
+    pub reason: String,
+    /// When the phase left [`Phase::Running`], in milliseconds since the coordinator's start.
+    pub ended: Option<u64>,
+    pub(crate) agenda: Agenda,
+    /// Since when other workers are free, but none of the class that made its finished shards is here, by stage.
+    pub(crate) classless: BTreeMap<usize, u64>,
+    pub(crate) next_epoch: u64,
+    pub(crate) now: u64,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Stages are being run.
+    Running,
+    /// What runs is finished, nothing more is started.
+    Stopping,
+    /// The goal is in the store.
+    Done,
+    /// A stage failed for good; the process that asked for the run ends with this exit code.
+    Failed(i32),
+}
+
+impl Phase {
+    /// The word people read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What an epoch belongs to: a stage by position, and the rank in its gang or the number of its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Rank { stage: usize, rank: usize },
+    Shard { stage: usize, index: usize },
+}
+
+/// What an earlier coordinator of the same run left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Epochs below this one may have been given out.
+    pub next_epoch: u64,
+    /// Finished shards by stage and number.
+    pub shards: BTreeMap<Key, BTreeMap<u64, Product>>,
+    /// Manifests that were about to be committed.
+    pub pending: BTreeMap<Key, Manifest>,
+}
+
+impl State {
+    /// The state at the coordinator's start: the part of `plan` that is not hidden by artifacts of the store.
+    pub fn new(run: &str, plan: &Plan, gang: usize, store: &BTreeMap<Key, Manifest>, past: Past) -> Self {
+        let Past { next_epoch, mut shards, mut pending } = past;
+        let goal = plan.goal();
+        let needed: BTreeSet<Key> =
+            goal.into_iter().flat_map(|goal| plan.needed(goal, |key| store.contains_key(&key))).collect();
+        let entry = |stage: &Stage| {
+            let made = store.get(&stage.key).map(Made::from);
+            let state = match (&made, pending.remove(&stage.key)) {
+                (Some(_), _) => StageState::Cached,
+                (None, Some(pending)) => StageState::Committing(Box::new(pending)),
+                (None, None) => StageState::Waiting,
+            };
+            Entry { kept: shards.remove(&stage.key).unwrap_or_default(), ..Entry::new(stage, state, made) }
+        };
+        let shown = |stage: &&Stage| needed.contains(&stage.key) || store.contains_key(&stage.key);
+        let stages: Vec<Entry> = plan.stages().iter().filter(shown).map(entry).collect();
+        Self {
+            run: run.to_owned(),
+            gang,
+            agenda: Agenda::new(&stages),
+            stages,
+            workers: Workers::default(),
+            phase: Phase::Running,
+            reason: String::new(),
+            ended: None,
+            classless: BTreeMap::new(),
+            next_epoch: next_epoch.max(1),
+            now: 0,
+        }
+    }
+
+    /// Whether nothing is left to do or to wait for, so that the coordinator may exit.
+    /// Workers that were told to leave are waited for no longer than `patience` milliseconds.
+    pub fn settled(&self, patience: u64) -> bool {
+        let Some(ended) = self.ended else { return false };
+        let busy = self.workers.live().any(|worker| matches!(worker.state(), WorkerState::Working(_)));
+        let committing = self.stages.iter().any(Entry::commits);
+        let finishing = self.phase == Phase::Stopping && (busy || committing);
+        !finishing && (self.workers.live().next().is_none() || self.now.saturating_sub(ended) > patience)
+    }
+
+    /// Changes a stage's state; returns the one before.
+    pub(crate) fn turn(&mut self, stage: usize, state: StageState) -> StageState {
+        let entry = &mut self.stages[stage];
+        let before = std::mem::replace(&mut entry.state, state);
+        self.agenda.turned(stage, entry.world(self.gang), &before, &entry.state);
+        before
+    }
+
+    /// The artifact of a stage has come to stand in the store.
+    pub(crate) fn complete(&mut self, stage: usize, manifest: &Manifest) {
+        self.stages[stage].made = Some(manifest.into());
+        self.turn(stage, StageState::Done);
+    }
+
+    /// Leases a stage's first pending shard to a worker, under a new epoch; returns both. None where no shard is
+    /// pending.
+    pub(crate) fn lease_shard(&mut self, stage: usize, seat: &str) -> Option<(usize, u64)> {
+        let class = self.workers.get(seat)?.class();
+        let StageState::Shards(shards) = &mut self.stages[stage].state else { return None };
+        let epoch = self.next_epoch;
+        let index = shards.lease(epoch, seat, class)?;
+        self.next_epoch += 1;
+        self.agenda.leased(stage, index, epoch, shards);
+        Some((index, epoch))
+    }
+
+    /// A leased shard of a stage is finished; whether all are now.
+    pub(crate) fn finish_shard(&mut self, stage: usize, index: usize, product: Product) -> bool {
+        let StageState::Shards(shards) = &mut self.stages[stage].state else { return false };
+        let epoch = product.epoch;
+        shards.finish(index, product);
+        self.agenda.released(stage, epoch, shards);
+        shards.finished() == shards.count()
+    }
+
+    /// A lease is over and nothing came of it; returns the shard's failures, to count them.
+    pub(crate) fn return_shard(&mut self, stage: usize, index: usize, epoch: u64) -> Option<&mut Faults> {
+        let StageState::Shards(shards) = &mut self.stages[stage].state else { return None };
+        shards.give_back(index);
+        self.agenda.released(stage, epoch, shards);
+        Some(shards.faults(index))
+    }
+
+    /// Gives the finished shards of a stage up.
+    pub(crate) fn forget_shards(&mut self, stage: usize) {
+        if let StageState::Shards(shards) = &mut self.stages[stage].state {
+            shards.forget();
+            self.agenda.reopen(stage, shards);
+        }
+    }
+
+    /// What the epoch belongs to; none when it is over.
+    pub(crate) fn owner(&self, epoch: u64, seat: &str) -> Option<Owner> {
+        match self.agenda.holder(epoch)? {
+            Holder::Gang(stage) => {
+                let StageState::Gang(gang) = self.stages[stage].state() else { return None };
+                let rank = gang.members.iter().position(|member| member == seat)?;
+                Some(Owner::Rank { stage, rank })
+            }
+            Holder::Shard(stage, index) => {
+                let StageState::Shards(shards) = self.stages[stage].state() else { return None };
+                shards.is_with(index, seat).then_some(Owner::Shard { stage, index })
+            }
+        }
+    }
+
+    /// The gang of an epoch; none when it is over.
+    pub(crate) fn gang(&self, epoch: u64) -> Option<&Gang> {
+        let Holder::Gang(stage) = self.agenda.holder(epoch)? else { return None };
+        match self.stages[stage].state() {
+            StageState::Gang(gang) => Some(gang),
+            _ => None,
+        }
+    }
+
+    /// The artifact of a stage of this run, once it stands in the store.
+    pub(crate) fn made(&self, key: Key) -> Option<&Made> {
+        self.stages[self.agenda.place(key)?].made.as_ref()
+    }
+
+    /// A number never used before in this run.
+    pub(crate) fn take_epoch(&mut self) -> u64 {
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        epoch
+    }
+}
