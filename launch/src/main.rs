@@ -18,6 +18,7 @@ mod run_folder;
 mod splice;
 mod supervise;
 mod table;
+mod usage;
 mod warnings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +29,7 @@ use fulcrum_common::exit;
 use failure::Failure;
 
 fn main() {
-    let command = commands::Cli::parse();
+    let command = commands::Cli::try_parse().unwrap_or_else(|error| usage::end(&error));
     // A panic is a bug in Fulcrum, and the contract has a code for that.
     let code = catch_unwind(AssertUnwindSafe(|| run(command))).unwrap_or(exit::INTERNAL);
     // Leaves at once: a coordinator whose parent is gone must not wait for its own tasks.

@@ -5,11 +5,14 @@ use super::{
     read::Table,
     value::{
         AdapterSource, Balance, Below, Context, Count, Draws, Fraction, Heads, Hidden, Layers, MethodName,
-        Mode, ModelSource, Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Precision, Rank,
-        Recipe, RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, TrainableName, Value,
+        Mode, Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Precision, Rank, Recipe,
+        RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, TrainableName, Value,
     },
 };
-use crate::plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout, Schedule};
+use crate::{
+    experiment::Origin,
+    plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout, Schedule},
+};
 
 /// A section of the file, as read.
 pub(super) trait Section: Sized {
@@ -283,7 +286,7 @@ sections! {
         name: Name;
         /// A pretrained model in the Hugging Face layout: a Python package that carries one, a model of the
         /// hub at a revision (a copy below the data root, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
-        from: Option<ModelSource> = None, else "made here";
+        from: Option<Origin> = None, else "made here";
         /// With `from`: adapters in the PEFT layout (LoRA) that are merged into the model before anything else, a model
         /// of the hub or a folder (relative to the experiment file).
         adapter: Option<AdapterSource> = None, else "none";

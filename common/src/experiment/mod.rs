@@ -129,6 +129,16 @@ pub enum Origin {
     Folder(PathBuf),
 }
 
+impl Origin {
+    /// The same place, where a relative folder starts at `base`.
+    fn below(&self, base: &Path) -> Self {
+        match self {
+            Self::Folder(path) => Self::Folder(base.join(path)),
+            elsewhere => elsewhere.clone(),
+        }
+    }
+}
+
 /// The files of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFiles {

@@ -119,10 +119,10 @@ impl Sources {
     pub fn resolve(experiment: &Experiment, roots: &Roots) -> Result<Self, SourceError> {
         let mut sources = Self::default();
         for origin in experiment.origins() {
-            sources.models.insert(origin.clone(), ModelFolder::open(&roots.model(origin)?)?);
+            sources.models.insert(origin.clone(), roots.model(origin)?);
         }
         for origin in experiment.adapters() {
-            sources.adapters.insert(origin.clone(), AdapterFolder::open(&roots.adapter(origin)?)?);
+            sources.adapters.insert(origin.clone(), roots.adapter(origin)?);
         }
         if let Some(files) = experiment.files() {
             let paths = roots.rows(files)?;
@@ -153,7 +153,11 @@ impl Roots {
         self.cache.join("pypi").join(package)
     }
 
-    fn model(&self, origin: &Origin) -> Result<PathBuf, SourceError> {
+    /// Finds and digests a model. A package must lie in the cache already, see [`Roots::package`].
+    ///
+    /// # Errors
+    /// If it is absent or unreadable: where it was looked for, and the way out.
+    pub fn model(&self, origin: &Origin) -> Result<ModelFolder, SourceError> {
         let (folder, way_out) = match origin {
             Origin::Pypi(name) => (
                 self.package(name),
@@ -162,18 +166,24 @@ impl Roots {
             Origin::Hub(id) => {
                 (self.hub_folder(id, "config.json")?, "the copy of the model is not whole".to_owned())
             }
-            Origin::Folder(path) => (path.clone(), "model.from names a folder with config.json".to_owned()),
+            Origin::Folder(path) => {
+                (path.clone(), "a model is a folder with config.json, or hf:OWNER/NAME".to_owned())
+            }
         };
         existing(folder.join("config.json"), way_out)?;
-        Ok(folder)
+        ModelFolder::open(&folder)
     }
 
-    fn adapter(&self, origin: &Origin) -> Result<PathBuf, SourceError> {
-        match origin {
-            Origin::Pypi(name) => Ok(self.package(name)),
-            Origin::Hub(id) => self.hub_folder(id, ADAPTER_FILES[0]),
-            Origin::Folder(path) => Ok(path.clone()),
-        }
+    /// Finds and digests adapters.
+    ///
+    /// # Errors
+    /// As [`Roots::model`].
+    pub fn adapter(&self, origin: &Origin) -> Result<AdapterFolder, SourceError> {
+        AdapterFolder::open(&match origin {
+            Origin::Pypi(name) => self.package(name),
+            Origin::Hub(id) => self.hub_folder(id, ADAPTER_FILES[0])?,
+            Origin::Folder(path) => path.clone(),
+        })
     }
 
     /// The copy of a hub's repository below the data root, if `file` lies there.

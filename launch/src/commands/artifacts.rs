@@ -12,7 +12,7 @@ use fulcrum_common::{
 
 use super::print;
 use crate::{
-    experiment::{Fetch, Places, compile},
+    experiment::{Copies, Fetch, Places, compile},
     failure::Failure,
     progress::thousands,
     run_folder::{RunFolder, read_json},
@@ -63,9 +63,8 @@ struct Gc {
     /// Folder of all runs; what their plans reach is kept
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    /// Folder with local copies of the datasets and models that experiment files name
-    #[arg(long, value_name = "DIR", env = "FULCRUM_DATA")]
-    data_root: Option<PathBuf>,
+    #[command(flatten)]
+    copies: Copies,
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -186,7 +185,7 @@ fn told(fault: &Fault) -> String {
 async fn clean(gc: Gc) -> Result<()> {
     let store = open(&gc.at)?;
     let mut keep = kept_by_runs(&gc)?;
-    let places = Places { store: Some(gc.at.store.clone()), data_root: gc.data_root };
+    let places = Places { store: Some(gc.at.store.clone()), copies: gc.copies };
     for file in &gc.keep {
         let compiled = compile(file, &places, Fetch::Never)
             .with_context(|| format!("nothing is removed while {} cannot be kept", file.display()))?;

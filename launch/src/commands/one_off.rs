@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
+    experiment::Origin,
     plan::Plan,
     source::{ModelFolder, SourceFile},
     store::{Manifest, Store},
 };
 
 use crate::{
+    experiment::{Copies, fetch_missing},
+    hub::Needs,
     job::{self, Crew, Width},
     run_folder::RunFolder,
     splice::splice,
@@ -19,9 +22,11 @@ use crate::{
 /// The arguments of all.
 #[derive(Debug, clap::Args)]
 pub(super) struct OneOff {
-    /// The model: a folder with config.json, model.safetensors and tokenizer.json
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    /// The model: a folder with config.json, model.safetensors and tokenizer.json, or hf:OWNER/NAME[@REVISION]
+    #[arg(long, value_name = "MODEL")]
+    model: Origin,
+    #[command(flatten)]
+    copies: Copies,
     /// The rows: JSON lines, CSV, TSV or Parquet, also with .zst; given several times, read one after the other
     #[arg(long, value_name = "FILE", required = true)]
     data: Vec<PathBuf>,
@@ -48,9 +53,11 @@ impl Text {
 }
 
 impl OneOff {
-    /// The model, read and digested.
+    /// The model, fetched where it is not on this machine, and digested.
     pub(super) fn model(&self) -> Result<ModelFolder> {
-        Ok(ModelFolder::open(&self.model)?)
+        let roots = self.copies.roots()?;
+        fetch_missing(&Needs { models: vec![&self.model], ..Needs::default() }, &roots)?;
+        Ok(roots.model(&self.model)?)
     }
 
     /// The files with the rows, digested.
@@ -58,20 +65,20 @@ impl OneOff {
         Ok(self.data.iter().map(|path| SourceFile::open(path)).collect::<Result<_, _>>()?)
     }
 
-    /// Runs the plan; returns the store and the goal's artifact in it. The run's folder is kept, and named,
-    /// only where something went wrong.
+    /// Runs the plan; returns the store and the goal's artifact in it. The run's folder is kept only where the error
+    /// names a log in it.
     pub(super) async fn run(&self, name: &str, plan: &Plan) -> Result<(Store, Manifest)> {
         let crew = Crew::new(self.width, None, None)?;
         let store = Store::open(&self.store)?;
         let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
         let folder = RunFolder::create(runs.path(), name)?;
-        match job::run(name, plan, &folder, &store, crew).await {
-            Ok(manifest) => Ok((store, manifest)),
-            Err(error) => {
-                eprintln!("logs are in {}", runs.keep().display());
-                Err(error)
-            }
+        let done = job::run(name, plan, &folder, &store, crew).await;
+        if let Err(error) = &done
+            && format!("{error:#}").contains(&runs.path().display().to_string())
+        {
+            let _ = runs.keep();
         }
+        Ok((store, done?))
     }
 }
 

@@ -7,8 +7,9 @@ use std::{collections::BTreeSet, convert::Infallible, path::PathBuf};
 use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Training,
-    plan::{Form, Format, Formatter, HeadInit, Named, Readout},
+    plan::{Form, Format, Formatter, HeadInit, Named, Plan, Prepare, Readout},
     recipe::{self, Finetuning},
+    store::Store,
 };
 
 use keys::Keys;
@@ -17,6 +18,7 @@ use super::{
     one_off::{OneOff, Text, refuse_full, template},
     print,
 };
+use crate::progress::thousands;
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
@@ -132,7 +134,22 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
     let (store, trained) = args.common.run("train", &plan).await?;
     store.export(trained.key, &args.out).await?;
+    tell_left_out(&plan, &store).await?;
     print(&format!("{}\n", args.out.display()))
+}
+
+/// Says how many pairs taught nothing.
+async fn tell_left_out(plan: &Plan, store: &Store) -> Result<()> {
+    for stage in plan.stages() {
+        let Some(manifest) = store.manifest(stage.key).await? else { continue };
+        match manifest.facts.get(Prepare::DROPPED_PAIRS) {
+            Some(&pairs) if pairs > 0 => {
+                eprintln!("left out: {} pairs of equal or empty texts", thousands(pairs));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use fulcrum_common::{
-    experiment::{Chosen, DataFiles, DataPlace, Experiment, Origin},
+    experiment::{Chosen, DataFiles, DataPlace, Origin},
     source::{ADAPTER_FILES, HubId, RepositoryKind, Roots, discover::Split, model_files},
 };
 
@@ -49,29 +49,40 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Fetches all that the experiment reads from the hub and that is neither below the data root nor in the cache.
+/// What may have to be fetched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs<'a> {
+    /// Models.
+    pub(crate) models: Vec<&'a Origin>,
+    /// Adapters.
+    pub(crate) adapters: Vec<&'a Origin>,
+    /// Rows.
+    pub(crate) files: Option<&'a DataFiles>,
+}
+
+/// Fetches all that is needed from the hub and that is neither below the data root nor in the cache.
 /// `say` is told before each download.
 ///
 /// # Errors
 /// If the hub does not have it, does not give it away, cannot be reached or must not be asked.
 pub(crate) fn fetch(
-    experiment: &Experiment,
+    needs: &Needs<'_>,
     roots: &Roots,
     settings: &Settings,
     say: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let mut fetcher = Fetcher { roots, settings, say };
-    for origin in experiment.origins() {
+    for origin in &needs.models {
         if let Origin::Hub(id) = origin {
             fetcher.model(id)?;
         }
     }
-    for origin in experiment.adapters() {
+    for origin in &needs.adapters {
         if let Origin::Hub(id) = origin {
             fetcher.adapter(id)?;
         }
     }
-    match experiment.files() {
+    match needs.files {
         Some(DataFiles { place: DataPlace::Hub(id), chosen: Chosen::Named(names) }) => {
             fetcher.files(id, names)
         }

@@ -13,7 +13,7 @@ pub(crate) enum Event {
     Began(String),
     /// The stage is done, after so long if it was seen running.
     Done(String, Option<Duration>),
-    /// An attempt at the stage failed, and why.
+    /// An attempt at the stage failed, and why. Another one follows: what ends the run is the run's own error.
     Failed(String, String),
 }
 
@@ -86,7 +86,8 @@ impl Known {
         let ended = matches!(stage.state.as_str(), "done" | "cached");
         let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done };
         self.reached = self.reached.max(reached);
-        if stage.message != self.message && !stage.message.is_empty() {
+        let is_new = stage.message != self.message && !stage.message.is_empty();
+        if is_new && stage.state != "failed" {
             events.push(Event::Failed(stage.name.clone(), stage.message.clone()));
         }
         if stage.state != self.state {
@@ -158,12 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once() {
+    fn a_failure_is_told_once_and_the_last_one_by_the_run() {
         let mut view = View::default();
         let failed = StageStatus { message: "w1 lost".into(), ..stage("waiting", 0) };
         let told = vec![Event::Failed("weak small seed 0".into(), "w1 lost".into())];
         assert_eq!(view.update(seconds(0), &reply(failed.clone())).0, told);
         assert_eq!(view.update(seconds(1), &reply(failed)).0, vec![]);
+        let last = StageStatus { message: "w0 lost".into(), ..stage("failed", 0) };
+        assert_eq!(view.update(seconds(2), &reply(last)).0, vec![]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 
+mod one_off;
 mod refusals;
 mod server;
 #[path = "../support/mod.rs"]

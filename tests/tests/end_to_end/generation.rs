@@ -107,3 +107,27 @@ fn what_cannot_be_generated_is_said_and_leaves_no_file() {
         assert!(!place.at("out.parquet").exists());
     }
 }
+
+#[test]
+fn a_completion_ends_at_the_tokens_of_generation_config() {
+    let place = Workplace::new();
+    place.tiny_model("model");
+    sums(&place);
+    let say = |out: &str| {
+        let file = format!("{out}.parquet");
+        let line =
+            ["generate", "--model", "model", "--data", "sums.jsonl", "--prompt", "sum", "--out", &file];
+        place.succeed(&[&line[..], &["--max-new-tokens", "4"]].concat());
+        rows(&place, &file)
+    };
+    let first = say("plain")[0].get_string(2).unwrap().chars().next().unwrap();
+    let id = first as u32 - u32::from(' ') + 2;
+    fs::write(
+        place.at("model/generation_config.json"),
+        format!("{{\"eos_token_id\": [1, {id}], \"top_k\": 1}}"),
+    )
+    .unwrap();
+    let ended = &say("ended")[0];
+    let finish = (ended.get_string(2).unwrap().as_str(), ended.get_long(3).unwrap());
+    assert_eq!((finish, ended.get_string(5).unwrap().as_str()), (("", 1), "stop"));
+}

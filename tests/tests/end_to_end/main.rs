@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 
+mod adapters;
 mod generation;
 mod one_off;
+mod refusals;
 mod runs;
 mod survival;
 mod workplace;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Small enough for seconds, large enough to have a middle: pretraining takes some hundred steps.
 pub(crate) const EXPERIMENT: &str = r#"
@@ -89,6 +89,25 @@ impl Workplace {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{args:?}: {}\n{}", text(&output.stderr), self.logs());
         text(&output.stdout)
+    }
+
+    /// A gpt2 of two layers with random weights, and a tokenizer that reads printable characters one by one: it takes
+    /// 24 tokens, ` ` is token 2 and `~` the last.
+    pub(crate) fn tiny_model(&self, name: &str) {
+        let folder = self.at(name);
+        fs::create_dir(&folder).unwrap();
+        let fixture = fulcrum_tests::repository().join("worker/models/tests/fixtures/gpt2-language-model");
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(fixture.join(file), folder.join(file)).unwrap();
+        }
+        let tokens =
+            ["<pad>".to_owned(), "<end>".to_owned()].into_iter().chain((' '..='~').map(String::from));
+        let vocabulary: BTreeMap<String, usize> = tokens.zip(0..).collect();
+        let tokenizer = json!({
+            "version": "1.0", "added_tokens": [], "decoder": {"type": "Fuse"},
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+        });
+        fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     }
 
     /// Starts `fulcrum run` on the experiment with two workers.

@@ -35,6 +35,15 @@ pub struct Dataset<'a> {
     pub format: &'a Format,
 }
 
+/// A source that was written as one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Rows of the table.
+    pub rows: usize,
+    /// Rows of the source that gave none, see [`ExampleReader::passed_over`].
+    pub passed_over: usize,
+}
+
 /// Reads a source row by row and formats it.
 pub struct ExampleReader {
     formatter: Formatter,
@@ -190,15 +199,16 @@ impl Dataset<'_> {
         )))
     }
 
-    /// Writes the whole source as one table, and says how many rows it has.
+    /// Writes the whole source as one table.
     ///
     /// # Errors
     /// The first row that cannot be read or does not fit the format, with file, line and the way out.
-    pub fn write(&self, path: &Path) -> Result<usize> {
+    pub fn write(&self, path: &Path) -> Result<Written> {
         let columns = self.columns()?;
         let mut groups = HashMap::new();
         let mut writer = TableWriter::create(path, columns)?;
-        for (place, example) in (0..).zip(self.examples()?) {
+        let mut examples = self.examples()?;
+        for (place, example) in (0..).zip(&mut examples) {
             let example = example?;
             let group = example.group.as_ref().map(|group| {
                 // A digest, so that what is remembered of a group does not grow with its value.
@@ -206,9 +216,9 @@ impl Dataset<'_> {
             });
             writer.push(row(place, &example, group))?;
         }
-        let rows = writer.len();
+        let written = Written { rows: writer.len(), passed_over: examples.passed_over };
         writer.finish()?;
-        Ok(rows)
+        Ok(written)
     }
 }
 
@@ -222,7 +232,7 @@ pub fn corpus(source: &Source, paths: &[PathBuf], path: &Path) -> Result<usize> 
         table.write(path)?;
         return Ok(table.len());
     }
-    Dataset { source, paths, format: &Format::unlabelled("{{ text }}") }.write(path)
+    Ok(Dataset { source, paths, format: &Format::unlabelled("{{ text }}") }.write(path)?.rows)
 }
 
 fn row(row: i64, example: &Example, group: Option<i64>) -> TableRow<'_> {
@@ -381,6 +391,9 @@ mod tests {
         let manifest = pairs(120).split(&RULE, None).unwrap();
         assert_eq!((manifest.rows, manifest.groups, manifest.passed_over), (80, 40, 80));
         assert_eq!(manifest.facts()["dropped/pairs"], 80);
+        let scene = pairs(120);
+        let written = scene.dataset().write(&scene.out().join("rows.parquet")).unwrap();
+        assert_eq!((written.rows, written.passed_over), (80, 80));
 
         let message = |rows| pairs(rows).split(&RULE, None).unwrap_err().to_string();
         assert!(

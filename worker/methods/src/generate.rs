@@ -9,7 +9,7 @@ use fulcrum_data::{
     completions::Finish,
     decoding::{Prompt, Special},
 };
-use fulcrum_models::Model;
+use fulcrum_models::{Model, ModelFiles, generation_ends};
 use fulcrum_train::{Listener, Monitor, generation};
 
 use crate::{Error, Job, Outcome, job::part_name};
@@ -52,7 +52,10 @@ impl<'a> Voice<'a> {
         let (config, template) = (file("tokenizer_config.json")?, file("chat_template.jinja")?);
         let tokenizer = Tokenizer::from_file(tokenizer)?;
         let mut ends = model.ends();
-        // A model made for conversations says there what ends a turn, and its configuration only what ends a text.
+        // A model made for conversations says in these what ends a turn, and in its configuration only what ends a text.
+        if let Some(generation) = file(ModelFiles::GENERATION)? {
+            ends.extend(generation_ends(generation, model.vocab_size())?);
+        }
         let turn = config.map(end_token).transpose()?.flatten();
         ends.extend(turn.and_then(|token| tokenizer.id_of(&token)));
         Ok(Self { tokenizer, config, template, ends })

@@ -30,8 +30,11 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         }
         Prepare::Rows { source, format } => {
             let path = job.output.join(Part::Rows.file());
-            let rows = unchanged(job, source, |paths| Ok(Dataset { source, paths, format }.write(&path)?))?;
-            Ok(table(Part::Rows, rows))
+            let written =
+                unchanged(job, source, |paths| Ok(Dataset { source, paths, format }.write(&path)?))?;
+            let mut outcome = table(Part::Rows, written.rows);
+            outcome.facts.insert(Prepare::DROPPED_PAIRS.to_owned(), written.passed_over as u64);
+            Ok(outcome)
         }
         Prepare::Model { digest, layers, adapter } => import(job, *digest, *layers, *adapter),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),

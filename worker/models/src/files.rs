@@ -28,6 +28,8 @@ impl ModelFiles {
     pub const WEIGHTS: &'static str = checkpoint::WEIGHTS;
     /// File name of the tokenizer.
     pub const TOKENIZER: &'static str = "tokenizer.json";
+    /// File name of what a model's authors say of generation, where they do.
+    pub const GENERATION: &'static str = "generation_config.json";
 
     /// The files of a checkpoint directory, the tokenizer if it is there.
     pub fn in_folder(folder: &Path) -> Self {

@@ -1,8 +1,8 @@
 //! Transformers in the Hugging Face layout: decoder, encoder, heads.
 //!
 //! Reading order: [`model`](Model) and `reading_on` (what others call), `description` and `traits` (what a transformer
-//! is made of), `families` (how each family spells it), `layout` (its tensors), `files` and `weights` (what is on
-//! disk), then the computation: `batch`, `attend`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
+//! is made of), `families` (how each family spells it), `layout` (its tensors), `files`, `weights` and
+//! `generation_config` (what is on disk), then the computation: `batch`, `attend`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
 //! `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
@@ -18,6 +18,7 @@ mod error;
 mod families;
 mod files;
 mod freeze;
+mod generation_config;
 mod head;
 mod initialize;
 mod layout;
@@ -36,6 +37,7 @@ pub use description::SpecialTokens;
 pub use error::ModelError;
 pub use files::ModelFiles;
 pub use fulcrum_common::source::WeightFiles;
+pub use generation_config::generation_ends;
 pub use head::{Init, NewHead};
 pub use model::Model;
 pub use noise::Noise;

@@ -1,10 +1,10 @@
-//! One pass of a model over rows of tokens, timed: what an infer stage does between reading its model and writing
-//! its part. The other side of `benchmarks/inference.py`, which explains what is measured.
+//! Passes of a model over rows of tokens, timed: what an infer stage does between reading its model and writing
+//! its part. One side of `benchmarks/inference.py`, which explains what is measured.
 //!
 //! `infer_rows MODEL TOKENS BATCH_TOKENS SHARD THREADS` reads a model folder and a folder with `tokens.bin` and
-//! `offsets.bin`, goes over the rows once to warm up and once by the clock, and prints one line of JSON.
+//! `offsets.bin`. For each line of standard input it goes over the rows once and prints one line of JSON.
 
-use std::{env, path::Path, time::Instant};
+use std::{env, io, path::Path, time::Instant};
 
 use anyhow::{Result, bail};
 use fulcrum_common::plan::Head;
@@ -23,12 +23,12 @@ fn main() -> Result<()> {
     tch::set_num_threads(i32::try_from(threads)?);
     let files = ModelFiles::in_folder(Path::new(model));
     let model = Model::load(&files, Device::Cpu)?;
-    let pass = || pass(&model, Path::new(tokens), batch_tokens, shard.max(1));
-    pass()?;
-    let begun = Instant::now();
-    let values = pass()?;
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{}", json!({ "rows": values.len(), "seconds": seconds, "values": values }));
+    for _ in io::stdin().lines() {
+        let begun = Instant::now();
+        let values = pass(&model, Path::new(tokens), batch_tokens, shard.max(1))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("{}", json!({ "rows": values.len(), "seconds": seconds, "values": values }));
+    }
     Ok(())
 }
 

@@ -122,6 +122,10 @@ fn seed(task: &Task, throws: bool, log: &Log<'_>) -> u64 {
 }
 
 fn text(task: &Task, log: &Log<'_>) -> Option<String> {
+    if let Some(text) = task.text.value.as_ref().filter(|text| !text.contains("{{") && !text.contains("{%")) {
+        let way_out = "it is a template, write {{ NAME }} where a column belongs";
+        log.add(task.text.line, format!("task.text = {text:?} is the same for every row: {way_out}"));
+    }
     needed(task, "text", &task.text, "a template such as text = \"{{ sentence }}\"", log)
 }
 

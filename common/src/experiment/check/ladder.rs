@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use crate::{
     experiment::{
-        Body, Model, Origin, Pair,
+        Body, Model, Pair,
         keys::{self, Raw},
         problem::Log,
-        value::{AdapterSource, ModelSource, Pairs},
+        value::Pairs,
     },
     plan::{Architecture, HeadInit},
 };
@@ -37,15 +37,8 @@ fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
             for (key, line) in shape.into_iter().filter(|(_, line)| line.is_some()) {
                 log.add(line, format!("model.{key} is not read: {name:?} has its shape `from` elsewhere"));
             }
-            let origin = match source {
-                ModelSource::Pypi(package) => Origin::Pypi(package.clone()),
-                ModelSource::Hub(id) => Origin::Hub(id.clone()),
-                ModelSource::Folder(path) => Origin::Folder(folder.join(path)),
-            };
-            let adapter = raw.adapter.value.as_ref().map(|source| match source {
-                AdapterSource::Hub(id) => Origin::Hub(id.clone()),
-                AdapterSource::Folder(path) => Origin::Folder(folder.join(path)),
-            });
+            let origin = source.below(folder);
+            let adapter = raw.adapter.value.as_ref().map(|source| source.0.below(folder));
             Body::Pretrained { origin, layers: raw.layers.value.map(|count| count.0), adapter }
         }
         None => {

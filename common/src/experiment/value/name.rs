@@ -1,11 +1,14 @@
 //! Names, places and pairs of names.
 
-use std::path::{Component, Path};
+use std::{
+    path::{Component, Path},
+    str::FromStr,
+};
 
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::source::HubId;
+use crate::{experiment::Origin, source::HubId};
 
 /// A name that can stand in a file name, e.g. of a run folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,20 +26,9 @@ pub(in crate::experiment) enum TaskSource {
     Folder(String),
 }
 
-/// Where a pretrained model comes from.
+/// Where adapters come from: not from a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::experiment) enum ModelSource {
-    Pypi(String),
-    Hub(HubId),
-    Folder(String),
-}
-
-/// Where adapters come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::experiment) enum AdapterSource {
-    Hub(HubId),
-    Folder(String),
-}
+pub(in crate::experiment) struct AdapterSource(pub Origin);
 
 /// Which models supervise which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,27 +99,42 @@ impl Value for TaskSource {
     }
 }
 
-impl Value for ModelSource {
+impl Value for Origin {
     fn kind() -> String {
         "\"pypi:PACKAGE\", \"pypi:PACKAGE==VERSION\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        let text = String::read(value)?;
-        match text.split_once(':') {
-            Some(("pypi", package)) if is_requirement(package) => Ok(Self::Pypi(package.to_owned())),
-            Some(("hf", id)) => HubId::parse(id).map(Self::Hub).ok_or(Wrong::Kind),
-            Some(("builtin" | "pypi", _)) => Err(Wrong::Kind),
-            _ => Ok(Self::Folder(text)),
-        }
+        Self::parse(&String::read(value)?).ok_or(Wrong::Kind)
     }
 
     fn show(&self) -> String {
         match self {
             Self::Pypi(package) => format!("pypi:{package}").show(),
             Self::Hub(id) => format!("hf:{id}").show(),
-            Self::Folder(path) => path.show(),
+            Self::Folder(path) => path.display().to_string().show(),
         }
+    }
+}
+
+impl Origin {
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            Some(("pypi", package)) => is_requirement(package).then(|| Self::Pypi(package.to_owned())),
+            Some(("hf", id)) => HubId::parse(id).map(Self::Hub),
+            Some(("builtin", _)) => None,
+            _ => Some(Self::Folder(text.into())),
+        }
+    }
+}
+
+/// As in experiment files, but a folder starts where the program was started.
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::parse(text).filter(|_| !text.is_empty());
+        found.ok_or_else(|| format!("it must be {}", Self::kind()))
     }
 }
 
@@ -142,18 +149,14 @@ impl Value for AdapterSource {
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match ModelSource::read(value)? {
-            ModelSource::Hub(id) => Ok(Self::Hub(id)),
-            ModelSource::Folder(path) => Ok(Self::Folder(path)),
-            ModelSource::Pypi(_) => Err(Wrong::Kind),
+        match Origin::read(value)? {
+            Origin::Pypi(_) => Err(Wrong::Kind),
+            origin => Ok(Self(origin)),
         }
     }
 
     fn show(&self) -> String {
-        match self {
-            Self::Hub(id) => format!("hf:{id}").show(),
-            Self::Folder(path) => path.show(),
-        }
+        self.0.show()
     }
 }
 

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | prepare dataset | `model/0`, `model/1`, ... where long rows are dropped | `ground_truth.parquet`, `weak_labels.parquet`, `validation.parquet`, `test.parquet`, `split.json` | `rows/<part>`, `duplicates`, `dropped/pairs`, `dropped/duplicates`, `dropped/balance`, `dropped/over_long` |
 //! | prepare corpus | - | `corpus.parquet` | `rows/corpus` |
-//! | prepare rows | - | `rows.parquet` | `rows/rows` |
+//! | prepare rows | - | `rows.parquet` | `rows/rows`, `dropped/pairs` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
 //! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
 //! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |

@@ -63,6 +63,11 @@ pub enum Prepare {
     },
 }
 
+impl Prepare {
+    /// The fact that counts the rows of a source that give no example: pairs whose texts are equal, or one empty.
+    pub const DROPPED_PAIRS: &'static str = "dropped/pairs";
+}
+
 /// How the text of a row is laid out before it becomes tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -132,7 +132,8 @@ pub(super) const COSMOS_QA: Definition = Definition {
 /// Leaves "None of the above choices ." out of the answers: `shown` has the others, `marks` which of them is right.
 fn without_none_of_the_above(record: &Record, _: u64, _: i64) -> Result<Record, String> {
     let label = record.get("label").ok_or("no column `label`")?;
-    let label = label.as_u64().filter(|label| *label < 4);
+    // A number on the hub, text in the files of the dataset's authors.
+    let label = label.as_u64().or_else(|| label.as_str()?.parse().ok()).filter(|label| *label < 4);
     let label = label.ok_or("label is not one of 0 to 3")?;
     let (mut shown, mut marks) = (Vec::new(), Vec::new());
     for place in 0..4 {

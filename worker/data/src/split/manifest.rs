@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fulcrum_common::plan::{Duplicates, Part};
+use fulcrum_common::plan::{Duplicates, Part, Prepare};
 use serde::Serialize;
 
 /// What went where: the content of `split.json`.
@@ -38,7 +38,7 @@ impl Manifest {
         let rows = self.parts.iter().map(|(part, manifest)| (format!("rows/{part}"), manifest.rows));
         let others = [
             ("duplicates", self.duplicates.rows),
-            ("dropped/pairs", self.passed_over),
+            (Prepare::DROPPED_PAIRS, self.passed_over),
             ("dropped/duplicates", sum(|part| part.duplicates)),
             ("dropped/balance", sum(|part| part.unbalanced)),
             ("dropped/over_long", sum(|part| part.over_long)),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Family, Fields, Module, ReadError, Weight, activation, activation_name,
+    ends::Ends,
     labels::{self, Architectures, Labels},
-    llama::Ends,
     rope,
 };
 use crate::description::{Biases, Description, Fused, Positions, SpecialTokens, Traits};

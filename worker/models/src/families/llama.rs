@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     Family, Fields, Module, ReadError, Weight, activation, activation_name,
+    ends::Ends,
     labels::{self, Architectures, Labels},
     rope,
 };
@@ -159,34 +160,6 @@ pub(super) struct Config {
 /// A field that is there, be it null.
 fn told<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<f64>>, D::Error> {
     Option::deserialize(field).map(Some)
-}
-
-/// The ids that end a text, as one or as a list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Ends {
-    One(i64),
-    Many(Vec<i64>),
-}
-
-impl Ends {
-    /// The first and the others.
-    pub(super) fn split(ends: Option<Self>) -> (Option<i64>, Vec<i64>) {
-        match ends {
-            None => (None, Vec::new()),
-            Some(Self::One(end)) => (Some(end), Vec::new()),
-            Some(Self::Many(ends)) => (ends.first().copied(), ends.into_iter().skip(1).collect()),
-        }
-    }
-
-    /// The inverse of [`Ends::split`].
-    pub(super) fn joined(first: Option<i64>, others: &[i64]) -> Option<Self> {
-        match (first, others) {
-            (Some(first), []) => Some(Self::One(first)),
-            (Some(first), others) => Some(Self::Many([&[first], others].concat())),
-            (None, _) => None,
-        }
-    }
 }
 
 /// Reads the `config.json` of such a family.

@@ -5,6 +5,7 @@
 
 mod bert;
 mod distilbert;
+mod ends;
 mod gemma;
 mod gemma2;
 mod gpt2;
@@ -25,6 +26,7 @@ use std::path::Path;
 use fulcrum_common::plan::{Head, Readout};
 use serde::Deserialize;
 
+pub(crate) use ends::Ends;
 pub(crate) use gpt2::GPT2;
 pub(crate) use module::{Module, Weight};
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Family, Fields, Module, ReadError, Weight, activation, activation_name,
+    ends::Ends,
     labels::{self, Architectures, Labels},
-    llama::Ends,
     must_be,
 };
 use crate::{

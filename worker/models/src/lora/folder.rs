@@ -1,9 +1,16 @@
 //! Adapters on disk, in the layout of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
+
+use fulcrum_common::plan::Head;
 
 use super::{Adapters, config, of_head, targets, targets::Target};
-use crate::{Model, ModelError, files::read_config, layout::Slot, weights};
+use crate::{
+    Model, ModelError,
+    files::read_config,
+    layout::{Place, Slot},
+    weights,
+};
 
 /// File name of the settings.
 const CONFIG: &str = "adapter_config.json";
@@ -14,23 +21,20 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 /// What PEFT puts before the name of every tensor.
 const PREFIX: &str = "base_model.model.";
 
-/// The adapters of the folder for `model`, whose head takes over the folder's.
+/// The adapters of the folder, and the model that they are for: a head that the folder holds is taken over, and put on
+/// first where the model has none.
 ///
 /// # Errors
 /// If a file cannot be read, asks for what is not supported, or does not fit the model.
-pub(super) fn read(folder: &Path, model: &Model) -> Result<Adapters, ModelError> {
+pub(super) fn read(folder: &Path, model: Model) -> Result<(Model, Adapters), ModelError> {
     let path = folder.join(CONFIG);
     let settings = config::read(&path, &read_config(&path)?)?;
     super::check(&settings.lora)?;
+    let model = under_head(folder, &settings.head, model)?;
     let (description, slots) = (&model.description, &model.slots);
     let targets = targets::choose(description, slots, &settings.lora.targets)?;
-    let saved = |slot: &Slot| of_head(slot) && settings.head.iter().any(|name| name == module(slot));
-    let heads: Vec<_> = slots.iter().zip(&model.parameters).filter(|(slot, _)| saved(slot)).collect();
-    if !settings.head.is_empty() && heads.is_empty() {
-        let reason =
-            "they come with a head, but the model has none: give it one of the same kind and size first";
-        return Err(ModelError::Adapter(reason.to_owned()));
-    }
+    let heads: Vec<_> =
+        slots.iter().zip(&model.parameters).filter(|(slot, _)| is_saved(slot, &settings.head)).collect();
     let named = |(name, shape)| (format!("{PREFIX}{name}"), shape);
     let factors = targets.iter().flat_map(|target| shapes(target, settings.lora.rank));
     let of_head = heads.iter().map(|(slot, (name, _))| (name.clone(), slot.stored_shape()));
@@ -43,7 +47,40 @@ pub(super) fn read(folder: &Path, model: &Model) -> Result<Adapters, ModelError>
     for (_, (_, parameter)) in heads {
         tch::no_grad(|| parameter.shallow_clone().copy_(&next()));
     }
-    Ok(adapters)
+    Ok((model, adapters))
+}
+
+/// Whether a tensor is of the head, and in the folder.
+fn is_saved(slot: &Slot, saved: &[String]) -> bool {
+    of_head(slot) && saved.iter().any(|name| name == module(slot))
+}
+
+/// The model, under a head of the kind and size that the folder holds if it has none. All of that head is read from
+/// the folder afterwards, so nothing of it is drawn.
+///
+/// # Errors
+/// If the folder holds a part of a head only.
+fn under_head(folder: &Path, saved: &[String], model: Model) -> Result<Model, ModelError> {
+    if saved.is_empty() || model.description.logits().is_some() {
+        return Ok(model);
+    }
+    let lacks = |name: &str| {
+        let reason = format!("they come with a head that lacks {name}, and the model has none of its own");
+        Err(ModelError::Adapter(reason))
+    };
+    let name = format!("{}.weight", model.description.family.classifier.name);
+    let shape = weights::shape(&folder.join(WEIGHTS), &format!("{PREFIX}{name}"))?;
+    let head = match shape.and_then(|shape| shape.first().copied()) {
+        None => return lacks(&name),
+        Some(1) => Head::Reward,
+        Some(classes) => Head::Classifier { classes },
+    };
+    let had: BTreeSet<Place> = model.slots.iter().map(|slot| slot.place).collect();
+    let model = model.with_head(&head.into(), 0)?;
+    match model.slots.iter().find(|slot| !had.contains(&slot.place) && !is_saved(slot, saved)) {
+        Some(slot) => lacks(&slot.name),
+        None => Ok(model),
+    }
 }
 
 /// The module of a head that a tensor is in, by its name at the top of the model.

@@ -154,15 +154,16 @@ impl Model {
     }
 
     /// The same model with the adapters of a folder that PEFT or [`Model::save_adapter`] has written. Where the
-    /// folder holds a head, the model must end in one of its kind and size, and takes it over.
+    /// folder holds a classifier or a reward, the model ends in it: it may have one of the same size, which gives way,
+    /// or none.
     ///
     /// # Errors
     /// If a file cannot be read, settings ask for what is not supported, or a tensor is missing, extra,
     /// misshapen, of another kind, or not finite.
     pub fn with_adapter(self, folder: &Path) -> Result<Self, ModelError> {
         self.check_plain()?;
-        let adapters = folder::read(folder, &self)?;
-        Ok(self.adapted(Some(adapters)))
+        let (model, adapters) = folder::read(folder, self)?;
+        Ok(model.adapted(Some(adapters)))
     }
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` (f32) into `folder` as PEFT does: adapters, and a

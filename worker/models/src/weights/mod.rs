@@ -71,6 +71,15 @@ pub(crate) fn read_exactly(path: &Path, wanted: &[(String, Vec<usize>)]) -> Resu
     wanted.iter().map(|(name, _)| shards.tensor(name)).collect()
 }
 
+/// The shape of a tensor of a file, if it is there.
+///
+/// # Errors
+/// If the file cannot be read, or is none of its kind.
+pub(crate) fn shape(path: &Path, name: &str) -> Result<Option<Vec<usize>>, ModelError> {
+    let shards = Shards::open(&WeightFiles::Whole(path.to_owned()))?;
+    Ok(shards.names().any(|found| found == name).then(|| shards.info(name).shape.clone()))
+}
+
 fn check(name: &str, expected: &[usize], shards: &Shards) -> Result<(), ModelError> {
     let TensorInfo { shape, dtype, .. } = shards.info(name);
     let (path, name) = (shards.path(name).to_owned(), name.to_owned());

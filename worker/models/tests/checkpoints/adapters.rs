@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::support::{
-    DECODER_CLASSIFIER, ENCODER_CLASSIFIER, Expected, LANGUAGE_MODEL, distance, folder, load,
+    DECODER_CLASSIFIER, Draft, ENCODER_CLASSIFIER, Expected, LANGUAGE_MODEL, distance, folder, load,
 };
 
 /// An encoder with a layer of its own before its last.
@@ -296,9 +296,41 @@ fn broken_folders_are_refused_by_name() {
         fs::write(weights(folder), bytes).unwrap();
     });
     assert!(error.contains("not finite"), "{error}");
-    let of_another = load(&folder(LANGUAGE_MODEL)).unwrap();
-    let error = of_another.with_adapter(&folder(&adapters(DECODER_CLASSIFIER))).unwrap_err().to_string();
-    assert!(error.contains("come with a head"), "{error}");
+    let bare = |fixture, change: Box<dyn FnOnce(&Path)>| {
+        let target = tempfile::tempdir().unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            fs::copy(folder(&adapters(fixture)).join(file), target.path().join(file)).unwrap();
+        }
+        change(target.path());
+        without_head(fixture).with_adapter(target.path()).unwrap_err().to_string()
+    };
+    let error = bare(REWARD, Box::new(configured("modules_to_save", json!(["classifier"]))));
+    assert!(error.contains("a head that lacks pre_classifier.weight"), "{error}");
+    let error = bare(LANGUAGE_MODEL, Box::new(configured("modules_to_save", json!(["score"]))));
+    assert!(error.contains("a head that lacks score.weight"), "{error}");
+}
+
+/// The checkpoint of a fixture as it was before a classifier or a reward was put on it.
+fn without_head(fixture: &str) -> Model {
+    let mut draft = Draft::of(fixture);
+    let architecture = draft.config["architectures"][0].as_str().unwrap();
+    draft.config["architectures"] = json!([architecture.replace("ForSequenceClassification", "Model")]);
+    let of_head =
+        |name: &str| ["score", "classifier", "pre_classifier"].iter().any(|head| name.starts_with(head));
+    draft.tensors.retain(|name, _| !of_head(name));
+    draft.load().unwrap()
+}
+
+#[test]
+fn a_head_that_comes_with_adapters_is_put_on_a_model_without_one() {
+    for fixture in [DECODER_CLASSIFIER, ENCODER_CLASSIFIER, REWARD] {
+        let (model, expected) = adapted(fixture);
+        let bare = without_head(fixture);
+        assert_ne!(bare.head(), model.head(), "{fixture}");
+        let found = bare.with_adapter(&folder(&adapters(fixture))).unwrap();
+        assert_eq!((found.head(), names(&found)), (model.head(), names(&model)), "{fixture}");
+        assert_eq!(logits(&found, &expected), logits(&model, &expected), "{fixture}");
+    }
 }
 
 /// With `FULCRUM_PYTHON`, a Python that has transformers and peft, peft itself reads what is saved.
