@@ -100,6 +100,20 @@ impl Drop for Writer {
     }
 }
 
+/// Hands over the batches of the parts, in this order.
+pub(crate) fn each<P: AsRef<Path>>(
+    parts: &[P],
+    mut take: impl FnMut(&Path, &Batch) -> Result<()>,
+) -> Result<()> {
+    for part in parts.iter().map(AsRef::as_ref) {
+        let mut reader = Reader::open(part)?;
+        while let Some(batch) = reader.next()? {
+            take(part, &batch)?;
+        }
+    }
+    Ok(())
+}
+
 /// A Parquet file being read.
 pub(crate) struct Reader {
     path: Arc<Path>,

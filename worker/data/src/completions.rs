@@ -70,27 +70,25 @@ impl Completions {
     /// When a file is no Parquet of this kind, or the parts together are not valid.
     pub fn read<P: AsRef<Path>>(parts: &[P]) -> Result<Self> {
         let mut whole = Self::default();
-        for part in parts {
-            let mut reader = columns::Reader::open(part.as_ref())?;
-            while let Some(batch) = reader.next()? {
-                let (rows, samples) = (batch.int64("row")?, batch.int64("sample")?);
-                let (texts, tokens) = (batch.utf8("text")?, batch.int64("tokens")?);
-                let (values, words) = (batch.float64("log_probability")?, batch.utf8("finish")?);
-                for at in 0..rows.len() {
-                    let word = words.value(at);
-                    let unknown = || format!("`finish` is {word:?}, neither stop nor length");
-                    let finish = Finish::of(word).ok_or_else(|| DataError::file(part.as_ref(), unknown()))?;
-                    whole.0.push(Completion {
-                        row: rows.value(at),
-                        sample: samples.value(at),
-                        text: texts.value(at).to_owned(),
-                        tokens: tokens.value(at),
-                        log_probability: values.value(at),
-                        finish,
-                    });
-                }
+        columns::each(parts, |part, batch| {
+            let (rows, samples) = (batch.int64("row")?, batch.int64("sample")?);
+            let (texts, tokens) = (batch.utf8("text")?, batch.int64("tokens")?);
+            let (values, words) = (batch.float64("log_probability")?, batch.utf8("finish")?);
+            for at in 0..rows.len() {
+                let word = words.value(at);
+                let unknown = || format!("`finish` is {word:?}, neither stop nor length");
+                let finish = Finish::of(word).ok_or_else(|| DataError::file(part, unknown()))?;
+                whole.0.push(Completion {
+                    row: rows.value(at),
+                    sample: samples.value(at),
+                    text: texts.value(at).to_owned(),
+                    tokens: tokens.value(at),
+                    log_probability: values.value(at),
+                    finish,
+                });
             }
-        }
+            Ok(())
+        })?;
         whole.check().map_err(|what| DataError::Value(format!("{}: {what}", name_of(parts))))?;
         Ok(whole)
     }

@@ -39,15 +39,13 @@ impl Probabilities {
     /// When a file is no Parquet of this kind, or the parts together are not valid.
     pub fn read<P: AsRef<Path>>(parts: &[P]) -> Result<Self> {
         let mut whole = Self::default();
-        for part in parts {
-            let mut reader = columns::Reader::open(part.as_ref())?;
-            while let Some(batch) = reader.next()? {
-                whole.rows.extend_from_slice(batch.int64("row")?.values());
-                let lists = batch.float32_lists("probabilities")?;
-                let list = |i| lists.value(i).as_primitive::<Float32Type>().values().to_vec();
-                whole.probabilities.extend((0..lists.len()).map(list));
-            }
-        }
+        columns::each(parts, |_, batch| {
+            whole.rows.extend_from_slice(batch.int64("row")?.values());
+            let lists = batch.float32_lists("probabilities")?;
+            let list = |i| lists.value(i).as_primitive::<Float32Type>().values().to_vec();
+            whole.probabilities.extend((0..lists.len()).map(list));
+            Ok(())
+        })?;
         whole.check().map_err(|what| DataError::Value(format!("{}: {what}", name_of(parts))))?;
         Ok(whole)
     }
@@ -119,14 +117,12 @@ impl LogProbabilities {
     /// When a file is no Parquet of this kind, or the parts together are not valid.
     pub fn read<P: AsRef<Path>>(parts: &[P]) -> Result<Self> {
         let mut whole = Self::default();
-        for part in parts {
-            let mut reader = columns::Reader::open(part.as_ref())?;
-            while let Some(batch) = reader.next()? {
-                whole.rows.extend_from_slice(batch.int64("row")?.values());
-                whole.tokens.extend_from_slice(batch.int64("tokens")?.values());
-                whole.log_probability.extend_from_slice(batch.float64("log_probability")?.values());
-            }
-        }
+        columns::each(parts, |_, batch| {
+            whole.rows.extend_from_slice(batch.int64("row")?.values());
+            whole.tokens.extend_from_slice(batch.int64("tokens")?.values());
+            whole.log_probability.extend_from_slice(batch.float64("log_probability")?.values());
+            Ok(())
+        })?;
         whole.check().map_err(|what| DataError::Value(format!("{}: {what}", name_of(parts))))?;
         Ok(whole)
     }

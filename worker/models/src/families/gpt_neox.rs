@@ -18,14 +18,7 @@ use crate::description::{Biases, Description, Fused, Positions, SpecialTokens, T
 pub(super) static GPT_NEOX: Family = Family {
     model_type: "gpt_neox",
     causal: true,
-    fields: Fields {
-        positions: "max_position_embeddings",
-        hidden: "hidden_size",
-        layers: "num_hidden_layers",
-        heads: "num_attention_heads",
-        inner: "intermediate_size",
-        norm_epsilon: "layer_norm_eps",
-    },
+    fields: Fields::USUAL,
     read,
     write,
     prefix: "gpt_neox.",
@@ -136,12 +129,7 @@ fn read(text: &str) -> Result<Description, ReadError> {
 
 fn write(description: &Description) -> serde_json::Result<String> {
     let traits = &description.traits;
-    let (base, fraction, rope_scaling) = match &traits.place {
-        Positions::Rotary(rotary) => {
-            (rotary.base, rotary.fraction, rope::write(rotary, description.positions))
-        }
-        Positions::Learned { .. } => (ROPE.base, ROPE.fraction, None),
-    };
+    let (base, fraction, rope_scaling) = rope::write(description, ROPE);
     let (id2label, label2id) = labels::named(description);
     serde_json::to_string_pretty(&Config {
         architectures: Some(ARCHITECTURES.named(description.head)),

@@ -54,14 +54,7 @@ fn spell(description: &Description, config: &mut Config) {
 pub(super) const LIKE: Family = Family {
     model_type: "",
     causal: true,
-    fields: Fields {
-        positions: "max_position_embeddings",
-        hidden: "hidden_size",
-        layers: "num_hidden_layers",
-        heads: "num_attention_heads",
-        inner: "intermediate_size",
-        norm_epsilon: "rms_norm_eps",
-    },
+    fields: Fields { norm_epsilon: "rms_norm_eps", ..Fields::USUAL },
     read: |text| read(text, &KIN),
     write: |description| write(description, &KIN),
     prefix: "model.",
@@ -200,10 +193,7 @@ pub(super) fn read(text: &str, kin: &Kin) -> Result<Description, ReadError> {
 /// Writes the `config.json` of such a family.
 pub(super) fn write(description: &Description, kin: &Kin) -> serde_json::Result<String> {
     let traits = &description.traits;
-    let (rope_theta, rope_scaling) = match &traits.place {
-        Positions::Rotary(rotary) => (rotary.base, rope::write(rotary, description.positions)),
-        Positions::Learned { .. } => (rope::Defaults::default().base, None),
-    };
+    let (rope_theta, _, rope_scaling) = rope::write(description, rope::Defaults::default());
     let (id2label, label2id) = labels::named(description);
     let mut config = Config {
         architectures: Some(kin.architectures.named(description.head)),

@@ -103,6 +103,18 @@ pub(crate) struct Fields {
     pub(crate) norm_epsilon: &'static str,
 }
 
+impl Fields {
+    /// As most families name them.
+    const USUAL: Self = Self {
+        positions: "max_position_embeddings",
+        hidden: "hidden_size",
+        layers: "num_hidden_layers",
+        heads: "num_attention_heads",
+        inner: "intermediate_size",
+        norm_epsilon: "layer_norm_eps",
+    };
+}
+
 /// Why a text is no description.
 #[derive(Debug)]
 pub(crate) enum ReadError {

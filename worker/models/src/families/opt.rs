@@ -20,14 +20,7 @@ use crate::{
 pub(super) static OPT: Family = Family {
     model_type: "opt",
     causal: true,
-    fields: Fields {
-        positions: "max_position_embeddings",
-        hidden: "hidden_size",
-        layers: "num_hidden_layers",
-        heads: "num_attention_heads",
-        inner: "ffn_dim",
-        norm_epsilon: "layer_norm_eps",
-    },
+    fields: Fields { inner: "ffn_dim", ..Fields::USUAL },
     read,
     write,
     prefix: "model.",

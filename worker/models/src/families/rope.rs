@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ReadError;
 use crate::{
     ModelError,
+    description::{Description, Positions},
     rotary::{Llama3, Rotary, Scaling, Yarn},
 };
 
@@ -125,14 +126,23 @@ impl Parameters {
     }
 }
 
-/// The `rope_scaling` of a model that is saved; `rope_theta` stands beside it.
-pub(super) fn write(rotary: &Rotary, positions: usize) -> Option<Parameters> {
+/// The base, the fraction and the `rope_scaling` of a model that is saved.
+pub(super) fn write(description: &Description, defaults: Defaults) -> (f64, f64, Option<Parameters>) {
+    match &description.traits.place {
+        Positions::Rotary(rotary) => {
+            (rotary.base, rotary.fraction, scaling(&rotary.scaling, description.positions))
+        }
+        Positions::Learned { .. } => (defaults.base, defaults.fraction, None),
+    }
+}
+
+fn scaling(scaling: &Scaling, positions: usize) -> Option<Parameters> {
     let named = |kind: &str, factor: f64| Parameters {
         rope_type: Some(kind.to_owned()),
         factor: Some(factor),
         ..Parameters::default()
     };
-    match &rotary.scaling {
+    match scaling {
         Scaling::None => None,
         Scaling::Linear { factor } => Some(named("linear", *factor)),
         Scaling::Dynamic { factor } => Some(named("dynamic", *factor)),
