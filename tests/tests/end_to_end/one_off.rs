@@ -79,6 +79,22 @@ fn a_classifier_of_ones_own_is_trained_and_gives_probabilities() {
 }
 
 #[test]
+fn pairs_that_teach_nothing_are_counted_where_they_are_left_out() {
+    let place = Workplace::new();
+    place.tiny_model("model");
+    let line = |row: usize| {
+        let chosen = format!("\\n\\nHuman: {row}?\\n\\nAssistant: yes");
+        let rejected = if row.is_multiple_of(3) { chosen.clone() } else { format!("{chosen} and no") };
+        format!("{{\"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
+    };
+    fs::write(place.at("pairs.jsonl"), (0..9).map(line).collect::<String>()).unwrap();
+    let train = ["train", "--model", "model", "--data", "pairs.jsonl", "--format", "anthropic_hh"];
+    let output = place.run(&[&train[..], &["--epochs", "1", "--out", "out"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("left out: 3 pairs of equal or empty texts"), "{said}");
+}
+
+#[test]
 fn a_model_that_is_not_there_is_named() {
     let place = Workplace::new();
     claims(&place);
