@@ -100,13 +100,7 @@ const NEUTRAL: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys that have a single choice for now.
-const SINGLE: &[(&str, &str)] = &[
-    ("", "recipe"),
-    ("task", "kind"),
-    ("parallel", "strategy"),
-    ("parallel", "precision"),
-    ("parallel", "mode"),
-];
+const SINGLE: &[(&str, &str)] = &[("", "recipe"), ("task", "kind")];
 
 /// Keys that decide a result, with another value than `MADE_HERE` has.
 const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
@@ -139,6 +133,9 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("pretrain", "learning_rate", "0.3"),
     ("pretrain", "warmup", "0.3"),
     ("pretrain", "weight_decay", "0.3"),
+    ("parallel", "strategy", r#""zero1""#),
+    ("parallel", "precision", r#""bf16""#),
+    ("parallel", "mode", r#""deterministic""#),
     ("methods", "run", r#"["confidence"]"#),
     ("methods", "pairs", r#"[["small", "large"]]"#),
     ("methods.confidence", "weight", "0.75"),
@@ -254,6 +251,17 @@ const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
 const DECIDING_NAMED: &[(&str, &str, &str)] =
     &[("task", "format", r#""dream""#), ("task", "pick", r#""all""#), ("task", "seed", "9")];
 
+/// The same for groups of workers.
+const DECIDING_HYBRID: &[(&str, &str, &str)] = &[("parallel", "shards", "4")];
+
+/// `MADE_HERE` in groups of two workers.
+fn hybrid() -> String {
+    let mut document = Document::parse(MADE_HERE);
+    document.set("parallel", "strategy", r#""hybrid""#);
+    document.set("parallel", "shards", "2");
+    document.to_string()
+}
+
 /// `FROM_OUTSIDE` with other keys that say how a row becomes examples.
 fn formatted(keys: &[(&str, &str)]) -> String {
     let mut document = Document::parse(FROM_OUTSIDE);
@@ -294,6 +302,7 @@ fn what_decides_a_result_changes_the_goal() {
         (formatted(CHOICES), DECIDING_CHOICES),
         (formatted(PAIR), DECIDING_PAIR),
         (formatted(NAMED), DECIDING_NAMED),
+        (hybrid(), DECIDING_HYBRID),
     ];
     for (text, changes) in &cases {
         let before = compile(text, dir.path()).goal();
@@ -342,6 +351,7 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_CHOICES,
         DECIDING_PAIR,
         DECIDING_NAMED,
+        DECIDING_HYBRID,
     ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();
     let covered = triples.iter().map(|(section, key, _)| (*section, *key)).chain(SINGLE.iter().copied());
@@ -371,6 +381,9 @@ fn a_default_written_out_is_the_same_as_left_out() {
         ("model", "head_init", r#""normal""#),
         ("train", "trainable", r#""all""#),
         ("train", "freeze", "[]"),
+        ("parallel", "strategy", r#""data""#),
+        ("parallel", "precision", r#""fp32""#),
+        ("parallel", "mode", r#""fast""#),
     ] {
         let mut document = Document::parse(MADE_HERE);
         document.set(section, key, default);

@@ -60,6 +60,8 @@ fn plan() -> Plan {
         lora: None,
         objective: Objective::LanguageModel,
         optimizer,
+        numerics: Default::default(),
+        strategy: Default::default(),
         seed: 0,
     };
     let model = stage(&mut plan, "model", Work::Train(train), &[("data", data)]);

@@ -5,13 +5,13 @@ use super::{
     read::Table,
     value::{
         AdapterSource, Balance, Below, Context, Count, Draws, Fraction, Heads, Hidden, Layers, MethodName,
-        Mode, Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Precision, Rank, Recipe,
-        RelativePath, Seeds, Share, Strategy, TaskKind, TaskSource, TrainableName, Value,
+        Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Rank, Recipe, RelativePath, Seeds, Share,
+        StrategyName, TaskKind, TaskSource, TrainableName, Value,
     },
 };
 use crate::{
     experiment::Origin,
-    plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout, Schedule},
+    plan::{Choices, Duplicates, Formatter, HeadInit, Mode, Pick, Precision, Readout, Schedule},
 };
 
 /// A section of the file, as read.
@@ -398,13 +398,19 @@ sections! {
         shard: Count = Count(INFER_SHARD);
     }
 
-    /// How the work is spread. Nothing here is part of a content key.
+    /// How a gang of workers trains one model, and how many they are. The number of workers and of threads is no part of a
+    /// content key; the rest is where it is not the default.
     "parallel" Parallel {
-        /// How a gang shares a step: every worker holds the whole model and takes a share of the batch.
-        strategy: Strategy = Strategy::Data;
-        /// The numbers that models compute in.
+        /// Who holds what: every worker everything (`data`); all weights but a share of what the optimizer remembers
+        /// (`zero1`); a share of everything, weights gathered block by block and activations computed again
+        /// (`sharded`); the same within groups that hold copies of each other (`hybrid`). See `training.md`.
+        strategy: StrategyName = StrategyName::Data;
+        /// Workers in a group of `hybrid`, such as those of one machine.
+        shards: Option<Count> = None, else "needed for `hybrid`";
+        /// What models compute in while they train: `bf16` with weights, sums and optimizer in f32, or all in f32.
         precision: Precision = Precision::Fp32;
         /// `fast`: the same bytes for the same number of workers, equal to rounding across numbers.
+        /// `deterministic`: the same bytes for any number of workers and every strategy; slower, and twice the traffic.
         mode: Mode = Mode::Fast;
         /// Workers that train one model together.
         workers: Option<Count> = None, else "all workers of the run";

@@ -23,7 +23,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        Architecture, Arithmetic, Format, HeadInit, Lora, Objective, Optimizer, Readout, SplitRule, Trainable,
+        Architecture, Arithmetic, Format, HeadInit, Lora, Numerics, Objective, Optimizer, Readout, SplitRule,
+        Strategy, Trainable,
     },
     source::{HubId, discover::Split},
 };
@@ -50,6 +51,8 @@ pub struct Experiment {
     pub(crate) infer: Batches,
     pub(crate) bootstrap: Bootstrap,
     parallel: Parallel,
+    pub(crate) numerics: Numerics,
+    pub(crate) strategy: Strategy,
     store: PathBuf,
 }
 

@@ -353,7 +353,9 @@ mod tests {
         let head = |purpose, format| {
             let training = Training::parse("flags", "trainable = 'head'").unwrap();
             let (files, init, readout) = (rows(), HeadInit::Zero, Some(Readout::First));
-            let finetuning = Finetuning { files, format, init, readout, training, seed: 0 };
+            let (numerics, strategy) = Default::default();
+            let finetuning =
+                Finetuning { files, format, init, readout, training, numerics, strategy, seed: 0 };
             let plan = super::train(&folder(purpose), &finetuning)?;
             plan.check().unwrap();
             match &plan.stages().last().unwrap().spec.work {

@@ -10,8 +10,8 @@ use crate::{
     Key,
     experiment::{Batches, Training},
     plan::{
-        Estimate, Format, Head, HeadInit, HeadSpec, Infer, Objective, Output, Part, Plan, Prepare, Readout,
-        Sampling, Spec, Style, Train, Work,
+        Estimate, Format, Head, HeadInit, HeadSpec, Infer, Numerics, Objective, Output, Part, Plan, Prepare,
+        Readout, Sampling, Spec, Strategy, Style, Train, Work,
     },
     source::{ModelFolder, Purpose, SourceFile},
 };
@@ -29,6 +29,10 @@ pub struct Finetuning {
     pub readout: Option<Readout>,
     /// How.
     pub training: Training,
+    /// In which numbers.
+    pub numerics: Numerics,
+    /// Who holds what.
+    pub strategy: Strategy,
     /// Seed of the row order and of a fresh head.
     pub seed: u64,
 }
@@ -38,7 +42,7 @@ pub struct Finetuning {
 /// # Errors
 /// If rows without labels are to train a model that is no language model.
 pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, RecipeError> {
-    let Finetuning { files, format, init, readout, training, seed } = finetuning;
+    let Finetuning { files, format, init, readout, training, numerics, strategy, seed } = finetuning;
     let (head, objective) = match (format.classes(), model.purpose) {
         (Some(classes), _) => (Head::Classifier { classes }, Objective::CrossEntropy),
         (None, Purpose::LanguageModel) => (Head::LanguageModel, Objective::LanguageModel),
@@ -53,6 +57,8 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
         lora: training.lora.clone(),
         objective,
         optimizer: training.optimizer.clone(),
+        numerics: *numerics,
+        strategy: *strategy,
         seed: *seed,
     });
     plan.add("train", Spec { work, inputs }, estimate(0, 0));

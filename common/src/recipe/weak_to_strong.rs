@@ -146,6 +146,8 @@ impl<'a> Compiler<'a> {
             lora: None,
             objective: Objective::LanguageModel,
             optimizer: pretrain.optimizer.clone(),
+            numerics: self.experiment.numerics,
+            strategy: self.experiment.strategy,
             seed: pretrain.seed,
         };
         let inputs = [("model", model), ("data", corpus), ("tokens", tokens)];
@@ -215,6 +217,8 @@ impl<'a> Compiler<'a> {
             lora: train.lora.clone(),
             objective,
             optimizer: Optimizer { learning_rate, ..train.optimizer.clone() },
+            numerics: self.experiment.numerics,
+            strategy: self.experiment.strategy,
             seed,
         };
         let inputs = [("model", base.key), ("data", self.data), ("tokens", base.tokens[&part])];

@@ -172,26 +172,6 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_line() {
 }
 
 #[test]
-fn what_is_planned_but_not_there_says_what_is() {
-    for (section, expected) in [
-        (
-            "strategy = \"zero1\"",
-            "exp.toml:22: parallel.strategy = \"zero1\" is not supported yet; use \"data\"",
-        ),
-        (
-            "precision = \"bf16\"",
-            "exp.toml:22: parallel.precision = \"bf16\" is not supported yet; use \"fp32\"",
-        ),
-        (
-            "mode = \"deterministic\"",
-            "exp.toml:22: parallel.mode = \"deterministic\" is not supported yet; use \"fast\"",
-        ),
-    ] {
-        refused(&format!("{GOOD}[parallel]\n{section}\n"), expected);
-    }
-}
-
-#[test]
 fn a_missing_key_is_named() {
     refused(
         &edited("name = \"t\"\n", ""),

@@ -77,3 +77,29 @@ fn a_rule_reads_its_own_constants() {
         weight_decay = 0.1\nno_decay = [\"*.wte.weight\"]";
     parse(&format!("{GOOD}{whole}\n")).unwrap();
 }
+
+#[test]
+fn a_strategy_fits_the_gang_and_the_rule() {
+    for (parallel, expected) in [
+        (
+            "strategy = \"hybrid\"",
+            "exp.toml:22: parallel.strategy = \"hybrid\" needs parallel.shards: say how many workers share a model, such \
+             as those of one machine",
+        ),
+        ("shards = 2", "exp.toml:22: parallel.shards is not read: parallel.strategy is not \"hybrid\""),
+        (
+            "strategy = \"hybrid\"\nshards = 2\nworkers = 1",
+            "exp.toml:23: parallel.shards = 2 does not divide parallel.workers = 1",
+        ),
+        (
+            "precision = \"fp16\"",
+            "exp.toml:22: parallel.precision must be \"fp32\" or \"bf16\", not \"fp16\"",
+        ),
+    ] {
+        refused(&format!("{GOOD}[parallel]\n{parallel}\n"), expected);
+    }
+    refused(
+        &format!("{GOOD}optimizer = \"adafactor\"\n[parallel]\nstrategy = \"zero1\"\n"),
+        "exp.toml:21: train.optimizer = \"adafactor\" needs whole matrices: set parallel.strategy = \"data\"",
+    );
+}

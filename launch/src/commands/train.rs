@@ -7,10 +7,13 @@ use std::{collections::BTreeSet, convert::Infallible, path::PathBuf};
 use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Training,
-    plan::{Form, Format, Formatter, HeadInit, Named, Plan, Prepare, Readout},
+    plan::{
+        Form, Format, Formatter, HeadInit, Mode, Named, Numerics, Plan, Precision, Prepare, Readout, Strategy,
+    },
     recipe::{self, Finetuning},
     store::Store,
 };
+use serde::de::DeserializeOwned;
 
 use keys::Keys;
 
@@ -51,6 +54,15 @@ pub(crate) struct Args {
     readout: Option<Readout>,
     #[command(flatten)]
     keys: Keys,
+    /// What models compute in: fp32, or bf16 with weights and sums in fp32
+    #[arg(long, value_name = "NUMBERS", value_parser = word::<Precision>, default_value = "fp32")]
+    precision: Precision,
+    /// What stays equal: fast (the same bytes for the same number of workers) or deterministic (for any number)
+    #[arg(long, value_name = "MODE", value_parser = word::<Mode>, default_value = "fast")]
+    mode: Mode,
+    /// Who holds what: data (every worker everything), zero1 (a share of the optimizer), sharded (a share of everything)
+    #[arg(long, value_name = "NAME", value_parser = word::<Strategy>, default_value = "data")]
+    strategy: Strategy,
     /// Seed of the row order and of a fresh head
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -77,6 +89,11 @@ fn format(args: &Args) -> Result<Format> {
         bail!("--classes names {} different values: name each class once, and two at least", classes.len());
     }
     Ok(Format::labelled(&text, label, args.classes.clone()))
+}
+
+/// A word as plans spell it.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// How a classifier begins, by its words or its tokens.
@@ -130,7 +147,9 @@ pub(super) async fn run(args: Args) -> Result<()> {
     check_head(&args, &format)?;
     let (init, readout) = (args.head_init, args.readout);
     let files = args.common.files()?;
-    let finetuning = Finetuning { files, format, init, readout, training, seed: args.seed };
+    let numerics = Numerics { precision: args.precision, mode: args.mode };
+    let Args { strategy, seed, .. } = args;
+    let finetuning = Finetuning { files, format, init, readout, training, numerics, strategy, seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
     let (store, trained) = args.common.run("train", &plan).await?;
     store.export(trained.key, &args.out).await?;

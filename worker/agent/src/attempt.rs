@@ -32,7 +32,7 @@ pub(crate) struct Attempt {
 struct Inner {
     progress: Heartbeat,
     meeting: Option<SocketAddr>,
-    brake: Option<Brake>,
+    brakes: Vec<Brake>,
 }
 
 /// The attempt was called off, or its peers did not come.
@@ -77,9 +77,9 @@ impl Attempt {
     /// Calls the attempt off: wakes the engine where it waits for peers.
     pub(crate) fn cancel(&self, reason: &str) {
         self.cancelled.store(true, Ordering::SeqCst);
-        let brake = self.lock().brake.clone();
+        let brakes = self.lock().brakes.clone();
         self.changed.notify_all();
-        if let Some(brake) = brake {
+        for brake in brakes {
             brake(reason);
         }
     }
@@ -87,7 +87,7 @@ impl Attempt {
     /// What else is to be done when the attempt is called off; done at once where it has been already.
     pub(crate) fn on_cancel(&self, brake: impl Fn(&str) + Send + Sync + 'static) {
         let brake: Brake = Arc::new(brake);
-        self.lock().brake = Some(Arc::clone(&brake));
+        self.lock().brakes.push(Arc::clone(&brake));
         if self.is_cancelled() {
             brake("called off before it began");
         }

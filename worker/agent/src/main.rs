@@ -8,6 +8,7 @@ mod attempt;
 mod control;
 mod device;
 mod engine;
+mod gang;
 mod identity;
 mod network;
 mod scratch;

@@ -1,8 +1,7 @@
 //! The worker's engine: checks inputs out of the store, meets its gang, runs the stage, puts the files.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use fulcrum_collective::{Collective, Error, Gloo, Interface, Nccl, Options, Solo, Store as Meeting};
 use fulcrum_common::{
     Key, exit,
     protocol::{Heartbeat, Shard},
@@ -15,15 +14,9 @@ use crate::{
     attempt::Attempt,
     device::Device,
     engine::{Engine, Fault, Product, Task},
+    gang,
     scratch::Scratch,
 };
-
-/// How long a rank waits to hear where its gang meets.
-const MEETING: Duration = Duration::from_secs(60);
-
-/// How long one operation of a gang may take. The coordinator calls a gang with a lost member off within seconds;
-/// this is for what it cannot see.
-const OPERATION: Duration = Duration::from_secs(300);
 
 /// Runs stages and shards with what is in the store.
 #[derive(Debug)]
@@ -74,8 +67,8 @@ impl Engine for Stages {
         let shard = task.shard.map(range).transpose()?;
         let device = self.device.torch();
         let job = Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device };
-        let collective = gather(task, attempt, self.device)?;
-        let outcome = fulcrum_methods::run(&job, collective, &Watch(attempt)).map_err(fault)?;
+        let gang = gang::gather(task, attempt, self.device)?;
+        let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt)).map_err(fault)?;
         if task.rank > 0 {
             return Ok(Product::default());
         }
@@ -87,48 +80,6 @@ impl Engine for Stages {
 fn range(shard: Shard) -> Result<std::ops::Range<usize>, Fault> {
     let position = |at: u64| usize::try_from(at).map_err(|error| Fault::fatal(error, exit::MISMATCH));
     Ok(position(shard.start)?..position(shard.end)?)
-}
-
-/// This rank's end of its gang's communication.
-fn gather(task: &Task, attempt: &Arc<Attempt>, device: Device) -> Result<Arc<dyn Collective>, Fault> {
-    if task.world == 1 {
-        return Ok(Arc::new(Solo::new()));
-    }
-    let meeting = if task.rank == 0 {
-        let meeting = Meeting::serve(attempt.host, OPERATION).map_err(Fault::membership)?;
-        attempt.announce(meeting.address());
-        meeting
-    } else {
-        let address = attempt.meeting(MEETING).map_err(Fault::membership)?;
-        Meeting::connect(address, MEETING).map_err(Fault::membership)?
-    };
-    let options = Options {
-        name: format!("epoch-{}", task.epoch),
-        rank: task.rank,
-        world: task.world,
-        interface: Interface::Address(attempt.host),
-        timeout: OPERATION,
-    };
-    let gang = join(&meeting, &options, device)?;
-    let brake = Arc::downgrade(&gang);
-    attempt.on_cancel(move |reason| {
-        if let Some(gang) = brake.upgrade() {
-            gang.abort(reason);
-        }
-    });
-    Ok(gang)
-}
-
-/// The members' way to talk: over NCCL between GPUs, over Gloo else.
-fn join(meeting: &Meeting, options: &Options, device: Device) -> Result<Arc<dyn Collective>, Fault> {
-    let gang: Result<Arc<dyn Collective>, _> = match device {
-        Device::Cpu => Gloo::new(meeting, options).map(|gang| Arc::new(gang) as _),
-        Device::Cuda(ordinal) => Nccl::new(meeting, options, ordinal).map(|gang| Arc::new(gang) as _),
-    };
-    gang.map_err(|error| match error {
-        Error::NoNccl(_) => Fault::fatal(error, exit::MISMATCH),
-        error => Fault::membership(error),
-    })
 }
 
 /// Brings the stage's progress to the control task, and its word to the stage.
@@ -167,10 +118,9 @@ fn fault(error: fulcrum_methods::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, thread};
+    use std::net::Ipv4Addr;
 
     use bytes::Bytes;
-    use fulcrum_collective::Reduction;
     use fulcrum_common::{
         plan::{Estimate, Stage},
         protocol::worker_event::Event,
@@ -305,28 +255,5 @@ mod tests {
         let fault =
             scene.run(&task(reader, (0, 1), BTreeMap::from([("data".to_owned(), manifest)]))).unwrap_err();
         assert_eq!((fault.retry, fault.code), (false, exit::DIGEST), "{}", fault.message);
-    }
-
-    #[test]
-    fn ranks_meet_where_rank_0_says_and_break_when_called_off() {
-        let ((first, mut said), (second, _quiet)) = (attempt(), attempt());
-        thread::scope(|scope| {
-            let zero = scope
-                .spawn(|| gather(&task(corpus(), (0, 2), BTreeMap::new()), &first, Device::Cpu).unwrap());
-            let one = scope
-                .spawn(|| gather(&task(corpus(), (1, 2), BTreeMap::new()), &second, Device::Cpu).unwrap());
-            let Some(Event::Rendezvous(meet)) = said.blocking_recv() else { panic!("no meeting place") };
-            second.meet_at(meet.address.parse().unwrap());
-            let (zero, one) = (zero.join().unwrap(), one.join().unwrap());
-            let (x, y) = (tch::Tensor::from(1.0), tch::Tensor::from(2.0));
-            let sums = [zero.all_reduce(&x, Reduction::Sum), one.all_reduce(&y, Reduction::Sum)];
-            for sum in sums {
-                sum.unwrap().wait().unwrap();
-            }
-            assert_eq!((x.double_value(&[]), y.double_value(&[])), (3.0, 3.0));
-            let waits = zero.all_reduce(&x, Reduction::Sum).unwrap();
-            first.cancel("a peer is gone");
-            assert!(waits.wait().is_err());
-        });
     }
 }

@@ -151,7 +151,7 @@ mod tests {
             (Error::Train(Train::Collective(broken)), true, true),
             (Error::Train(Train::Collective(refused)), false, false),
             (Error::Train(Train::Cancelled { step: 3 }), true, false),
-            (Error::Train(Train::Loss { step: 3, loss: f64::NAN }), false, false),
+            (Error::Train(Train::NotFinite { step: 3, skipped: 10, loss: f64::NAN }), false, false),
             (Error::Io { path: "x".into(), source: full }, true, false),
             (Error::Mismatch("labels".into()), false, false),
         ];

@@ -16,11 +16,8 @@ pub mod objectives;
 mod prepare;
 mod train;
 
-use std::sync::Arc;
-
-use fulcrum_collective::Collective;
 use fulcrum_common::plan::Work;
-pub use fulcrum_train::{Monitor, Progress};
+pub use fulcrum_train::{Gang, Monitor, Progress};
 
 pub use error::Error;
 pub use job::{Input, Job, Outcome};
@@ -32,10 +29,10 @@ pub use job::{Input, Job, Outcome};
 /// # Errors
 /// See [`Error`]; [`Error::is_membership`] and [`Error::retry`] say what to do about it. On an error the gang is
 /// broken off, so that no other member waits.
-pub fn run(job: &Job<'_>, collective: Arc<dyn Collective>, monitor: &dyn Monitor) -> Result<Outcome, Error> {
+pub fn run(job: &Job<'_>, gang: &Gang, monitor: &dyn Monitor) -> Result<Outcome, Error> {
     match &job.stage.spec.work {
         Work::Prepare(prepare) => prepare::run(job, prepare),
-        Work::Train(train) => train::run(job, train, collective, monitor),
+        Work::Train(train) => train::run(job, train, gang, monitor),
         Work::Infer(infer) => infer::run(job, infer, monitor),
         Work::Merge(merge) => merge::run(job, *merge),
         Work::Measure(measure) => measure::run(job, measure),

@@ -1,15 +1,14 @@
 //! Train: finetune a model on ground truth, on weak labels, or as a language model.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use fulcrum_collective::Collective;
 use fulcrum_common::{
     plan::{self, Head, HeadInit, HeadSpec, Part, Train, Trainable},
     source::ADAPTER_FILES,
 };
 use fulcrum_data::{Probabilities, Tokenizer};
 use fulcrum_models::{Init, Model, NewHead};
-use fulcrum_train::{Examples, Monitor, Training, write_losses};
+use fulcrum_train::{Examples, Gang, Monitor, Training, write_losses};
 
 use crate::{Error, Job, Outcome, job::parameters, labels, objectives};
 
@@ -19,29 +18,21 @@ const LOSSES: &str = "losses.jsonl";
 /// The input that holds weak labels.
 const LABELS: &str = "labels";
 
-pub(crate) fn run(
-    job: &Job<'_>,
-    work: &Train,
-    collective: Arc<dyn Collective>,
-    monitor: &dyn Monitor,
-) -> Result<Outcome, Error> {
+pub(crate) fn run(job: &Job<'_>, work: &Train, gang: &Gang, monitor: &dyn Monitor) -> Result<Outcome, Error> {
     let loaded = load(job, work);
     if let Err(error) = &loaded {
         // The other members may have loaded well and wait for this one.
-        collective.abort(&error.to_string());
+        gang.abort(&error.to_string());
     }
     let (model, examples) = loaded?;
-    let rank = collective.rank();
-    let losses = fulcrum_train::train(Training {
-        model: &model,
-        examples: &examples,
-        objective: &*objectives::objective(work.objective),
-        settings: work.optimizer.clone(),
-        seed: work.seed,
-        collective,
-        monitor,
-    })?;
+    let rank = gang.all().rank();
+    let objective = objectives::objective(work.objective);
+    let settings = work.optimizer.clone();
+    let training = Training::new(&model, &examples, &*objective, settings, work.seed, gang.clone());
+    let losses = fulcrum_train::train(Training { numerics: work.numerics, monitor, ..training })?;
     let steps = ("steps".to_owned(), losses.len() as u64);
+    let skipped = losses.iter().filter(|loss| loss.skipped).count() as u64;
+    let skipped = (skipped > 0).then(|| ("skipped".to_owned(), skipped));
     if rank > 0 {
         return Ok(Outcome { files: Vec::new(), facts: [parameters(&model.merged()), steps].into() });
     }
@@ -54,7 +45,7 @@ pub(crate) fn run(
     outcome.files.append(&mut adapter);
     write_losses(&job.output.join(LOSSES), &losses)?;
     outcome.files.push(LOSSES.to_owned());
-    outcome.facts.extend([steps]);
+    outcome.facts.extend([steps].into_iter().chain(skipped));
     Ok(outcome)
 }
 

@@ -11,7 +11,7 @@ use fulcrum_common::{
 };
 use fulcrum_methods::objectives::Confidence;
 use fulcrum_models::Model;
-use fulcrum_train::{Examples, StepLoss, Training, train};
+use fulcrum_train::{Examples, Gang, StepLoss, Training, train};
 use tch::Device;
 
 const VOCABULARY: usize = 11;
@@ -51,8 +51,7 @@ fn finetune(objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepL
     };
     let objective = &objective;
     let examples = &examples();
-    train(Training { model: &model, examples, objective, settings, seed: 1, collective, monitor: &() })
-        .unwrap()
+    train(Training::new(&model, examples, objective, settings, 1, Gang::data(collective))).unwrap()
 }
 
 fn losses(steps: &[StepLoss]) -> Vec<f64> {

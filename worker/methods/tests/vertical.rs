@@ -23,7 +23,7 @@ use fulcrum_common::{
     source,
 };
 use fulcrum_data::{LogProbabilities, Probabilities, Table, Tokenizer};
-use fulcrum_methods::{Error, Input, Job, Outcome, run};
+use fulcrum_methods::{Error, Gang, Input, Job, Outcome, run};
 use fulcrum_models::{Model, ModelFiles};
 
 /// A bench where stages are run one after the other.
@@ -57,7 +57,7 @@ impl Bench {
             Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate: Estimate::default() };
         let inputs = inputs.iter().map(|(role, input)| ((*role).to_owned(), (*input).clone())).collect();
         let job = Job { stage: &stage, inputs: &inputs, shard, output: &output, device: tch::Device::Cpu };
-        let outcome = run(&job, Arc::new(Solo::new()), &())?;
+        let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &())?;
         let mut left: Vec<String> =
             fs::read_dir(&output).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         let mut named = outcome.files.clone();
@@ -139,7 +139,17 @@ fn train(part: Part, head: Head, objective: Objective) -> Work {
         clip: Some(1.0),
     };
     let (head, trainable, lora) = (head.into(), Trainable::All, None);
-    Work::Train(Train { part, head, trainable, lora, objective, optimizer, seed: 7 })
+    Work::Train(Train {
+        part,
+        head,
+        trainable,
+        lora,
+        objective,
+        optimizer,
+        numerics: Default::default(),
+        strategy: Default::default(),
+        seed: 7,
+    })
 }
 
 fn infer(part: Part, output: Output) -> Infer {

@@ -72,23 +72,55 @@ impl Decoder {
 
     /// States `[b, t, d]` of the batch's tokens. With a cache they go on from what it holds, and are added to it.
     pub(crate) fn forward(&self, batch: &Batch, mut cache: Option<&mut Cache>) -> Tensor {
+        let rotation = self.rotation(batch);
+        let mut x_btd = self.embed(batch);
+        for at in 0..self.blocks.len() {
+            let past = cache.as_deref_mut().map(|cache| &mut cache.blocks[at]);
+            x_btd = self.block(at, &x_btd, batch, rotation.as_ref(), past);
+        }
+        self.finish(&x_btd)
+    }
+
+    /// How the batch's tokens are rotated, where they are.
+    pub(crate) fn rotation(&self, batch: &Batch) -> Option<Rotation> {
+        match &self.places {
+            Places::Learned { .. } => None,
+            Places::Rotary(angles) => Some(angles.at(&batch.positions_bt, &batch.lengths())),
+        }
+    }
+
+    /// What the first block reads.
+    pub(crate) fn embed(&self, batch: &Batch) -> Tensor {
         let tokens_btd = embedding(&self.tokens_vd, &batch.ids_bt);
         let tokens_btd = match self.scale {
             Some(scale) => tokens_btd * scale,
             None => tokens_btd,
         };
-        let (mut x_btd, rotation) = match &self.places {
+        match &self.places {
             Places::Learned { table_td, offset } => {
                 let rows_bt = &batch.positions_bt + *offset;
-                (tokens_btd + embedding(table_td, &rows_bt), None)
+                tokens_btd + embedding(table_td, &rows_bt)
             }
-            Places::Rotary(angles) => (tokens_btd, Some(angles.at(&batch.positions_bt, &batch.lengths()))),
-        };
-        for (at, block) in self.blocks.iter().enumerate() {
-            let past = cache.as_deref_mut().map(|cache| &mut cache.blocks[at]);
-            x_btd = block.forward(&x_btd, batch.attend(block.windowed), rotation.as_ref(), past);
+            Places::Rotary(_) => tokens_btd,
         }
-        self.norm.forward(&x_btd)
+    }
+
+    /// The block `at`.
+    pub(crate) fn block(
+        &self,
+        at: usize,
+        x_btd: &Tensor,
+        batch: &Batch,
+        rotation: Option<&Rotation>,
+        past: Option<&mut Past>,
+    ) -> Tensor {
+        let block = &self.blocks[at];
+        block.forward(x_btd, batch.attend(block.windowed), rotation, past)
+    }
+
+    /// States of what the last block leaves.
+    pub(crate) fn finish(&self, x_btd: &Tensor) -> Tensor {
+        self.norm.forward(x_btd)
     }
 
     /// Logits from states through the output matrix, `[.., d]` to `[.., v]`.

@@ -51,8 +51,8 @@ impl Encoder {
         }
     }
 
-    /// States `[b, t, d]`; every token is of the first segment.
-    pub(crate) fn forward(&self, batch: &Batch) -> Tensor {
+    /// What the first block reads; every token is of the first segment.
+    pub(crate) fn embed(&self, batch: &Batch) -> Tensor {
         let tokens_btd = embedding(&self.tokens_vd, &batch.ids_bt);
         let rows_bt = &batch.positions_bt + self.offset;
         let placed_btd = tokens_btd + embedding(&self.positions_td, &rows_bt);
@@ -60,8 +60,12 @@ impl Encoder {
             Some(segments_sd) => placed_btd + segments_sd.select(0, 0),
             None => placed_btd,
         };
-        let embedded_btd = self.norm.forward(&embedded_btd);
-        self.blocks.iter().fold(embedded_btd, |x_btd, block| block.forward(&x_btd, &batch.attend))
+        self.norm.forward(&embedded_btd)
+    }
+
+    /// The block `at`.
+    pub(crate) fn block(&self, at: usize, x_btd: &Tensor, batch: &Batch) -> Tensor {
+        self.blocks[at].forward(x_btd, &batch.attend)
     }
 }
 

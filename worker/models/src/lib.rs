@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`model`](Model) and `reading_on` (what others call), `description` and `traits` (what a transformer
 //! is made of), `families` (how each family spells it), `layout` (its tensors), `files`, `weights` and
-//! `generation_config` (what is on disk), then the computation: `batch`, `attend`, `modules`, `attention`, `rotary`, `cache`, `decoder`, `encoder`, `head`;
-//! `lora` and `noise` are for training.
+//! `generation_config` (what is on disk), then the computation: `walk`, `batch`, `attend`, `modules`, `attention`, `rotary`,
+//! `cache`, `decoder`, `encoder`, `head`; `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
 
@@ -30,6 +30,7 @@ mod reading_on;
 mod rotary;
 mod summary;
 mod traits;
+mod walk;
 mod weights;
 
 pub use cache::Cache;
@@ -42,3 +43,4 @@ pub use head::{Init, NewHead};
 pub use model::Model;
 pub use noise::Noise;
 pub use summary::Summary;
+pub use walk::Walk;

@@ -9,7 +9,6 @@ use tch::{Device, Tensor};
 
 use crate::{
     ModelError,
-    batch::Batch,
     decoder::Decoder,
     description::{Description, SpecialTokens},
     encoder::Encoder,
@@ -33,7 +32,7 @@ pub struct Model {
     pub(crate) parameters: Vec<(String, Tensor)>,
     pub(crate) adapters: Option<Adapters>,
     pub(crate) network: Network,
-    head: Option<SequenceHead>,
+    pub(crate) head: Option<SequenceHead>,
     device: Device,
 }
 
@@ -42,16 +41,6 @@ pub struct Model {
 pub(crate) enum Network {
     Decoder(Decoder),
     Encoder(Encoder),
-}
-
-impl Network {
-    /// States `[b, t, d]` of a batch.
-    fn states(&self, batch: &Batch) -> Tensor {
-        match self {
-            Self::Decoder(decoder) => decoder.forward(batch, None),
-            Self::Encoder(encoder) => encoder.forward(batch),
-        }
-    }
 }
 
 impl Model {
@@ -161,13 +150,8 @@ impl Model {
     /// # Errors
     /// If ids and mask do not fit each other or the model.
     pub fn forward(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
-        let batch = Batch::new(&self.description, ids_bt, mask_bt, self.device)?;
-        let states_btd = self.network.states(&batch);
-        Ok(match (&self.network, &self.head) {
-            (_, Some(head)) => head.forward(&states_btd, &batch),
-            (Network::Decoder(decoder), None) if self.speaks() => decoder.unembed(&states_btd),
-            (_, None) => states_btd,
-        })
+        let walk = self.walk(ids_bt, mask_bt, None)?;
+        Ok(walk.read(&walk.states()))
     }
 
     /// [`Model::forward`] with the noise of training: the dropout of adapters. Without adapters, the same.
@@ -180,19 +164,17 @@ impl Model {
         mask_bt: &Tensor,
         noise: &Noise,
     ) -> Result<Tensor, ModelError> {
-        let rows = ids_bt.size().first().copied().unwrap_or_default();
-        let _pass =
-            self.adapters.as_ref().map(|adapters| adapters.dropout().begin(noise, rows)).transpose()?;
-        self.forward(ids_bt, mask_bt)
+        let walk = self.walk(ids_bt, mask_bt, Some(noise))?;
+        Ok(walk.read(&walk.states()))
     }
 
-    /// States f32 `[b, t, d]` of a padded batch: what [`Model::forward`] reads its logits from. A caller that wants
+    /// States `[b, t, d]` of a padded batch: what [`Model::forward`] reads its logits from. A caller that wants
     /// the logits of some tokens only picks their states and calls [`Model::unembed`].
     ///
     /// # Errors
     /// As [`Model::forward`].
     pub fn states(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.network.states(&Batch::new(&self.description, ids_bt, mask_bt, self.device)?))
+        Ok(self.walk(ids_bt, mask_bt, None)?.states())
     }
 
     /// Whether the model ends in next-token logits.

@@ -64,7 +64,9 @@ impl Dropout {
     /// `x`, `[b, ..., d]`, less what is dropped at `site`.
     pub(crate) fn apply(&self, site: &str, x: &Tensor) -> Tensor {
         match &*self.pass() {
-            Some(noise) if self.rate > 0.0 => x * self.mask(noise, site, &x.size()).to_device(x.device()),
+            Some(noise) if self.rate > 0.0 => {
+                x * self.mask(noise, site, &x.size()).to_device(x.device()).to_kind(x.kind())
+            }
             _ => x.shallow_clone(),
         }
     }

@@ -295,9 +295,12 @@ impl Rotation {
         let half = self.cos_b1tr.size()[3];
         let width = x_bnth.size()[3];
         let (first_bntr, second_bntr) = (x_bnth.narrow(3, 0, half), x_bnth.narrow(3, half, half));
+        // Angles are f32 whatever the model computes in: bf16 has no room for large positions.
+        let [cos_b1tr, sin_b1tr] =
+            [&self.cos_b1tr, &self.sin_b1tr].map(|x_b1tr| x_b1tr.to_kind(x_bnth.kind()));
         let turned = [
-            &first_bntr * &self.cos_b1tr - &second_bntr * &self.sin_b1tr,
-            &second_bntr * &self.cos_b1tr + &first_bntr * &self.sin_b1tr,
+            &first_bntr * &cos_b1tr - &second_bntr * &sin_b1tr,
+            &second_bntr * &cos_b1tr + &first_bntr * &sin_b1tr,
             x_bnth.narrow(3, 2 * half, width - 2 * half),
         ];
         Tensor::cat(&turned, 3)

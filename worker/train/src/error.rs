@@ -11,22 +11,39 @@ pub enum Error {
         /// Steps that were finished.
         step: usize,
     },
-    /// The loss is infinite or not a number.
-    #[error("the loss is {loss} at step {step}: lower learning_rate, or set clip")]
-    Loss {
-        /// The step, counted from 0.
+    /// Steps in a row had a loss or a gradient that is infinite or not a number.
+    #[error(
+        "{skipped} steps in a row up to step {step} had no finite loss and gradient (loss {loss}): lower learning_rate, or set clip"
+    )]
+    NotFinite {
+        /// The last of them, counted from 0.
         step: usize,
-        /// The value.
+        /// How many.
+        skipped: usize,
+        /// The loss of the last.
         loss: f64,
     },
-    /// The gradient is infinite or not a number.
-    #[error("the norm of the gradient is {norm} at step {step}: lower learning_rate, or set clip")]
-    Gradient {
+    /// A device does not hold a slot of one row.
+    #[error(
+        "out of memory at step {step} with slots of one row: shorten max_tokens, or shard the model over workers"
+    )]
+    Memory {
         /// The step, counted from 0.
         step: usize,
-        /// The value.
-        norm: f64,
     },
+    /// Groups of a gang that are no rows and columns of it.
+    #[error("groups of {shards} shards and {copies} copies do not make up a gang of {world}")]
+    Groups {
+        /// Members of the gang.
+        world: usize,
+        /// Members that share.
+        shards: usize,
+        /// Members that hold copies.
+        copies: usize,
+    },
+    /// The rule needs whole parameters, and no rank has them.
+    #[error("{0:?} needs whole parameters: set parallel.strategy = \"data\", or another optimizer")]
+    Sharded(fulcrum_common::plan::Rule),
     /// The examples do not fit the request.
     #[error("{0}")]
     Examples(String),
@@ -93,6 +110,6 @@ pub enum Error {
 impl Error {
     /// Whether every rank of the gang comes to this error at the same step by itself.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Self::Cancelled { .. } | Self::Loss { .. } | Self::Gradient { .. })
+        matches!(self, Self::Cancelled { .. } | Self::NotFinite { .. } | Self::Memory { .. })
     }
 }

@@ -1,23 +1,29 @@
 //! The training step and the inference pass.
 //!
-//! Reading order: [`trainer`] (the step as a story), [`batch`] (rows to slots of tensors), `layout` and
-//! `gradients` (flat buffers, buckets, overlap), [`optimizer`], `schedule`,
-//! [`inference`], [`generation`].
+//! Reading order: [`trainer`] (the step as a story), [`batch`] (rows to slots of tensors), `parallel` (who holds
+//! what, and how gradients are summed), `agreement`, [`optimizer`], `schedule`, [`snapshot`]; [`inference`],
+//! [`generation`].
 
+mod agreement;
 pub mod batch;
+mod clock;
 mod error;
+mod frozen;
 pub mod generation;
-mod gradients;
 pub mod inference;
-mod layout;
+mod look_ahead;
 pub mod losses;
+mod memory;
 pub mod monitor;
 pub mod objective;
 pub mod optimizer;
+mod parallel;
 mod schedule;
+pub mod snapshot;
 pub mod trainer;
 
 pub use batch::{Examples, TokenFiles};
+pub use clock::StepTime;
 pub use error::Error;
 pub use generation::{Completion, Finish, Listener, Prompt, generate};
 pub use inference::{LogProbability, log_probabilities, probabilities};
@@ -25,4 +31,6 @@ pub use losses::{StepLoss, write_losses};
 pub use monitor::{Monitor, Progress};
 pub use objective::{GlobalBatch, Objective, Slot};
 pub use optimizer::{Optimizer, Piece};
+pub use parallel::Gang;
+pub use snapshot::{Keeper, Part, Snapshot};
 pub use trainer::{Training, train};

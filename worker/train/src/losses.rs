@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
 
@@ -15,10 +15,18 @@ use crate::Error;
 pub struct StepLoss {
     /// The step, counted from 0.
     pub step: usize,
-    /// Mean loss over the global batch, before the step's update.
+    /// Mean loss over the global batch, before the step's update; NaN, `null` in the file, where it is not finite.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// The step's learning rate.
     pub learning_rate: f64,
+    /// Whether nothing was updated, as the loss or the gradient was not finite.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+}
+
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Writes one JSON object per line.
@@ -46,8 +54,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("losses.jsonl");
         let losses = [
-            StepLoss { step: 0, loss: 0.1 + 0.2, learning_rate: 1e-4 },
-            StepLoss { step: 1, loss: 0.25, learning_rate: 5e-5 },
+            StepLoss { step: 0, loss: 0.1 + 0.2, learning_rate: 1e-4, skipped: false },
+            StepLoss { step: 1, loss: 0.25, learning_rate: 5e-5, skipped: true },
         ];
         write_losses(&path, &losses).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -1,5 +1,7 @@
 //! How long work tells the outside where it stands, and hears that it should stop.
 
+use crate::StepTime;
+
 /// Where a piece of work stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
@@ -9,7 +11,7 @@ pub struct Progress {
     pub steps: usize,
     /// Examples that this worker's gang has processed so far, repeats counted.
     pub examples: usize,
-    /// Mean loss of the last global batch, while training.
+    /// Mean loss of the last global batch, while training; NaN where that is not finite.
     pub loss: Option<f64>,
 }
 
@@ -20,6 +22,14 @@ pub trait Monitor: Sync {
 
     /// Asked between steps. Once true it stays true.
     fn cancelled(&self) -> bool;
+
+    /// Called after every step of a training, before [`Monitor::progress`]: where this rank's time went.
+    fn timed(&self, _time: &StepTime) {}
+
+    /// Whether [`Monitor::timed`] is listened to. On a GPU the times then are true, and steps a little slower.
+    fn reads_times(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody watches.

@@ -1,31 +1,29 @@
-//! Data-parallel training.
+//! The training step.
 //!
 //! The global batch of a step is a fixed list of rows, cut into slots of `micro_batch` rows. A slot is one
 //! forward and backward pass; its padding and its rows are the same whoever runs it. Each rank runs a
-//! contiguous share of the slots, gradients are summed over ranks, and every rank does the same update.
-//!
-//! Shape suffixes: b rows of a slot, t tokens, c classes, n rows of the global batch.
+//! contiguous share of the slots, gradients are summed over ranks, and every rank does its share of the same update.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
-use fulcrum_collective::{Collective, Reduction};
-use fulcrum_common::{
-    order::Batches,
-    plan::{self, Head},
-};
+use fulcrum_common::{order::Batches, plan};
 use fulcrum_models::{Model, Noise};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::{
-    Error, Examples, GlobalBatch, Monitor, Objective, Progress, Slot, StepLoss,
-    batch::Padded,
-    gradients::Gradients,
-    layout::{Layout, Member},
-    optimizer::{Clip, Decay, Optimizer, norm},
+    Error, Examples, Gang, GlobalBatch, Keeper, Monitor, Objective, Progress, Slot, Snapshot, StepLoss,
+    agreement::{Agreement, Tally},
+    clock::{Clock, Phase},
+    frozen::Frozen,
+    optimizer::{Clip, Decay, Optimizer},
+    parallel::{Engine, Extent, Numbers, Passed, Share, engine, norm},
     schedule::Rate,
 };
 
-/// What is trained, on what, and how. The same on every rank of the gang, but for `collective` and `monitor`.
+/// Steps in a row whose loss or gradient is not finite, after which a training gives up.
+const MOST_SKIPPED: usize = 10;
+
+/// What is trained, on what, and how. The same on every rank of the gang, but for `gang`, `monitor` and `keeper`.
 #[derive(Clone)]
 pub struct Training<'a> {
     /// Its trainable weights are updated in place, the others keep their bytes. Every rank must start from the same.
@@ -36,46 +34,70 @@ pub struct Training<'a> {
     pub objective: &'a dyn Objective,
     /// How.
     pub settings: plan::Optimizer,
+    /// In which numbers.
+    pub numerics: plan::Numerics,
     /// Seed of the row order and of noise.
     pub seed: u64,
-    /// The gang.
-    pub collective: Arc<dyn Collective>,
+    /// Who trains.
+    pub gang: Gang,
     /// Who watches this rank.
     pub monitor: &'a dyn Monitor,
+    /// Who keeps snapshots of this rank.
+    pub keeper: Option<&'a dyn Keeper>,
+    /// Where an earlier training of the same description stopped: the snapshots of all of its ranks, or at least of
+    /// those that hold what this rank needs. None to begin.
+    pub resume: Option<&'a [Snapshot]>,
 }
 
-/// Trains the model to the end of its passes. Returns the loss of every step, the same on every rank.
+impl<'a> Training<'a> {
+    /// From its beginning, in f32 and fast mode, with nobody who watches.
+    pub fn new(
+        model: &'a Model,
+        examples: &'a Examples,
+        objective: &'a dyn Objective,
+        settings: plan::Optimizer,
+        seed: u64,
+        gang: Gang,
+    ) -> Self {
+        let numerics = plan::Numerics::default();
+        let (monitor, keeper, resume) = (&(), None, None);
+        Self { model, examples, objective, settings, numerics, seed, gang, monitor, keeper, resume }
+    }
+}
+
+/// Trains the model to the end of its passes. Returns the loss of every step from the one it resumed at, the same on
+/// every rank.
 ///
 /// # Errors
-/// If a setting is out of range, the loss or the gradient is not finite, the gang breaks, or a monitor of any
-/// rank cancels. An error that is this rank's alone aborts the gang, so no other rank waits for it.
+/// If a setting is out of range, too many steps in a row have no finite loss and gradient, the gang breaks, memory
+/// does not even hold slots of one row, or a monitor of any rank cancels. An error that is this rank's alone aborts
+/// the gang, so no other rank waits for it.
 pub fn train(training: Training<'_>) -> Result<Vec<StepLoss>, Error> {
-    let collective = Arc::clone(&training.collective);
+    let gang = training.gang.clone();
     let result = Trainer::new(training).and_then(Trainer::run);
     if let Err(error) = &result
         && !error.is_shared()
     {
-        collective.abort(&error.to_string());
+        gang.abort(&error.to_string());
     }
     result
 }
 
-struct Trainer<'a> {
-    job: Training<'a>,
+pub(crate) struct Trainer<'a> {
+    pub(crate) job: Training<'a>,
     batches: Batches,
-    gradients: Gradients,
+    pub(crate) engine: Box<dyn Engine + 'a>,
     clip: Clip,
-    optimizer: Optimizer,
+    pub(crate) optimizer: Optimizer,
     rate: Rate,
-}
-
-/// A slot that this rank runs, with its tensors.
-struct Share {
-    rows: Range<usize>,
-    padded: Padded,
-    noise: Noise,
-    /// Logits with their graph, where a first pass has made them already.
-    logits: Option<Tensor>,
+    clock: Clock,
+    /// Of the trainable parameters, in the order of registration.
+    pub(crate) names: Vec<&'a str>,
+    numbers: usize,
+    /// Rows per slot; fewer than the settings say once memory has run out.
+    micro_batch: usize,
+    skipped: usize,
+    frozen: Frozen,
 }
 
 impl<'a> Trainer<'a> {
@@ -86,68 +108,143 @@ impl<'a> Trainer<'a> {
         }
         let batches = Batches::new(job.examples.len(), batch, passes, job.seed)?;
         let rate = Rate::new(&job.settings, batches.steps())?;
-        let device = job.model.device();
-        let decay =
-            Decay::new(&job.settings.no_decay, job.model.parameters().iter().map(|(name, _)| name.as_str()))?;
-        let member = |(name, tensor): (&str, &Tensor)| {
-            let member = Member { length: tensor.numel(), decays: decay.applies(name, tensor) };
-            (tensor.shallow_clone(), member)
-        };
-        let (parameters, members): (Vec<Tensor>, Vec<Member>) = job.model.trainable().map(member).unzip();
-        if parameters.is_empty() {
-            return Err(Error::Frozen);
-        }
-        let layout = Layout::new(&members);
-        let gradients = Gradients::new(&layout, &parameters, device, Arc::clone(&job.collective))?;
         let clip = Clip::new(job.settings.clip)?;
-        let flat = layout.gather(&parameters, device)?;
         let elementwise = job.settings.rule.is_elementwise();
-        let pieces = layout.pieces(elementwise, &parameters, &flat, gradients.flat());
-        let optimizer = Optimizer::new(&job.settings, &pieces)?;
-        Ok(Self { job, batches, gradients, clip, optimizer, rate })
+        if !elementwise && job.gang.shards().world() > 1 {
+            return Err(Error::Sharded(job.settings.rule));
+        }
+        let (names, parameters, extents) = trainable(job.model, &job.settings)?;
+        let numbers = Numbers::from(job.numerics);
+        let frozen = Frozen::cast(job.model, numbers.compute)?;
+        let engine = engine(job.model, parameters, &extents, &job.gang, numbers)?;
+        let shapes = extents.iter().map(|extent| extent.shape.as_slice()).collect::<Vec<_>>();
+        let optimizer = Optimizer::new(&job.settings, &engine.own().pieces(elementwise, &shapes))?;
+        let numbers = extents.iter().map(Extent::length).sum();
+        let clock = Clock::new(job.model.device(), job.monitor.reads_times());
+        let (skipped, resume) = (0, job.resume);
+        let mut trainer = Self {
+            job,
+            batches,
+            engine,
+            clip,
+            optimizer,
+            rate,
+            clock,
+            names,
+            numbers,
+            micro_batch,
+            skipped,
+            frozen,
+        };
+        if let Some(snapshots) = resume {
+            trainer.restore(snapshots)?;
+        }
+        Ok(trainer)
     }
 
     fn run(mut self) -> Result<Vec<StepLoss>, Error> {
         let steps = self.batches.steps();
-        let mut losses = Vec::with_capacity(steps);
-        for step in 0..steps {
+        let begin = Snapshot::steps(self.job.resume.unwrap_or_default());
+        let mut losses = Vec::with_capacity(steps.saturating_sub(begin));
+        for step in begin..steps {
             let done = self.step(step)?;
             losses.push(done);
             let examples = (step + 1) * self.batches.batch();
+            self.job.monitor.timed(&self.clock.time());
             self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(done.loss) });
+            if let Some(keeper) = self.job.keeper.filter(|keeper| keeper.is_due(step + 1)) {
+                keeper.keep(self.snapshot(step + 1)?);
+            }
         }
+        self.engine.finish()?;
+        self.frozen.restore();
         Ok(losses)
     }
 
     fn step(&mut self, step: usize) -> Result<StepLoss, Error> {
-        self.job.collective.begin_step(step);
-        let batch = self.batches.rows_of(step);
-        let terms = self.terms(step, &batch)?;
-        let mut shares = self.shares(step, &batch)?;
-        let global = self.look_ahead(&batch, &mut shares)?;
-
-        self.gradients.clear()?;
-        let mut total = Tensor::zeros([], (Kind::Double, self.device()));
-        let last = shares.len().saturating_sub(1);
-        for (index, share) in shares.into_iter().enumerate() {
-            let sum = self.forward(step, share, global.as_ref())?;
-            if index == last {
-                self.gradients.depart_when_full();
+        self.job.gang.all().begin_step(step);
+        self.clock.start();
+        let agreed = loop {
+            match self.gradients(step)? {
+                Agreement { out_of_memory: true, .. } => self.halve(step)?,
+                agreed => break agreed,
             }
-            (&sum / terms as f64).f_backward()?;
-            total += sum.detach().to_kind(Kind::Double);
-        }
-        self.gradients.reduce()?;
-        let loss = self.agree(step, total)? / terms as f64;
-
+        };
         let learning_rate = self.rate.at(step);
-        let norm = norm(self.gradients.flat())?;
-        if !norm.is_finite() {
-            return Err(Error::Gradient { step, norm });
+        let updated = agreed.finite && self.update(learning_rate)?;
+        self.clock.lap(Phase::Optimizer);
+        self.skipped = if updated { 0 } else { self.skipped + 1 };
+        if self.skipped >= MOST_SKIPPED {
+            return Err(Error::NotFinite { step, skipped: self.skipped, loss: agreed.loss });
         }
-        self.clip.apply(self.gradients.flat(), norm)?;
+        Ok(StepLoss { step, loss: agreed.loss, learning_rate, skipped: !updated })
+    }
+
+    /// The gradient of the step's loss, summed over slots and ranks, and what the ranks agree on.
+    fn gradients(&mut self, step: usize) -> Result<Agreement, Error> {
+        let batch = self.batches.rows_of(step);
+        let terms = self.terms(step, &batch)? as f64;
+        let mut shares = self.shares(step, &batch)?;
+        self.clock.lap(Phase::Data);
+        let mut tally = Tally::default();
+        let global = self.look_ahead(&batch, &mut shares, &mut tally)?;
+
+        self.engine.clear()?;
+        let (mine, rounds) = (shares.len(), self.rounds(batch.len()));
+        let mut shares = shares.into_iter();
+        for round in 0..rounds {
+            let (job, steps) = (&self.job, self.batches.steps());
+            let loss = |share: &Share, logits: &Tensor| {
+                let sum = score(job, share, logits, global.as_ref(), step, steps)?;
+                Ok(sum.f_div_scalar(terms)?)
+            };
+            match self.engine.pass(shares.next(), round + 1 == mine, &loss, &mut self.clock)? {
+                Passed::Gave(loss) => tally.add(loss),
+                Passed::OutOfMemory => {
+                    tally.run_out_of_memory();
+                    // By block, every rank gathers as often as the others.
+                    if self.job.gang.holds_all_weights() {
+                        break;
+                    }
+                }
+                Passed::Nothing => {}
+            }
+        }
+        self.engine.reduce()?;
+        let held = self.engine.is_held(self.slots(batch.len()))?;
+        let agreed = tally.agree(&self.job.gang, self.device(), held, self.job.monitor.cancelled())?;
+        self.clock.lap(Phase::Communication);
+        if agreed.stop { Err(Error::Cancelled { step }) } else { Ok(agreed) }
+    }
+
+    /// Clips and updates, unless the gradient is not finite, which every rank finds alike.
+    fn update(&mut self, learning_rate: f64) -> Result<bool, Error> {
+        let exact = self.job.numerics.mode == plan::Mode::Deterministic;
+        let gradients = &self.engine.own().gradients;
+        let norm = norm(gradients, &**self.job.gang.shards(), exact, self.numbers)?;
+        if !norm.is_finite() {
+            return Ok(false);
+        }
+        for gradient in gradients {
+            self.clip.apply(gradient, norm)?;
+        }
         self.optimizer.update(learning_rate)?;
-        Ok(StepLoss { step, loss, learning_rate })
+        self.engine.publish()?;
+        Ok(true)
+    }
+
+    /// Smaller slots, on every rank.
+    fn halve(&mut self, step: usize) -> Result<(), Error> {
+        if self.micro_batch == 1 {
+            return Err(Error::Memory { step });
+        }
+        self.micro_batch = self.micro_batch.div_ceil(2);
+        tracing::warn!(
+            step,
+            micro_batch = self.micro_batch,
+            "a device is out of memory: slots are halved, the batch stays"
+        );
+        Ok(())
     }
 
     /// Terms of the loss over the global batch: every rank counts them from the row list alone.
@@ -168,108 +265,74 @@ impl<'a> Trainer<'a> {
             let noise = Noise { seed: self.job.seed, step: step as u64, rows: named };
             Ok(Share { rows, padded, noise, logits: None })
         };
-        self.slots(batch.len(), self.job.collective.rank()).map(share).collect()
+        self.slots_of(batch.len(), self.job.gang.all().rank()).map(share).collect()
     }
 
-    /// Where the slots of a rank stand in a batch of `rows` rows.
-    fn slots(&self, rows: usize, rank: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (world, size) = (self.job.collective.world(), self.job.settings.micro_batch);
-        let slots = rows.div_ceil(size);
+    /// Slots of a batch of `rows` rows.
+    fn slots(&self, rows: usize) -> usize {
+        rows.div_ceil(self.micro_batch)
+    }
+
+    /// The most slots that a rank has of them.
+    pub(crate) fn rounds(&self, rows: usize) -> usize {
+        self.slots(rows).div_ceil(self.job.gang.all().world())
+    }
+
+    /// Where the slots of a rank stand in such a batch.
+    pub(crate) fn slots_of(&self, rows: usize, rank: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (world, size, slots) = (self.job.gang.all().world(), self.micro_batch, self.slots(rows));
         let mine = rank * slots / world..(rank + 1) * slots / world;
         mine.map(move |slot| slot * size..((slot + 1) * size).min(rows))
     }
 
-    /// For objectives that ask for it: the logits of the whole global batch, from a first pass without gradient over
-    /// this rank's slots, under the noise of the second. A rank with a single slot keeps the graph instead of making
-    /// it twice; more would not fit in the memory that slots are there to bound.
-    fn look_ahead(&self, batch: &[usize], shares: &mut [Share]) -> Result<Option<GlobalBatch>, Error> {
-        if !self.job.objective.wants_global_batch() {
-            return Ok(None);
-        }
-        let Some(Head::Classifier { classes }) = self.job.model.head() else {
-            return Err(Error::Objective("only a classifier has logits for the whole global batch".into()));
-        };
-        let mut mine = Vec::with_capacity(shares.len());
-        match shares {
-            [only] => {
-                let logits_bc = self.logits(&only.padded, &only.noise)?;
-                mine.push(logits_bc.detach());
-                only.logits = Some(logits_bc);
-            }
-            many => {
-                for Share { padded, noise, .. } in many {
-                    mine.push(tch::no_grad(|| self.logits(padded, noise))?);
-                }
-            }
-        }
-        let logits_nc = self.gather(&mine, classes, batch.len())?;
-        let targets_nc = self.job.examples.targets(batch, self.device());
-        Ok(Some(GlobalBatch { logits_nc, targets_nc }))
-    }
-
-    /// All ranks' logits in the order of the global batch. Shares differ in length, and what is gathered must
-    /// not, so each is padded to the longest.
-    fn gather(&self, mine: &[Tensor], classes: usize, rows: usize) -> Result<Tensor, Error> {
-        let world = self.job.collective.world();
-        let lengths: Vec<usize> =
-            (0..world).map(|rank| self.slots(rows, rank).map(|slot| slot.len()).sum()).collect();
-        let (longest, classes) = (lengths.iter().copied().max().unwrap_or(0) as i64, classes as i64);
-        let zeros = |rows| Tensor::f_zeros([rows, classes], (Kind::Float, self.device()));
-        let (share, all) = (zeros(longest)?, zeros(longest * world as i64)?);
-        if !mine.is_empty() {
-            let logits_bc = Tensor::f_cat(mine, 0)?;
-            share.narrow(0, 0, logits_bc.size()[0]).f_copy_(&logits_bc)?;
-        }
-        self.job.collective.all_gather(&all, &share)?.wait()?;
-        let cut = |(rank, &length): (usize, &usize)| all.narrow(0, rank as i64 * longest, length as i64);
-        Ok(Tensor::f_cat(&lengths.iter().enumerate().map(cut).collect::<Vec<_>>(), 0)?)
-    }
-
-    fn logits(&self, padded: &Padded, noise: &Noise) -> Result<Tensor, Error> {
-        Ok(self.job.model.forward_training(&padded.ids_bt, &padded.mask_bt, noise)?)
-    }
-
-    /// The sum of a slot's terms, with its graph.
-    fn forward(&self, step: usize, share: Share, global: Option<&GlobalBatch>) -> Result<Tensor, Error> {
-        let Share { rows, padded, noise, logits } = share;
-        let logits = match logits {
-            Some(logits) => logits,
-            None => self.logits(&padded, &noise)?,
-        };
-        let sum = self.job.objective.loss(&Slot {
-            logits: &logits,
-            ids_bt: &padded.ids_bt.to_device(self.device()),
-            mask_bt: &padded.mask_bt.to_device(self.device()),
-            predicted_bt: &padded.predicted_bt.to_device(self.device()),
-            targets_bc: padded.targets_bc.as_ref(),
-            rows,
-            step,
-            steps: self.batches.steps(),
-            global,
-        })?;
-        if sum.numel() == 1 && sum.requires_grad() {
-            return Ok(sum);
-        }
-        let shape = sum.size();
-        Err(Error::Objective(format!("a loss of shape {shape:?} is no scalar that carries gradient")))
-    }
-
-    /// The sum of all ranks' losses. Every rank learns here, at the same step, that one of them is to stop.
-    fn agree(&self, step: usize, total: Tensor) -> Result<f64, Error> {
-        let stop = f64::from(u8::from(self.job.monitor.cancelled()));
-        let shared = Tensor::f_stack(&[total, Tensor::from(stop).to_device(self.device())], 0)?;
-        self.job.collective.all_reduce(&shared, Reduction::Sum)?.wait()?;
-        let [loss, stop] = [0, 1].map(|at| shared.double_value(&[at]));
-        if stop > 0.0 {
-            return Err(Error::Cancelled { step });
-        }
-        if !loss.is_finite() {
-            return Err(Error::Loss { step, loss });
-        }
-        Ok(loss)
-    }
-
-    fn device(&self) -> Device {
+    pub(crate) fn device(&self) -> Device {
         self.job.model.device()
     }
+}
+
+/// Names of the parameters that are trained, themselves, and what the layout wants to know of them.
+#[expect(clippy::type_complexity, reason = "three lists in step, taken apart at once")]
+fn trainable<'a>(
+    model: &'a Model,
+    settings: &plan::Optimizer,
+) -> Result<(Vec<&'a str>, Vec<Tensor>, Vec<Extent>), Error> {
+    let named = model.parameters().iter().map(|(name, _)| name.as_str());
+    let decay = Decay::new(&settings.no_decay, named)?;
+    let (mut names, mut parameters, mut extents) = (Vec::new(), Vec::new(), Vec::new());
+    for ((name, tensor), block) in model.parameters().iter().zip(model.blocks_of_parameters()) {
+        if tensor.requires_grad() {
+            names.push(name.as_str());
+            parameters.push(tensor.shallow_clone());
+            extents.push(Extent { shape: tensor.size(), decays: decay.applies(name, tensor), block });
+        }
+    }
+    if parameters.is_empty() { Err(Error::Frozen) } else { Ok((names, parameters, extents)) }
+}
+
+/// The sum of a slot's terms, with its graph.
+fn score(
+    job: &Training<'_>,
+    share: &Share,
+    logits: &Tensor,
+    global: Option<&GlobalBatch>,
+    step: usize,
+    steps: usize,
+) -> Result<Tensor, Error> {
+    let (padded, device) = (&share.padded, job.model.device());
+    let sum = job.objective.loss(&Slot {
+        logits,
+        ids_bt: &padded.ids_bt.to_device(device),
+        mask_bt: &padded.mask_bt.to_device(device),
+        predicted_bt: &padded.predicted_bt.to_device(device),
+        targets_bc: padded.targets_bc.as_ref(),
+        rows: share.rows.clone(),
+        step,
+        steps,
+        global,
+    })?;
+    if sum.numel() == 1 && sum.requires_grad() {
+        return Ok(sum);
+    }
+    let shape = sum.size();
+    Err(Error::Objective(format!("a loss of shape {shape:?} is no scalar that carries gradient")))
 }

@@ -15,7 +15,7 @@ use super::{
     problem::Log,
     value::{MethodName, OverLong},
 };
-use crate::plan::SplitRule;
+use crate::plan::{Numerics, SplitRule};
 
 /// Accuracies that a bootstrap may hold at a time, one per draw and prediction: half a GiB.
 const MOST_ACCURACIES: usize = 1 << 26;
@@ -40,6 +40,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let methods = methods(raw, log);
     let train = training::train(raw, log);
     let bootstrap = bootstrap(raw, &pairs, &methods, log);
+    let strategy = training::strategy(raw, log);
     Some(Experiment {
         name: raw.top.name.value.0.clone(),
         folder: folder.to_owned(),
@@ -58,6 +59,8 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
             workers: raw.parallel.workers.value.map(|count| count.0),
             threads: raw.parallel.threads.value.map(|count| count.0),
         },
+        numerics: Numerics { precision: raw.parallel.precision.value, mode: raw.parallel.mode.value },
+        strategy: strategy?,
         store: raw.store.path.value.clone().into(),
     })
 }

@@ -5,9 +5,12 @@ use crate::{
         Pretrain, Training,
         keys::{self, Field, Raw, Update},
         problem::Log,
-        value::{Count, NonNegative, OptimizerName, Positive, Share, TaskSource, TrainableName, Value},
+        value::{
+            Count, NonNegative, OptimizerName, Positive, Share, StrategyName, TaskSource, TrainableName,
+            Value,
+        },
     },
-    plan::{Arithmetic, Lora, Optimizer, Rule, Schedule, Trainable},
+    plan::{Arithmetic, Lora, Optimizer, Rule, Schedule, Strategy, Trainable},
 };
 
 pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
@@ -58,6 +61,48 @@ pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
         log.add(workers.line, format!("{problem}: {way_out}"));
     }
     Some(training)
+}
+
+/// Who holds what, as `[parallel]` says.
+pub(super) fn strategy(raw: &Raw, log: &Log<'_>) -> Option<Strategy> {
+    let keys = &raw.parallel;
+    let (name, shards) = (keys.strategy.value, keys.shards.value.map(|count| count.0));
+    let trainings = [(&raw.train.update.optimizer, "train"), (&raw.pretrain.update.optimizer, "pretrain")];
+    for (optimizer, section) in trainings {
+        if optimizer.value == OptimizerName::Adafactor && name != StrategyName::Data {
+            let problem = format!("{section}.optimizer = \"adafactor\" needs whole matrices");
+            log.add(
+                optimizer.line.or(keys.strategy.line),
+                format!("{problem}: set parallel.strategy = \"data\""),
+            );
+        }
+    }
+    if let (Some(Count(workers)), Some(shards)) = (keys.workers.value, shards)
+        && !workers.is_multiple_of(shards)
+    {
+        log.add(
+            keys.shards.line,
+            format!("parallel.shards = {shards} does not divide parallel.workers = {workers}"),
+        );
+    }
+    match (name, shards) {
+        (StrategyName::Hybrid, Some(shards)) => Some(Strategy::Hybrid { shards }),
+        (StrategyName::Hybrid, None) => {
+            let way_out = "say how many workers share a model, such as those of one machine";
+            log.add(
+                keys.strategy.line,
+                format!("parallel.strategy = \"hybrid\" needs parallel.shards: {way_out}"),
+            );
+            None
+        }
+        (_, Some(_)) => {
+            log.add(keys.shards.line, "parallel.shards is not read: parallel.strategy is not \"hybrid\"");
+            None
+        }
+        (StrategyName::Data, None) => Some(Strategy::Data),
+        (StrategyName::Zero1, None) => Some(Strategy::Zero1),
+        (StrategyName::Sharded, None) => Some(Strategy::Sharded),
+    }
 }
 
 /// The keys of `[train]` by themselves.

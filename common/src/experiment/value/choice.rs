@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Duplicates, Pick, Readout, Schedule};
+use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule};
 
 macro_rules! choice {
     ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ } later [$($later:literal),*];)+) => {$(
@@ -49,20 +49,18 @@ choice! {
     TrainableName { All = "all", Head = "head" } later [];
     /// What makes an update of a gradient.
     OptimizerName { AdamW = "adamw", Sgd = "sgd", Adafactor = "adafactor" } later [];
-    /// How a gang shares the work of one step.
-    Strategy { Data = "data" } later ["zero1", "sharded", "hybrid"];
+    /// Who holds what of a model in training.
+    StrategyName { Data = "data", Zero1 = "zero1", Sharded = "sharded", Hybrid = "hybrid" } later [];
     /// What becomes of rows that a tokenizer makes too long.
     OverLong { Truncate = "truncate", Drop = "drop" } later [];
-    /// The numbers that models compute in.
-    Precision { Fp32 = "fp32" } later ["bf16"];
-    /// What stays equal when a gang changes its size.
-    Mode { Fast = "fast" } later ["deterministic"];
 }
 
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);
 choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine", InverseSqrt = "inverse_sqrt" } later []);
 
+choice!(@value Precision { Fp32 = "fp32", Bf16 = "bf16" } later []);
+choice!(@value Mode { Fast = "fast", Deterministic = "deterministic" } later []);
 choice!(@value Readout { Last = "last", Mean = "mean", First = "first" } later []);
 
 /// `a, b or c`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Part;
+use super::{Numerics, Part, Strategy};
 
 /// A finetuning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,12 @@ pub struct Train {
     pub objective: Objective,
     /// How.
     pub optimizer: Optimizer,
+    /// In which numbers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub numerics: Numerics,
+    /// Who holds what. Results are equal to rounding, in deterministic mode to the byte.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strategy: Strategy,
     /// Seed of the row order, of a fresh head and of adapters.
     pub seed: u64,
 }

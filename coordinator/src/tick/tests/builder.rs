@@ -59,6 +59,8 @@ impl Sketch {
             lora: None,
             objective: Objective::LanguageModel,
             optimizer,
+            numerics: Default::default(),
+            strategy: Default::default(),
             seed,
         };
         self.add(name, Work::Train(train), &[("data", data)])

@@ -37,18 +37,79 @@ impl Objective for Wrong {
     }
 }
 
+/// Losses that are not finite, and ones that are whose gradient is not.
+const NOT_FINITE: [Spoil; 2] = [
+    |loss| Ok(loss * f64::NAN),
+    // The loss is 0; its gradient is 0 times infinity.
+    |loss| Ok((&loss - loss.detach()).sqrt()),
+];
+
 #[test]
-fn a_loss_or_gradient_that_is_not_finite_names_its_step_on_every_rank() {
-    let cases: [(Spoil, &str); 2] = [
-        (|loss| Ok(loss * f64::NAN), "the loss is NaN at step 2"),
-        // The loss is 0; its gradient is 0 times infinity.
-        (|loss| Ok((&loss - loss.detach()).sqrt()), "the norm of the gradient is NaN at step 2"),
-    ];
-    for (wrong, expected) in cases {
+fn a_step_that_is_not_finite_is_skipped_on_every_rank_alike() {
+    for wrong in NOT_FINITE {
         for world in [1, 2] {
-            for result in job(&Wrong(wrong)).run_on(world) {
-                assert!(message(&result).starts_with(expected), "{}", message(&result));
+            let ranks: Vec<Left> = job(&Wrong(wrong)).run_on(world).into_iter().map(Result::unwrap).collect();
+            let skipped = |left: &Left| left.0.iter().map(|step| step.skipped).collect::<Vec<_>>();
+            for rank in &ranks {
+                assert_eq!(skipped(rank), [false, false, true, false, false]);
+                assert_eq!(rank.1, ranks[0].1);
+                assert!(rank.1.iter().flatten().all(|weight| weight.is_finite()));
             }
+        }
+    }
+}
+
+#[test]
+fn a_training_that_never_is_finite_ends_with_its_step_on_every_rank() {
+    struct Never;
+    impl Objective for Never {
+        fn terms(&self, tokens: usize) -> usize {
+            NAIVE.terms(tokens)
+        }
+        fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
+            let loss = NAIVE.loss(slot)?;
+            if slot.step >= 1 && slot.rows.start == 0 { Ok(loss * f64::INFINITY) } else { Ok(loss) }
+        }
+    }
+    let settings = Optimizer { passes: 3, ..settings() };
+    for result in (Job { settings, ..job(&Never) }).run_on(2) {
+        let message = message(&result);
+        assert!(message.starts_with("10 steps in a row up to step 10 had no finite loss"), "{message}");
+    }
+}
+
+/// Runs out of memory on the rank that has row 0, as long as slots are larger than `holds`.
+struct Memory {
+    holds: usize,
+}
+
+impl Objective for Memory {
+    fn terms(&self, tokens: usize) -> usize {
+        NAIVE.terms(tokens)
+    }
+
+    fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
+        if slot.step == 1 && slot.rows.start == 0 && slot.rows.len() > self.holds {
+            return Err(tch::TchError::Torch("CUDA out of memory. Tried to allocate 1 GiB".into()).into());
+        }
+        NAIVE.loss(slot)
+    }
+}
+
+#[test]
+fn a_device_out_of_memory_gets_smaller_slots_on_every_rank_and_the_same_batch() {
+    let settings = Optimizer { micro_batch: 4, ..settings() };
+    let with = |objective| Job { settings: settings.clone(), ..job(objective) };
+    let expected = with(&NAIVE).run_on(1).remove(0).unwrap().0;
+    for world in [1, 2, 3] {
+        let ranks: Vec<Left> =
+            with(&Memory { holds: 1 }).run_on(world).into_iter().map(Result::unwrap).collect();
+        assert!(ranks.iter().all(|rank| *rank == ranks[0]));
+        for (step, expected) in ranks[0].0.iter().zip(&expected) {
+            assert!((step.loss - expected.loss).abs() < 1e-5 && !step.skipped, "{step:?} {expected:?}");
+        }
+        for result in with(&Memory { holds: 0 }).run_on(world) {
+            assert!(message(&result).starts_with("out of memory at step 1"), "{}", message(&result));
         }
     }
 }

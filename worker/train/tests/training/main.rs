@@ -6,5 +6,6 @@ mod device;
 mod failures;
 mod inference;
 mod parity;
+mod strategies;
 mod subset;
 mod support;

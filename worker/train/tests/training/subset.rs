@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fulcrum_common::plan::{Head, Lora, Optimizer, Trainable};
 use fulcrum_models::Model;
-use fulcrum_train::{Error, Objective, StepLoss, Training, train};
+use fulcrum_train::{Error, Gang, Objective, StepLoss, Training, train};
 
 use crate::support::{CrossEntropy, examples, gang, model, settings};
 
@@ -49,7 +49,7 @@ fn trained(
     let mut ranks = gang(world, |collective| {
         let (model, examples) = (model(), examples(60));
         let (model, examples, settings) = (&model, &examples, settings.clone());
-        let training = Training { model, examples, objective, settings, seed: 1, collective, monitor: &() };
+        let training = Training::new(model, examples, objective, settings, 1, Gang::data(collective));
         let losses: Vec<StepLoss> = train(training).unwrap();
         (losses.into_iter().map(|step| step.loss).collect(), bits(model))
     });
@@ -111,15 +111,7 @@ fn a_model_with_nothing_to_train_is_refused() {
             .iter()
             .for_each(|(_, tensor)| drop(tensor.shallow_clone().set_requires_grad(false)));
         let (model, examples, objective) = (&model, &examples, &CrossEntropy { threshold: false });
-        train(Training {
-            model,
-            examples,
-            objective,
-            settings: settings(),
-            seed: 1,
-            collective,
-            monitor: &(),
-        })
+        train(Training::new(model, examples, objective, settings(), 1, Gang::data(collective)))
     });
     assert!(matches!(outcomes[..], [Err(Error::Frozen)]));
 }
@@ -130,16 +122,9 @@ fn what_a_pattern_spares_does_not_decay() {
         let no_decay = no_decay.iter().map(|pattern| (*pattern).to_owned()).collect();
         let settings = Optimizer { weight_decay: 0.5, no_decay, ..settings() };
         let (model, examples) = (model(CLASSIFIER), examples(24));
-        let training = Training {
-            model: &model,
-            examples: &examples,
-            objective: &CrossEntropy { threshold: false },
-            settings,
-            seed: 1,
-            collective: std::sync::Arc::new(fulcrum_collective::Solo::new()),
-            monitor: &(),
-        };
-        train(training).map(|_| bits(&model))
+        let objective = CrossEntropy { threshold: false };
+        let gang = Gang::data(std::sync::Arc::new(fulcrum_collective::Solo::new()));
+        train(Training::new(&model, &examples, &objective, settings, 1, gang)).map(|_| bits(&model))
     };
     let (all, spared) = (decayed(&[]).unwrap(), decayed(&["*.wpe.weight"]).unwrap());
     let embedding = |bits: &BTreeMap<String, Vec<u32>>| {

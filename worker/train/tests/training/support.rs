@@ -14,7 +14,7 @@ use fulcrum_common::{
     rng::Rng,
 };
 use fulcrum_models::Model;
-use fulcrum_train::{Error, Examples, Monitor, Objective, Slot, StepLoss, Training, train};
+use fulcrum_train::{Error, Examples, Gang, Monitor, Objective, Slot, StepLoss, Training, train};
 use tch::{Device, Kind, Tensor};
 
 pub(crate) const VOCABULARY: usize = 11;
@@ -142,15 +142,10 @@ impl Job<'_> {
         monitor: &dyn Monitor,
     ) -> Result<Left, Error> {
         let (model, examples) = (model_on(self.head, device), examples(self.rows));
-        let losses = train(Training {
-            model: &model,
-            examples: &examples,
-            objective: self.objective,
-            settings: self.settings.clone(),
-            seed: 1,
-            collective,
-            monitor,
-        })?;
+        let settings = self.settings.clone();
+        let gang = Gang::data(collective);
+        let training = Training::new(&model, &examples, self.objective, settings, 1, gang);
+        let losses = train(Training { monitor, ..training })?;
         let weights = model
             .parameters()
             .iter()

@@ -1,0 +1,110 @@
+//! The forward pass in pieces, for training that has the weights of one block at a time.
+//!
+//! Shape suffixes: b rows, t tokens, d residual width.
+
+use tch::{Kind, Tensor};
+
+use crate::{
+    Model, ModelError,
+    batch::Batch,
+    layout::Place,
+    model::Network,
+    noise::{Noise, Pass},
+    rotary::Rotation,
+};
+
+/// A forward pass over one batch: [`Walk::embed`], [`Walk::block`] for each block, [`Walk::finish`],
+/// [`Walk::read`]. A piece may be computed again, with or without gradients, and gives the same numbers: the noise of
+/// training is named, not drawn from a stream.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    model: &'a Model,
+    batch: Batch,
+    rotation: Option<Rotation>,
+    _noise: Option<Pass<'a>>,
+}
+
+impl Model {
+    /// Checks a padded batch, as [`Model::forward`] takes it, and stands before its embedding.
+    ///
+    /// # Errors
+    /// As [`Model::forward`], and if the noise is for another number of rows.
+    pub fn walk(
+        &self,
+        ids_bt: &Tensor,
+        mask_bt: &Tensor,
+        noise: Option<&Noise>,
+    ) -> Result<Walk<'_>, ModelError> {
+        let rows = ids_bt.size().first().copied().unwrap_or_default();
+        let noisy = noise.zip(self.adapters.as_ref());
+        let noise = noisy.map(|(noise, adapters)| adapters.dropout().begin(noise, rows)).transpose()?;
+        let batch = Batch::new(&self.description, ids_bt, mask_bt, self.device())?;
+        let rotation = match &self.network {
+            Network::Decoder(decoder) => decoder.rotation(&batch),
+            Network::Encoder(_) => None,
+        };
+        Ok(Walk { model: self, batch, rotation, _noise: noise })
+    }
+
+    /// For each of [`Model::parameters`], the block whose computation alone reads it; none for what is read
+    /// outside of the blocks.
+    pub fn blocks_of_parameters(&self) -> Vec<Option<usize>> {
+        let family = self.description.family;
+        let block =
+            |module, block| family.block.iter().any(|weight| weight.module == module).then_some(block);
+        let slots = self.slots.iter().map(|slot| {
+            let Place { module, block: at, .. } = slot.place;
+            block(module, at)
+        });
+        let adapters = self.adapters.iter().flat_map(|adapters| adapters.places());
+        // Each adapter has two factors, one after the other.
+        let factors = adapters.flat_map(|((module, at), _)| [block(module, at); 2]);
+        slots.chain(factors).collect()
+    }
+}
+
+impl Walk<'_> {
+    /// What the first block reads, `[b, t, d]`.
+    pub fn embed(&self) -> Tensor {
+        match &self.model.network {
+            Network::Decoder(decoder) => decoder.embed(&self.batch),
+            Network::Encoder(encoder) => encoder.embed(&self.batch),
+        }
+    }
+
+    /// The block `at`, `[b, t, d]` to `[b, t, d]`.
+    ///
+    /// # Panics
+    /// If there are not so many blocks.
+    pub fn block(&self, at: usize, x_btd: &Tensor) -> Tensor {
+        match &self.model.network {
+            Network::Decoder(decoder) => decoder.block(at, x_btd, &self.batch, self.rotation.as_ref(), None),
+            Network::Encoder(encoder) => encoder.block(at, x_btd, &self.batch),
+        }
+    }
+
+    /// States `[b, t, d]` of what the last block leaves.
+    pub fn finish(&self, x_btd: &Tensor) -> Tensor {
+        match &self.model.network {
+            Network::Decoder(decoder) => decoder.finish(x_btd),
+            Network::Encoder(_) => x_btd.shallow_clone(),
+        }
+    }
+
+    /// Logits f32 of states, or of a bare network the states themselves: see [`Model::forward`].
+    pub fn read(&self, states_btd: &Tensor) -> Tensor {
+        let read = match (&self.model.network, &self.model.head) {
+            (_, Some(head)) => head.forward(states_btd, &self.batch),
+            (Network::Decoder(decoder), None) if self.model.speaks() => decoder.unembed(states_btd),
+            (_, None) => states_btd.shallow_clone(),
+        };
+        // A loss is computed in f32, whatever the model computes in.
+        read.to_kind(Kind::Float)
+    }
+
+    /// All of it up to the states `[b, t, d]`.
+    pub(crate) fn states(&self) -> Tensor {
+        let x_btd = (0..self.model.layers()).fold(self.embed(), |x_btd, at| self.block(at, &x_btd));
+        self.finish(&x_btd)
+    }
+}

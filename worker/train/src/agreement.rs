@@ -1,0 +1,74 @@
+//! What all ranks agree on at the end of a step's passes.
+
+use fulcrum_collective::Reduction;
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Gang};
+
+/// Quanta of a loss that add up to the same on any number of ranks: 2^-32.
+const QUANTUM: f64 = (1u64 << 32) as f64;
+/// No share of a loss is as large.
+const LARGEST: f64 = (1u64 << 30) as f64;
+
+/// What a rank has to say of a step.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    losses: Vec<Tensor>,
+    out_of_memory: bool,
+}
+
+/// What they agree on; the same on every rank.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Agreement {
+    /// Mean over the global batch; NaN where it is not finite.
+    pub(crate) loss: f64,
+    /// Whether the loss and all that was added are finite.
+    pub(crate) finite: bool,
+    /// A device had too little memory: what was added is not the gradient.
+    pub(crate) out_of_memory: bool,
+    /// A monitor asks everybody to stop.
+    pub(crate) stop: bool,
+}
+
+impl Tally {
+    /// A slot's share of the loss, without its graph.
+    pub(crate) fn add(&mut self, loss: Tensor) {
+        self.losses.push(loss);
+    }
+
+    pub(crate) fn run_out_of_memory(&mut self) {
+        self.out_of_memory = true;
+    }
+
+    /// Agrees with the other ranks. `held` tells whether this rank could hold what it added, `stop` whether it wants
+    /// to stop.
+    pub(crate) fn agree(
+        self,
+        gang: &Gang,
+        device: Device,
+        held: bool,
+        stop: bool,
+    ) -> Result<Agreement, Error> {
+        let losses: Vec<f64> = match self.losses.as_slice() {
+            [] => Vec::new(),
+            losses => {
+                Vec::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?)?
+            }
+        };
+        let finite = held && losses.iter().all(|loss| loss.abs() < LARGEST);
+        // Whole quanta add up to the same in whatever order ranks add.
+        let quanta = |loss: &f64| if finite { (loss * QUANTUM).round() as i64 } else { 0 };
+        let said = [
+            losses.iter().map(quanta).sum(),
+            i64::from(!finite),
+            i64::from(self.out_of_memory),
+            i64::from(stop),
+        ];
+        let shared = Tensor::from_slice(&said).to_device(device);
+        gang.all().all_reduce(&shared, Reduction::Sum)?.wait()?;
+        let [loss, not_finite, out_of_memory, stop] = [0, 1, 2, 3].map(|at| shared.int64_value(&[at]));
+        let finite = not_finite == 0;
+        let loss = if finite { loss as f64 / QUANTUM } else { f64::NAN };
+        Ok(Agreement { loss, finite, out_of_memory: out_of_memory > 0, stop: stop > 0 })
+    }
+}

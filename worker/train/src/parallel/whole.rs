@@ -1,0 +1,335 @@
+//! Every rank computes with all weights; gradients are summed bucket by bucket while the backward pass still runs.
+//!
+//! Every parameter's gradient is a view of a persistent flat buffer, so backward passes add up in it. In a rank's last
+//! backward pass of a step, the hook of each parameter counts down its bucket, and a full bucket departs. Buckets
+//! depart in the same fixed order on every rank, whatever order gradients come in.
+//!
+//! Without shards a bucket is all-reduced and every rank updates everything. With shards it is reduce-scattered, a
+//! rank updates its share, and the weights are gathered again (Rajbhandari et al. 2020, section 5).
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use fulcrum_collective::{Handle, Reduction};
+use fulcrum_models::Model;
+use fulcrum_torch_shim::{Hook, set_gradient};
+use tch::{Kind, Tensor};
+
+use super::{
+    Engine, Gang, Layout, Loss, Own, Passed, Share,
+    sum::{Adding, Peak},
+};
+use crate::{
+    Error,
+    clock::{Clock, Phase},
+    memory,
+};
+
+/// Data parallel and ZeRO-1.
+#[derive(Debug)]
+pub(super) struct Whole<'a> {
+    model: &'a Model,
+    parameters: Vec<Tensor>,
+    /// What the network computes with, of which every parameter is a view.
+    weights: Tensor,
+    travel: Arc<Mutex<Travel>>,
+    gang: Gang,
+    own: Own,
+    _hooks: Vec<Hook>,
+}
+
+/// How far the sums of a step have come.
+#[derive(Debug)]
+struct Travel {
+    gang: Gang,
+    adding: Adding,
+    buckets: Vec<Bucket>,
+    /// Gradients that are still to come, by bucket; none while gradients only add up.
+    missing: Option<Vec<usize>>,
+    departed: usize,
+    under_way: Vec<Handle>,
+    peak: Peak,
+    failed: Option<Error>,
+}
+
+/// The buffers of a segment.
+#[derive(Debug)]
+struct Bucket {
+    parameters: usize,
+    /// Where backward passes add.
+    slot: Tensor,
+    /// Over slots, then over ranks; the very slot where these add in place.
+    sum: Tensor,
+    /// This rank's share of the sum; all of it where nothing is shared.
+    share: Tensor,
+}
+
+impl<'a> Whole<'a> {
+    /// Moves the parameters into one flat buffer, and makes their gradients views of another.
+    pub(super) fn new(
+        model: &'a Model,
+        parameters: Vec<Tensor>,
+        layout: Layout,
+        gang: Gang,
+        compute: Kind,
+        adding: Adding,
+    ) -> Result<Self, Error> {
+        let _guard = tch::no_grad_guard();
+        let device = model.device();
+        let rank = gang.shards().rank();
+        let buffer = |length: usize, kind| Tensor::f_zeros([length as i64], (kind, device));
+        let cut = |flat: &Tensor, range: std::ops::Range<usize>| {
+            flat.narrow(0, range.start as i64, range.len() as i64)
+        };
+        let masters = buffer(layout.length, Kind::Float)?;
+        for (parameter, place) in parameters.iter().zip(&layout.places) {
+            cut(&masters, place.start..place.start + place.length).f_copy_(&parameter.f_view(-1)?)?;
+        }
+        let weights = masters.f_to_kind(compute)?;
+        let slots = buffer(layout.length, compute)?;
+        let sums = match adding {
+            Adding::InPlace => slots.shallow_clone(),
+            Adding::Widened | Adding::Exact => buffer(layout.length, adding.kind())?,
+        };
+        let (mut buckets, mut own) = (Vec::new(), Own::new(layout.clone(), rank));
+        for segment in &layout.segments {
+            let (slot, sum) = (cut(&slots, segment.range.clone()), cut(&sums, segment.range.clone()));
+            let share = match layout.shards {
+                1 => sum.shallow_clone(),
+                shards => buffer(segment.range.len() / shards, adding.kind())?,
+            };
+            let mine = cut(&masters, layout.share(segment, rank));
+            own.weights.push(if compute == Kind::Float { mine } else { mine.copy() });
+            own.gradients.push(match adding {
+                Adding::InPlace | Adding::Widened => share.shallow_clone(),
+                // The slots are done with when the sum is: its value finds room there.
+                Adding::Exact if compute == Kind::Float => cut(&slots, layout.share(segment, rank)),
+                Adding::Exact => buffer(share.numel(), Kind::Float)?,
+            });
+            buckets.push(Bucket { parameters: segment.members.len(), slot, sum, share });
+        }
+        let travel = Arc::new(Mutex::new(Travel {
+            gang: gang.clone(),
+            adding,
+            buckets,
+            missing: None,
+            departed: 0,
+            under_way: Vec::new(),
+            peak: Peak::default(),
+            failed: None,
+        }));
+        let mut hooks = Vec::with_capacity(parameters.len());
+        for (parameter, place) in parameters.iter().zip(&layout.places) {
+            let range = place.start..place.start + place.length;
+            parameter.shallow_clone().set_data(&cut(&weights, range.clone()).f_view_as(parameter)?);
+            set_gradient(parameter, &cut(&slots, range).f_view_as(parameter)?)?;
+            let (travel, bucket) = (Arc::clone(&travel), place.segment);
+            hooks.push(Hook::new(parameter, move || lock(&travel).arrived(bucket))?);
+        }
+        Ok(Self { model, parameters, weights, travel, gang, own, _hooks: hooks })
+    }
+
+    fn logits(&self, Share { padded, noise, .. }: &Share) -> Result<Tensor, Error> {
+        Ok(self.model.forward_training(&padded.ids_bt, &padded.mask_bt, noise)?)
+    }
+
+    /// Gathers what every rank has of `flat`, this one's shares among it.
+    fn gather(&self, flat: &Tensor) -> Result<(), Error> {
+        let layout = &self.own.layout;
+        let start = |segment| {
+            let narrow =
+                |range: std::ops::Range<usize>| flat.narrow(0, range.start as i64, range.len() as i64);
+            let mine = narrow(layout.share(segment, self.own.rank)).copy();
+            Ok(self.gang.shards().all_gather(&narrow(segment.range.clone()), &mine)?)
+        };
+        let handles: Vec<Handle> = layout.segments.iter().map(start).collect::<Result<_, Error>>()?;
+        handles.into_iter().try_for_each(Handle::wait)?;
+        Ok(())
+    }
+}
+
+impl Engine for Whole<'_> {
+    fn clear(&mut self) -> Result<(), Error> {
+        let _guard = tch::no_grad_guard();
+        let mut travel = lock(&self.travel);
+        for Bucket { slot, sum, .. } in &mut travel.buckets {
+            let _ = slot.f_zero_()?;
+            let _ = sum.f_zero_()?;
+        }
+        (travel.missing, travel.departed) = (None, 0);
+        Ok(())
+    }
+
+    fn look(&mut self, share: Option<&mut Share>, keep: bool) -> Result<Passed, Error> {
+        let Some(share) = share else { return Ok(Passed::Nothing) };
+        memory::survive(|| {
+            if keep {
+                let logits = self.logits(share)?;
+                share.logits = Some(logits.shallow_clone());
+                Ok(logits.detach())
+            } else {
+                tch::no_grad(|| self.logits(share))
+            }
+        })
+    }
+
+    fn pass(
+        &mut self,
+        share: Option<Share>,
+        last: bool,
+        loss: Loss<'_>,
+        clock: &mut Clock,
+    ) -> Result<Passed, Error> {
+        let Some(mut share) = share else { return Ok(Passed::Nothing) };
+        let passed = memory::survive(|| {
+            let logits = match share.logits.take() {
+                Some(logits) => logits,
+                None => self.logits(&share)?,
+            };
+            let loss = loss(&share, &logits)?;
+            clock.lap(Phase::Forward);
+            if last {
+                lock(&self.travel).depart_when_full();
+            }
+            loss.f_backward()?;
+            Ok(loss.detach())
+        })?;
+        if !last {
+            lock(&self.travel).add_all()?;
+        }
+        clock.lap(Phase::Backward);
+        Ok(passed)
+    }
+
+    fn reduce(&mut self) -> Result<(), Error> {
+        let _guard = tch::no_grad_guard();
+        let mut travel = lock(&self.travel);
+        travel.depart_rest();
+        if let Some(error) = travel.failed.take() {
+            return Err(error);
+        }
+        mem::take(&mut travel.under_way).into_iter().try_for_each(Handle::wait)?;
+        if self.own.layout.shards > 1 && self.gang.copies().world() > 1 {
+            let again = |bucket: &Bucket| self.gang.copies().all_reduce(&bucket.share, Reduction::Sum);
+            let handles: Vec<Handle> = travel.buckets.iter().map(again).collect::<Result<_, _>>()?;
+            handles.into_iter().try_for_each(Handle::wait)?;
+        }
+        if travel.adding == Adding::Exact {
+            for (gradient, bucket) in self.own.gradients.iter_mut().zip(&travel.buckets) {
+                gradient.f_copy_(&travel.adding.value(&bucket.share)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_held(&mut self, slots: usize) -> Result<bool, Error> {
+        lock(&self.travel).peak.is_held(slots)
+    }
+
+    fn own(&self) -> &Own {
+        &self.own
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        let _guard = tch::no_grad_guard();
+        let layout = &self.own.layout;
+        if self.weights.kind() != Kind::Float {
+            for (segment, master) in layout.segments.iter().zip(&self.own.weights) {
+                let share = layout.share(segment, self.own.rank);
+                self.weights.narrow(0, share.start as i64, share.len() as i64).f_copy_(master)?;
+            }
+        }
+        if layout.shards > 1 { self.gather(&self.weights) } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        if self.weights.kind() == Kind::Float {
+            return Ok(());
+        }
+        let _guard = tch::no_grad_guard();
+        let layout = &self.own.layout;
+        let masters = Tensor::f_zeros([layout.length as i64], (Kind::Float, self.weights.device()))?;
+        for (segment, mine) in layout.segments.iter().zip(&self.own.weights) {
+            let share = layout.share(segment, self.own.rank);
+            masters.narrow(0, share.start as i64, share.len() as i64).f_copy_(mine)?;
+        }
+        if layout.shards > 1 {
+            self.gather(&masters)?;
+        }
+        for (parameter, place) in self.parameters.iter().zip(&layout.places) {
+            let view = masters.narrow(0, place.start as i64, place.length as i64);
+            parameter.shallow_clone().set_data(&view.f_view_as(parameter)?);
+        }
+        Ok(())
+    }
+}
+
+impl Travel {
+    /// The next backward pass is this rank's last of the step: buckets may depart when they are full.
+    fn depart_when_full(&mut self) {
+        self.missing = Some(self.buckets.iter().map(|bucket| bucket.parameters).collect());
+    }
+
+    /// Runs in the hook of a parameter, once its gradient is complete.
+    fn arrived(&mut self, bucket: usize) {
+        let Some(missing) = &mut self.missing else { return };
+        missing[bucket] = missing[bucket].saturating_sub(1);
+        let full = missing[self.departed..].iter().take_while(|&&missing| missing == 0).count();
+        for _ in 0..full {
+            self.depart();
+        }
+    }
+
+    /// Sends what has not left yet: parameters that the loss does not depend on get no gradient, and ranks without a
+    /// slot have no backward pass.
+    fn depart_rest(&mut self) {
+        while self.failed.is_none() && self.departed < self.buckets.len() {
+            self.depart();
+        }
+    }
+
+    fn depart(&mut self) {
+        match tch::no_grad(|| self.send(self.departed)) {
+            Ok(handle) => self.under_way.push(handle),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+        self.departed += 1;
+    }
+
+    fn send(&mut self, at: usize) -> Result<Handle, Error> {
+        if self.missing.is_some() {
+            self.add(at)?;
+        }
+        let Bucket { sum, share, .. } = &self.buckets[at];
+        Ok(match self.gang.shards().world() {
+            1 => self.gang.copies().all_reduce(sum, Reduction::Sum)?,
+            _ => self.gang.shards().reduce_scatter(share, sum, Reduction::Sum)?,
+        })
+    }
+
+    /// Adds what the slot left in every bucket.
+    fn add_all(&mut self) -> Result<(), Error> {
+        let _guard = tch::no_grad_guard();
+        (0..self.buckets.len()).try_for_each(|at| self.add(at))
+    }
+
+    fn add(&mut self, at: usize) -> Result<(), Error> {
+        let Self { adding, peak, buckets, .. } = self;
+        let Bucket { slot, sum, .. } = &mut buckets[at];
+        match adding {
+            Adding::InPlace => return Ok(()),
+            Adding::Widened => {}
+            Adding::Exact => peak.see(slot)?,
+        }
+        let _ = sum.f_add_(&adding.term(slot)?)?;
+        let _ = slot.f_zero_()?;
+        Ok(())
+    }
+}
+
+/// Nothing here panics with the lock held, so a poisoned lock guards sound data.
+fn lock(travel: &Mutex<Travel>) -> MutexGuard<'_, Travel> {
+    travel.lock().unwrap_or_else(PoisonError::into_inner)
+}
