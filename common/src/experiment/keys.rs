@@ -5,8 +5,8 @@ use super::{
     read::Table,
     value::{
         AdapterSource, Balance, Below, Context, Count, Draws, Fraction, Heads, Hidden, Layers, MethodName,
-        Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Rank, Recipe, RelativePath, Seeds, Share,
-        StrategyName, TaskKind, TaskSource, TrainableName, Value,
+        Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Rank, Recipe, RelativePath, Seeds,
+        Share, StrategyName, TaskKind, TaskSource, TrainableName, Value,
     },
 };
 use crate::{
