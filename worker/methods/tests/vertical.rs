@@ -139,17 +139,8 @@ fn train(part: Part, head: Head, objective: Objective) -> Work {
         clip: Some(1.0),
     };
     let (head, trainable, lora) = (head.into(), Trainable::All, None);
-    Work::Train(Train {
-        part,
-        head,
-        trainable,
-        lora,
-        objective,
-        optimizer,
-        numerics: Default::default(),
-        strategy: Default::default(),
-        seed: 7,
-    })
+    let (numerics, strategy) = Default::default();
+    Work::Train(Train { part, head, trainable, lora, objective, optimizer, numerics, strategy, seed: 7 })
 }
 
 fn infer(part: Part, output: Output) -> Infer {
