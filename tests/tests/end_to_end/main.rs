@@ -7,5 +7,6 @@ mod generation;
 mod one_off;
 mod refusals;
 mod runs;
+mod strategies;
 mod survival;
 mod workplace;
