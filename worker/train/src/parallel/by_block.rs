@@ -13,18 +13,18 @@
 use std::collections::VecDeque;
 
 use fulcrum_collective::{Handle, Reduction};
-use fulcrum_models::{Model, Walk};
+use fulcrum_models::Model;
 use fulcrum_torch_shim::set_gradient;
 use tch::{Kind, Tensor};
 
 use super::{
     Engine, Gang, Layout, Loss, Own, Passed, Share,
+    pass::{Pass, backward_from, leaf},
     sum::{Adding, Peak},
 };
 use crate::{
     Error,
     clock::{Clock, Phase},
-    memory,
 };
 
 /// The segment of what is outside of the blocks; block `n` is segment `n + 1`.
@@ -225,51 +225,6 @@ impl<'a> ByBlock<'a> {
         clock.lap(Phase::Forward);
         Ok(read)
     }
-}
-
-/// A walk through the network, until memory is used up; none for a rank without a slot.
-struct Pass<'w> {
-    walk: Option<Walk<'w>>,
-    used_up: bool,
-}
-
-impl<'w> Pass<'w> {
-    fn new(model: &'w Model, share: Option<&Share>) -> Result<Self, Error> {
-        let walk = |share: &Share| {
-            let Share { padded, noise, .. } = share;
-            model.walk(&padded.ids_bt, &padded.mask_bt, Some(noise))
-        };
-        Ok(Self { walk: share.map(walk).transpose()?, used_up: false })
-    }
-
-    /// Computes a piece, unless there is nothing to compute.
-    fn compute(&mut self, piece: impl FnOnce(&Walk<'w>) -> Result<(), Error>) -> Result<(), Error> {
-        let Some(walk) = &self.walk else { return Ok(()) };
-        let nothing = || Tensor::from(0.0);
-        if let Passed::OutOfMemory = memory::survive(|| piece(walk).map(|()| nothing()))? {
-            (self.walk, self.used_up) = (None, true);
-        }
-        Ok(())
-    }
-
-    fn conclude(self, gave: Option<Tensor>) -> Passed {
-        match gave {
-            _ if self.used_up => Passed::OutOfMemory,
-            Some(tensor) => Passed::Gave(tensor),
-            None => Passed::Nothing,
-        }
-    }
-}
-
-/// A leaf with the value of `x`, which gathers the gradient that goes on from it.
-fn leaf(x_btd: &Tensor) -> Tensor {
-    x_btd.detach().set_requires_grad(true)
-}
-
-/// The backward pass from `y`, whose gradient is known.
-fn backward_from(y_btd: &Tensor, gradient_btd: &Tensor) -> Result<(), Error> {
-    // The gradient of this sum by `y` is that gradient to the bit: it is multiplied by one.
-    Ok(y_btd.f_mul(&gradient_btd.detach())?.f_sum(Kind::Float)?.f_backward()?)
 }
 
 impl Engine for ByBlock<'_> {

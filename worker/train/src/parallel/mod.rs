@@ -1,13 +1,16 @@
 //! How a gang shares the weights and the work of a step. One seam, [`Engine`], and behind it [`Whole`], where every
 //! rank computes with all weights, and [`ByBlock`], where weights come and go block by block.
 //!
-//! Reading order: `gang` (who is who), `layout` (flat buffers), `sum` (how slots add up), `whole`, `by_block`, `norm`.
+//! Reading order: `gang` (who is who), `layout` (flat buffers), `sum` (how slots add up), `whole` and `travel`,
+//! `by_block` and `pass`, `norm`.
 
 mod by_block;
 mod gang;
 mod layout;
 mod norm;
+mod pass;
 mod sum;
+mod travel;
 mod whole;
 
 use std::fmt::Debug;

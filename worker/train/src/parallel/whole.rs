@@ -1,25 +1,22 @@
 //! Every rank computes with all weights; gradients are summed bucket by bucket while the backward pass still runs.
 //!
-//! Every parameter's gradient is a view of a persistent flat buffer, so backward passes add up in it. In a rank's last
-//! backward pass of a step, the hook of each parameter counts down its bucket, and a full bucket departs. Buckets
-//! depart in the same fixed order on every rank, whatever order gradients come in.
+//! Every parameter's gradient is a view of a persistent flat buffer, so backward passes add up in it; `travel` tells
+//! how its buckets are summed.
 //!
 //! Without shards a bucket is all-reduced and every rank updates everything. With shards it is reduce-scattered, a
 //! rank updates its share, and the weights are gathered again (Rajbhandari et al. 2020, section 5).
 
-use std::{
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex};
 
-use fulcrum_collective::{Handle, Reduction};
+use fulcrum_collective::Handle;
 use fulcrum_models::Model;
-use fulcrum_torch_shim::{Hook, set_gradient};
+use fulcrum_torch_shim::Hook;
 use tch::{Kind, Tensor};
 
 use super::{
     Engine, Gang, Layout, Loss, Own, Passed, Share,
-    sum::{Adding, Peak},
+    sum::Adding,
+    travel::{Bucket, Travel, hook, lock},
 };
 use crate::{
     Error,
@@ -38,32 +35,6 @@ pub(super) struct Whole<'a> {
     gang: Gang,
     own: Own,
     _hooks: Vec<Hook>,
-}
-
-/// How far the sums of a step have come.
-#[derive(Debug)]
-struct Travel {
-    gang: Gang,
-    adding: Adding,
-    buckets: Vec<Bucket>,
-    /// Gradients that are still to come, by bucket; none while gradients only add up.
-    missing: Option<Vec<usize>>,
-    departed: usize,
-    under_way: Vec<Handle>,
-    peak: Peak,
-    failed: Option<Error>,
-}
-
-/// The buffers of a segment.
-#[derive(Debug)]
-struct Bucket {
-    parameters: usize,
-    /// Where backward passes add.
-    slot: Tensor,
-    /// Over slots, then over ranks; the very slot where these add in place.
-    sum: Tensor,
-    /// This rank's share of the sum; all of it where nothing is shared.
-    share: Tensor,
 }
 
 impl<'a> Whole<'a> {
@@ -110,24 +81,12 @@ impl<'a> Whole<'a> {
             });
             buckets.push(Bucket { parameters: segment.members.len(), slot, sum, share });
         }
-        let travel = Arc::new(Mutex::new(Travel {
-            gang: gang.clone(),
-            adding,
-            buckets,
-            missing: None,
-            departed: 0,
-            under_way: Vec::new(),
-            peak: Peak::default(),
-            failed: None,
-        }));
-        let mut hooks = Vec::with_capacity(parameters.len());
         for (parameter, place) in parameters.iter().zip(&layout.places) {
-            let range = place.start..place.start + place.length;
-            parameter.shallow_clone().set_data(&cut(&weights, range.clone()).f_view_as(parameter)?);
-            set_gradient(parameter, &cut(&slots, range).f_view_as(parameter)?)?;
-            let (travel, bucket) = (Arc::clone(&travel), place.segment);
-            hooks.push(Hook::new(parameter, move || lock(&travel).arrived(bucket))?);
+            let view = cut(&weights, place.start..place.start + place.length).f_view_as(parameter)?;
+            parameter.shallow_clone().set_data(&view);
         }
+        let travel = Arc::new(Mutex::new(Travel::new(gang.clone(), adding, buckets)));
+        let hooks = hook(&travel, &parameters, &layout, &slots)?;
         Ok(Self { model, parameters, weights, travel, gang, own, _hooks: hooks })
     }
 
@@ -152,14 +111,7 @@ impl<'a> Whole<'a> {
 
 impl Engine for Whole<'_> {
     fn clear(&mut self) -> Result<(), Error> {
-        let _guard = tch::no_grad_guard();
-        let mut travel = lock(&self.travel);
-        for Bucket { slot, sum, .. } in &mut travel.buckets {
-            let _ = slot.f_zero_()?;
-            let _ = sum.f_zero_()?;
-        }
-        (travel.missing, travel.departed) = (None, 0);
-        Ok(())
+        lock(&self.travel).clear()
     }
 
     fn look(&mut self, share: Option<&mut Share>, keep: bool) -> Result<Passed, Error> {
@@ -206,16 +158,7 @@ impl Engine for Whole<'_> {
     fn reduce(&mut self) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
         let mut travel = lock(&self.travel);
-        travel.depart_rest();
-        if let Some(error) = travel.failed.take() {
-            return Err(error);
-        }
-        mem::take(&mut travel.under_way).into_iter().try_for_each(Handle::wait)?;
-        if self.own.layout.shards > 1 && self.gang.copies().world() > 1 {
-            let again = |bucket: &Bucket| self.gang.copies().all_reduce(&bucket.share, Reduction::Sum);
-            let handles: Vec<Handle> = travel.buckets.iter().map(again).collect::<Result<_, _>>()?;
-            handles.into_iter().try_for_each(Handle::wait)?;
-        }
+        travel.arrive()?;
         if travel.adding == Adding::Exact {
             for (gradient, bucket) in self.own.gradients.iter_mut().zip(&travel.buckets) {
                 gradient.f_copy_(&travel.adding.value(&bucket.share)?)?;
@@ -264,72 +207,4 @@ impl Engine for Whole<'_> {
         }
         Ok(())
     }
-}
-
-impl Travel {
-    /// The next backward pass is this rank's last of the step: buckets may depart when they are full.
-    fn depart_when_full(&mut self) {
-        self.missing = Some(self.buckets.iter().map(|bucket| bucket.parameters).collect());
-    }
-
-    /// Runs in the hook of a parameter, once its gradient is complete.
-    fn arrived(&mut self, bucket: usize) {
-        let Some(missing) = &mut self.missing else { return };
-        missing[bucket] = missing[bucket].saturating_sub(1);
-        let full = missing[self.departed..].iter().take_while(|&&missing| missing == 0).count();
-        for _ in 0..full {
-            self.depart();
-        }
-    }
-
-    /// Sends what has not left yet: parameters that the loss does not depend on get no gradient, and ranks without a
-    /// slot have no backward pass.
-    fn depart_rest(&mut self) {
-        while self.failed.is_none() && self.departed < self.buckets.len() {
-            self.depart();
-        }
-    }
-
-    fn depart(&mut self) {
-        match tch::no_grad(|| self.send(self.departed)) {
-            Ok(handle) => self.under_way.push(handle),
-            Err(error) => self.failed = self.failed.take().or(Some(error)),
-        }
-        self.departed += 1;
-    }
-
-    fn send(&mut self, at: usize) -> Result<Handle, Error> {
-        if self.missing.is_some() {
-            self.add(at)?;
-        }
-        let Bucket { sum, share, .. } = &self.buckets[at];
-        Ok(match self.gang.shards().world() {
-            1 => self.gang.copies().all_reduce(sum, Reduction::Sum)?,
-            _ => self.gang.shards().reduce_scatter(share, sum, Reduction::Sum)?,
-        })
-    }
-
-    /// Adds what the slot left in every bucket.
-    fn add_all(&mut self) -> Result<(), Error> {
-        let _guard = tch::no_grad_guard();
-        (0..self.buckets.len()).try_for_each(|at| self.add(at))
-    }
-
-    fn add(&mut self, at: usize) -> Result<(), Error> {
-        let Self { adding, peak, buckets, .. } = self;
-        let Bucket { slot, sum, .. } = &mut buckets[at];
-        match adding {
-            Adding::InPlace => return Ok(()),
-            Adding::Widened => {}
-            Adding::Exact => peak.see(slot)?,
-        }
-        let _ = sum.f_add_(&adding.term(slot)?)?;
-        let _ = slot.f_zero_()?;
-        Ok(())
-    }
-}
-
-/// Nothing here panics with the lock held, so a poisoned lock guards sound data.
-fn lock(travel: &Mutex<Travel>) -> MutexGuard<'_, Travel> {
-    travel.lock().unwrap_or_else(PoisonError::into_inner)
 }
