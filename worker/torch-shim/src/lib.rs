@@ -18,7 +18,7 @@ mod sys;
 pub use fused::{AdamW, Moments, Sgd, fused_adamw, fused_sgd};
 pub use gloo::{Group, Interface, Reduction, Work};
 pub use gradient::{Hook, set_gradient};
-pub use nodes::{embedding, linear};
+pub use nodes::{cross_entropy, embedding, linear};
 pub use store::Store;
 
 /// A refusal of libtorch, or of a check before it.

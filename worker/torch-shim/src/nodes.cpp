@@ -5,9 +5,12 @@
 // what is kept by itself, and rows are added in their places. The node hands on a gradient without a single
 // number, so that the weight's accumulator, and the hook on it, still runs when all of its uses have come.
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "face.h"
@@ -97,6 +100,79 @@ struct EmbeddingNode : torch::autograd::Function<EmbeddingNode> {
   }
 };
 
+// The cross-entropy of rows of logits, sum over n of -ln softmax(z_n)[target_n], for z = x W^T + b, bounded as
+// c tanh(z / c) where there is a c. The logits are made a stretch of rows at a time, of so many
+// `numbers`, and their gradient (softmax, less one at
+// the target) takes their place at once. So the forward pass leaves the gradients already, for which it has to be told
+// by what its sum will be multiplied; the backward pass hands them on.
+struct CrossEntropyNode : torch::autograd::Function<CrossEntropyNode> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, const at::Tensor& targets,
+                            std::optional<double> cap, double factor, int64_t numbers) {
+    const int64_t rows = x.size(0), words = weight.size(0);
+    const bool biased = bias.has_value() && bias->requires_grad();
+    at::Tensor x_gradient = x.requires_grad() ? at::empty_like(x) : at::Tensor();
+    at::Tensor in_place = weight.requires_grad() ? kept(weight) : at::Tensor();
+    at::Tensor weight_gradient = weight.requires_grad() && !in_place.defined() ? at::zeros_like(weight) : at::Tensor();
+    at::Tensor weight_sum = in_place.defined() ? in_place : weight_gradient;
+    at::Tensor bias_gradient = biased ? at::zeros_like(*bias) : at::Tensor();
+
+    const int64_t stretch = std::min(rows, std::max<int64_t>(1, numbers / words));
+    at::Tensor buffer = at::empty({stretch, words}, x.options()), sum = at::zeros({}, x.options().dtype(at::kFloat));
+    for (int64_t start = 0; start < rows; start += stretch) {
+      const int64_t length = std::min(stretch, rows - start);
+      const at::Tensor inputs = x.narrow(0, start, length), target = targets.narrow(0, start, length).unsqueeze(1);
+      at::Tensor made = buffer.narrow(0, 0, length);
+      at::mm_out(made, inputs, weight.t());
+      if (bias.has_value()) {
+        made.add_(*bias);
+      }
+      // Probabilities are of f32, whatever the logits are computed in.
+      at::Tensor z = made.to(at::kFloat), slope;
+      if (cap.has_value()) {
+        z.div_(*cap).tanh_();
+        slope = 1 - z * z;
+        z.mul_(*cap);
+      }
+      z.sub_(z.amax({1}, /*keepdim=*/true));
+      const at::Tensor of_target = z.gather(1, target);
+      const at::Tensor total = z.exp_().sum({1}, /*keepdim=*/true);
+      sum.add_((total.log() - of_target).sum());
+      z.div_(total).scatter_add_(1, target, at::full_like(of_target, -1));
+      if (slope.defined()) {
+        z.mul_(slope);
+      }
+      const at::Tensor gradient = z.to(x.scalar_type());
+      if (x_gradient.defined()) {
+        at::Tensor part = x_gradient.narrow(0, start, length);
+        at::mm_out(part, gradient, weight);
+      }
+      if (weight_sum.defined()) {
+        weight_sum.addmm_(gradient.t(), inputs, /*beta=*/1, /*alpha=*/factor);
+      }
+      if (bias_gradient.defined()) {
+        bias_gradient.add_(gradient.sum(0), factor);
+      }
+    }
+    if (x_gradient.defined()) {
+      x_gradient.mul_(factor);
+    }
+    context->save_for_backward({x_gradient, weight_gradient, bias_gradient, in_place.defined() ? weight : at::Tensor()});
+    context->saved_data["factor"] = factor;
+    return sum;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const double factor = context->saved_data["factor"].toDouble(), found = gradients[0].item<double>();
+    // What is kept has been added to already.
+    TORCH_CHECK(std::abs(found - factor) <= 1e-6 * std::abs(factor), "a cross-entropy that was to be multiplied by ",
+                factor, " was multiplied by ", found);
+    const at::Tensor weight_gradient = saved[3].defined() ? nothing_for(saved[3]) : saved[1];
+    return {saved[0], weight_gradient, saved[2], {}, {}, {}, {}};
+  }
+};
+
 }  // namespace
 
 extern "C" {
@@ -112,6 +188,18 @@ char* fulcrum_linear(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Te
 char* fulcrum_embedding(at::Tensor* table, at::Tensor* ids, at::Tensor** out) {
   return guarded([&] {
     *out = new at::Tensor(trains(*table) ? EmbeddingNode::apply(*table, *ids) : at::embedding(*table, *ids));
+  });
+}
+
+// Without a bias, `bias` is null; without a bound, `cap` is 0. Targets are rows of the weight, checked by the caller.
+char* fulcrum_cross_entropy(at::Tensor* x, at::Tensor* weight, at::Tensor* bias, at::Tensor* targets, double cap,
+                            double factor, int64_t numbers, at::Tensor** out) {
+  return guarded([&] {
+    const auto bound = cap == 0 ? std::nullopt : std::optional<double>(cap);
+    // Without a graph nothing takes a gradient.
+    const auto part = [](const at::Tensor& tensor) { return at::GradMode::is_enabled() ? tensor : tensor.detach(); };
+    const auto offset = bias == nullptr ? std::nullopt : std::optional<at::Tensor>(part(*bias));
+    *out = new at::Tensor(CrossEntropyNode::apply(part(*x), part(*weight), offset, *targets, bound, factor, numbers));
   });
 }
 

@@ -11,6 +11,9 @@ use torch_sys::C_tensor;
 
 use crate::{Error, sys};
 
+/// Numbers of logits that are made at a time: 64 MiB in f32. Matrix products are no faster with more.
+const STRETCH: i64 = 1 << 24;
+
 /// `x W^T + b` over the last dimension, for `weight` `[out, in]`.
 ///
 /// # Panics
@@ -28,6 +31,42 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Tensor {
     // SAFETY: both tensors are alive.
     computed(|out| unsafe { sys::fulcrum_embedding(table.as_ptr(), ids.as_ptr(), out) })
+}
+
+/// The cross-entropy of next-token logits that are never whole in memory: the sum over n of
+/// `-ln softmax(x_n W^T + b)[target_n]`, f32, for states `x` `[n, d]`, `weight` `[v, d]`, `bias` `[v]` and `targets` i64 `[n]`.
+/// With a `cap` c the logits z are c tanh(z / c).
+///
+/// The sum has to be multiplied by `factor` and by nothing else before its backward pass, and to have one at most: with
+/// gradients on, this call has added to those that are kept already.
+///
+/// # Panics
+/// If shapes, types or devices do not fit each other, or a target is none of the rows of `weight`.
+pub fn cross_entropy(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    targets: &Tensor,
+    cap: Option<f64>,
+    factor: f64,
+) -> Tensor {
+    in_stretches(x, weight, bias, targets, cap, factor, STRETCH)
+}
+
+/// [`cross_entropy`], with so many numbers of logits at a time.
+fn in_stretches(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    targets: &Tensor,
+    cap: Option<f64>,
+    factor: f64,
+    numbers: i64,
+) -> Tensor {
+    let (bias, cap) = (bias.map_or(ptr::null(), Tensor::as_ptr), cap.unwrap_or(0.0));
+    let [x, weight, targets] = [x, weight, targets].map(Tensor::as_ptr);
+    // SAFETY: the tensors are alive, and a null bias is none.
+    computed(|out| unsafe { sys::fulcrum_cross_entropy(x, weight, bias, targets, cap, factor, numbers, out) })
 }
 
 /// What the C face has made.
@@ -116,6 +155,60 @@ mod tests {
                 gradients(&leaves, keep, |l| l[0].index_select(0, &ids).linear(&l[0], None::<Tensor>));
             alike(&gradients(&leaves, keep, |l| linear(&embedding(&l[0], &ids), &l[0], None)), &expected);
         }
+    }
+
+    /// The same as [`cross_entropy`] with whole logits.
+    fn plainly(l: &[Tensor], targets: &Tensor, cap: Option<f64>) -> Tensor {
+        let z = l[0].linear(&l[1], l.get(2));
+        let z = cap.map_or(z.shallow_clone(), |cap| (z / cap).tanh() * cap);
+        z.cross_entropy_loss(targets, None::<Tensor>, tch::Reduction::Sum, -100, 0.0)
+    }
+
+    #[test]
+    fn a_cross_entropy_in_stretches_is_that_of_whole_logits() {
+        let (rows, words, stretch) = (11, 9, 4 * 9);
+        let targets = (Tensor::arange(rows, (Kind::Int64, Device::Cpu)) * 7).remainder(words);
+        let leaves = [leaf(&[rows, 4], 0.7), leaf(&[words, 4], 0.9), leaf(&[words], 1.1)];
+        let factor = 0.25;
+        for (given, cap) in [(2, None), (3, None), (3, Some(0.5))] {
+            let own = |l: &[Tensor]| in_stretches(&l[0], &l[1], l.get(2), &targets, cap, factor, stretch);
+            let (found, expected) = (own(&leaves[..given]), plainly(&leaves[..given], &targets, cap));
+            assert!(found.allclose(&expected, 1e-5, 0.0, false), "{found} is not {expected}");
+            for keep in [false, true] {
+                let leaves: Vec<_> =
+                    leaves[..given].iter().map(|leaf| leaf.detach().set_requires_grad(true)).collect();
+                let other: Vec<_> = leaves.iter().map(|leaf| leaf.detach().set_requires_grad(true)).collect();
+                if keep {
+                    leaves.iter().for_each(|leaf| set_gradient(leaf, &leaf.detach().zeros_like()).unwrap());
+                }
+                for _ in 0..2 {
+                    (own(&leaves) * factor).backward();
+                    (plainly(&other, &targets, cap) * factor).backward();
+                }
+                let gradients = |leaves: &[Tensor]| leaves.iter().map(Tensor::grad).collect::<Vec<_>>();
+                alike(&gradients(&leaves), &gradients(&other));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cross_entropy_without_a_graph_adds_to_no_gradient() {
+        let weight = leaf(&[5, 4], 0.9);
+        let kept = Tensor::zeros([5, 4], (Kind::Float, Device::Cpu));
+        set_gradient(&weight, &kept).unwrap();
+        let targets = Tensor::from_slice(&[1i64, 4]);
+        let x = waves(&[2, 4], 0.7);
+        assert!(!tch::no_grad(|| cross_entropy(&x, &weight, None, &targets, None, 1.0)).requires_grad());
+        assert_eq!(kept.abs().max().double_value(&[]), 0.0);
+        assert!(!cross_entropy(&x, &weight.detach(), None, &targets, None, 1.0).requires_grad());
+    }
+
+    #[test]
+    fn a_cross_entropy_that_is_multiplied_by_something_else_is_refused() {
+        let (x, weight) = (leaf(&[2, 4], 0.7), leaf(&[5, 4], 0.9));
+        let sum = cross_entropy(&x, &weight, None, &Tensor::from_slice(&[1i64, 4]), None, 0.5);
+        let error = (sum * 0.25).f_backward().unwrap_err().to_string();
+        assert!(error.contains("was to be multiplied by 0.5 was multiplied by 0.25"), "{error}");
     }
 
     #[test]

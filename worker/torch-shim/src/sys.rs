@@ -120,6 +120,16 @@ unsafe extern "C" {
         ids: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn fulcrum_cross_entropy(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        targets: *const C_tensor,
+        cap: f64,
+        factor: f64,
+        numbers: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn fulcrum_fused_adamw(
         parameters: *const *const C_tensor,
         gradients: *const *const C_tensor,
