@@ -64,9 +64,9 @@ impl Attention {
         }
     }
 
-    /// States `[b, t, d]` from those of the same rows.
-    pub(crate) fn forward(&self, x_btd: &Tensor, attend: &Attend) -> Tensor {
-        self.decode(x_btd, attend, None, None)
+    /// States `[b, t, d]` from those of the same rows; `[b, 1, d]` of the one token of each row that `at_b` names.
+    pub(crate) fn forward(&self, x_btd: &Tensor, attend: &Attend, at_b: Option<&Tensor>) -> Tensor {
+        self.decode(x_btd, attend, at_b, None, None)
     }
 
     /// The same for tokens whose queries and keys are rotated, and who see what came before them too.
@@ -74,6 +74,7 @@ impl Attention {
         &self,
         x_btd: &Tensor,
         attend: &Attend,
+        at_b: Option<&Tensor>,
         rotation: Option<&Rotation>,
         past: Option<&mut Past>,
     ) -> Tensor {
@@ -91,7 +92,14 @@ impl Attention {
             Some(past) => past.extend([key_bmkh, value_bmkh]),
             None => [key_bmkh, value_bmkh],
         };
-        let mixed_bnqh = self.mix(&query_bnqh, &key_bmkh, &value_bmkh, attend);
+        let mixed_bnqh = match at_b {
+            Some(at_b) => {
+                let query_bn1h = pick_query(&query_bnqh, at_b);
+                let attend = attend.at(at_b, key_bmkh.size()[2]);
+                self.mix(&query_bn1h, &key_bmkh, &value_bmkh, &attend)
+            }
+            None => self.mix(&query_bnqh, &key_bmkh, &value_bmkh, attend),
+        };
         self.output.forward(&mixed_bnqh.transpose(1, 2).flatten(2, 3))
     }
 
@@ -160,6 +168,12 @@ impl Attention {
         };
         scores_bnqk.softmax(-1, Kind::Float).to_kind(value_bnkh.kind()).matmul(value_bnkh)
     }
+}
+
+/// The queries `[b, n, q, h]` of one token of each row, `[b, n, 1, h]`.
+fn pick_query(query_bnqh: &Tensor, at_b: &Tensor) -> Tensor {
+    let (rows, heads, _, width) = query_bnqh.size4().expect("queries have four dimensions");
+    query_bnqh.gather(2, &at_b.view([rows, 1, 1, 1]).expand([rows, heads, 1, width], false), false)
 }
 
 impl Input {

@@ -106,15 +106,15 @@ impl Batch {
         self.mask_bt.sum_dim_intlist(1, false, Kind::Int64)
     }
 
-    /// `[b, t, d]` to `[b, d]` at the first token that is not padding.
-    pub(crate) fn first(&self, x_btd: &Tensor) -> Tensor {
+    /// Where the first token of each row is that is not padding, i64 `[b]`.
+    pub(crate) fn first(&self) -> Tensor {
         let falling_t = -self.ascending();
-        pick(x_btd, &self.at_largest(&(falling_t + self.mask_bt.size()[1] + 1)))
+        self.at_largest(&(falling_t + self.mask_bt.size()[1] + 1))
     }
 
-    /// `[b, t, d]` to `[b, d]` at the last token that is not padding.
-    pub(crate) fn last(&self, x_btd: &Tensor) -> Tensor {
-        pick(x_btd, &self.at_largest(&self.ascending()))
+    /// Where the last one is.
+    pub(crate) fn last(&self) -> Tensor {
+        self.at_largest(&self.ascending())
     }
 
     /// `[b, t, d]` to `[b, d]`, the mean over the tokens that are not padding.
@@ -135,10 +135,10 @@ impl Batch {
     }
 }
 
-/// `[b, t, d]` to `[b, d]` at one token of each row.
-fn pick(x_btd: &Tensor, at_b: &Tensor) -> Tensor {
+/// `[b, t, d]` to `[b, 1, d]` at one token of each row.
+pub(crate) fn pick(x_btd: &Tensor, at_b: &Tensor) -> Tensor {
     let (rows, _, width) = x_btd.size3().expect("activations have three dimensions");
-    x_btd.gather(1, &at_b.view([rows, 1, 1]).expand([rows, 1, width], false), false).squeeze_dim(1)
+    x_btd.gather(1, &at_b.view([rows, 1, 1]).expand([rows, 1, width], false), false)
 }
 
 /// Classifies a mask.

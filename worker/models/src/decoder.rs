@@ -8,7 +8,7 @@ use tch::{Device, Tensor};
 use crate::{
     attend::Attend,
     attention::Attention,
-    batch::Batch,
+    batch::{Batch, pick},
     cache::{Cache, Past},
     description::{Description, Positions},
     families::Module,
@@ -76,7 +76,7 @@ impl Decoder {
         let mut x_btd = self.embed(batch);
         for at in 0..self.blocks.len() {
             let past = cache.as_deref_mut().map(|cache| &mut cache.blocks[at]);
-            x_btd = self.block(at, &x_btd, batch, rotation.as_ref(), past);
+            x_btd = self.block(at, &x_btd, batch, None, rotation.as_ref(), past);
         }
         self.finish(&x_btd)
     }
@@ -105,17 +105,18 @@ impl Decoder {
         }
     }
 
-    /// The block `at`.
+    /// The block `at`, for all tokens or the one of each row that `at_b` names.
     pub(crate) fn block(
         &self,
         at: usize,
         x_btd: &Tensor,
         batch: &Batch,
+        at_b: Option<&Tensor>,
         rotation: Option<&Rotation>,
         past: Option<&mut Past>,
     ) -> Tensor {
         let block = &self.blocks[at];
-        block.forward(x_btd, batch.attend(block.windowed), rotation, past)
+        block.forward(x_btd, batch.attend(block.windowed), at_b, rotation, past)
     }
 
     /// States of what the last block leaves.
@@ -161,14 +162,19 @@ impl Block {
         &self,
         x_btd: &Tensor,
         attend: &Attend,
+        at_b: Option<&Tensor>,
         rotation: Option<&Rotation>,
         past: Option<&mut Past>,
     ) -> Tensor {
         let normed_btd = self.attention_norm.forward(x_btd);
-        let attended_btd = self.attention.decode(&normed_btd, attend, rotation, past);
+        let attended_btd = self.attention.decode(&normed_btd, attend, at_b, rotation, past);
         let attended_btd = through(&self.attention_post_norm, attended_btd);
-        let written_btd = x_btd + attended_btd;
-        let read_btd = if self.parallel { x_btd } else { &written_btd };
+        let [x_btd, normed_btd] = match at_b {
+            Some(at_b) => [pick(x_btd, at_b), pick(&normed_btd, at_b)],
+            None => [x_btd.shallow_clone(), normed_btd],
+        };
+        let written_btd = &x_btd + attended_btd;
+        let read_btd = if self.parallel { &x_btd } else { &written_btd };
         let normed_btd = match &self.feed_forward_norm {
             Some(norm) => norm.forward(read_btd),
             None => normed_btd,

@@ -8,7 +8,7 @@ use tch::Tensor;
 use crate::{
     attend::Attend,
     attention::Attention,
-    batch::Batch,
+    batch::{Batch, pick},
     description::{Description, Positions},
     families::Module,
     layout::{Part, Tensors},
@@ -63,9 +63,9 @@ impl Encoder {
         self.norm.forward(&embedded_btd)
     }
 
-    /// The block `at`.
-    pub(crate) fn block(&self, at: usize, x_btd: &Tensor, batch: &Batch) -> Tensor {
-        self.blocks[at].forward(x_btd, &batch.attend)
+    /// The block `at`, for all tokens or the one of each row that `at_b` names.
+    pub(crate) fn block(&self, at: usize, x_btd: &Tensor, batch: &Batch, at_b: Option<&Tensor>) -> Tensor {
+        self.blocks[at].forward(x_btd, &batch.attend, at_b)
     }
 }
 
@@ -79,8 +79,10 @@ impl Block {
         }
     }
 
-    fn forward(&self, x_btd: &Tensor, attend: &Attend) -> Tensor {
-        let x_btd = self.attention_norm.forward(&(x_btd + self.attention.forward(x_btd, attend)));
+    fn forward(&self, x_btd: &Tensor, attend: &Attend, at_b: Option<&Tensor>) -> Tensor {
+        let attended_btd = self.attention.forward(x_btd, attend, at_b);
+        let x_btd = at_b.map_or_else(|| x_btd.shallow_clone(), |at_b| pick(x_btd, at_b));
+        let x_btd = self.attention_norm.forward(&(x_btd + attended_btd));
         self.feed_forward_norm.forward(&(&x_btd + self.feed_forward.forward(&x_btd)))
     }
 }

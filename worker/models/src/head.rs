@@ -193,16 +193,20 @@ impl SequenceHead {
         }
     }
 
-    /// Logits `[b, c]` of states `[b, t, d]`.
-    pub(crate) fn forward(&self, x_btd: &Tensor, batch: &Batch) -> Tensor {
-        let read_bd = match self.readout {
-            Readout::Last => batch.last(x_btd),
-            Readout::Mean => batch.mean(x_btd),
-            Readout::First => batch.first(x_btd),
-        };
+    /// Which token of each row is read, i64 `[b]`; none where it is all of them.
+    pub(crate) fn reads(&self, batch: &Batch) -> Option<Tensor> {
+        match self.readout {
+            Readout::Last => Some(batch.last()),
+            Readout::First => Some(batch.first()),
+            Readout::Mean => None,
+        }
+    }
+
+    /// Logits `[b, c]` of what is read, `[b, d]`.
+    pub(crate) fn forward(&self, read_bd: &Tensor) -> Tensor {
         match &self.inner {
-            Some((linear, activation)) => self.output.forward(&activation.of(&linear.forward(&read_bd))),
-            None => self.output.forward(&read_bd),
+            Some((linear, activation)) => self.output.forward(&activation.of(&linear.forward(read_bd))),
+            None => self.output.forward(read_bd),
         }
     }
 }

@@ -174,7 +174,7 @@ impl Model {
     /// # Errors
     /// As [`Model::forward`].
     pub fn states(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.walk(ids_bt, mask_bt, None)?.states())
+        Ok(self.walk(ids_bt, mask_bt, None)?.of_all_tokens().states())
     }
 
     /// Whether the model ends in next-token logits.

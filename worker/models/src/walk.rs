@@ -20,6 +20,8 @@ use crate::{
 pub struct Walk<'a> {
     model: &'a Model,
     batch: Batch,
+    /// The one token of each row that the head reads, i64 `[b]`: the last block makes no other. None for all.
+    at_b: Option<Tensor>,
     rotation: Option<Rotation>,
     _noise: Option<Pass<'a>>,
 }
@@ -43,7 +45,8 @@ impl Model {
             Network::Decoder(decoder) => decoder.rotation(&batch),
             Network::Encoder(_) => None,
         };
-        Ok(Walk { model: self, batch, rotation, _noise: noise })
+        let at_b = self.head.as_ref().and_then(|head| head.reads(&batch));
+        Ok(Walk { model: self, batch, at_b, rotation, _noise: noise })
     }
 
     /// For each of [`Model::parameters`], the block whose computation alone reads it; none for what is read
@@ -72,18 +75,21 @@ impl Walk<'_> {
         }
     }
 
-    /// The block `at`, `[b, t, d]` to `[b, t, d]`.
+    /// The block `at`, `[b, t, d]` to `[b, t, d]`; the last one to `[b, 1, d]` where the head reads one token of a row.
     ///
     /// # Panics
     /// If there are not so many blocks.
     pub fn block(&self, at: usize, x_btd: &Tensor) -> Tensor {
+        let at_b = self.at_b.as_ref().filter(|_| at + 1 == self.model.layers());
         match &self.model.network {
-            Network::Decoder(decoder) => decoder.block(at, x_btd, &self.batch, self.rotation.as_ref(), None),
-            Network::Encoder(encoder) => encoder.block(at, x_btd, &self.batch),
+            Network::Decoder(decoder) => {
+                decoder.block(at, x_btd, &self.batch, at_b, self.rotation.as_ref(), None)
+            }
+            Network::Encoder(encoder) => encoder.block(at, x_btd, &self.batch, at_b),
         }
     }
 
-    /// States `[b, t, d]` of what the last block leaves.
+    /// States of what the last block leaves.
     pub fn finish(&self, x_btd: &Tensor) -> Tensor {
         match &self.model.network {
             Network::Decoder(decoder) => decoder.finish(x_btd),
@@ -94,7 +100,10 @@ impl Walk<'_> {
     /// Logits f32 of states, or of a bare network the states themselves: see [`Model::forward`].
     pub fn read(&self, states_btd: &Tensor) -> Tensor {
         let read = match (&self.model.network, &self.model.head) {
-            (_, Some(head)) => head.forward(states_btd, &self.batch),
+            (_, Some(head)) => head.forward(&match &self.at_b {
+                Some(_) => states_btd.squeeze_dim(1),
+                None => self.batch.mean(states_btd),
+            }),
             (Network::Decoder(decoder), None) if self.model.speaks() => decoder.unembed(states_btd),
             (_, None) => states_btd.shallow_clone(),
         };
@@ -102,7 +111,12 @@ impl Walk<'_> {
         read.to_kind(Kind::Float)
     }
 
-    /// All of it up to the states `[b, t, d]`.
+    /// The same walk, to the states of all tokens whatever the head reads.
+    pub(crate) fn of_all_tokens(self) -> Self {
+        Self { at_b: None, ..self }
+    }
+
+    /// All of it up to the states.
     pub(crate) fn states(&self) -> Tensor {
         let x_btd = (0..self.model.layers()).fold(self.embed(), |x_btd, at| self.block(at, &x_btd));
         self.finish(&x_btd)
