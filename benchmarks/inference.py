@@ -3,12 +3,12 @@
     cargo build -p fulcrum-train --example infer_rows
     python benchmarks/inference.py --ours target/debug/examples/infer_rows
 
-needs torch, transformers and numpy, and takes about three minutes on two quiet cores. (libtorch does the arithmetic, so
-the profile that everything here is built in serves.) Both sides read the same token
-ids from the same files and compute with the same number of threads (one, unless --threads says otherwise). Each is a
-process that reads its model once, goes over the rows once to warm up, and then once for every round, the two in turn:
-neither start-up nor the reading of the model counts, and what else the machine does meets both alike. The two must
-give the same numbers, or there is no result.
+needs torch, transformers and numpy, and takes about three minutes on two quiet cores (libtorch does the arithmetic, so
+the profile that everything here is built in serves). Both sides read the same token ids from the same files and compute
+with the same number of threads (one, unless --threads says otherwise). Each is a process that reads its model once,
+goes over the rows once to warm up, and then once for every round, the two in turn: neither start-up nor the reading of
+the model counts, and what else the machine does meets both alike. The two must give the same numbers, or there is no
+result.
 
 The peer is what one writes first: rows in the order of the file, 32 at a time, padded to the longest of them, with an
 attention mask and without gradients.
