@@ -2,6 +2,7 @@
 //!
 //! Nothing here imports libtorch or runs a network server.
 
+pub mod bench;
 pub mod exit;
 pub mod experiment;
 pub mod key;

@@ -11,6 +11,7 @@ mod failure;
 mod fetch;
 mod hub;
 mod job;
+mod outcome;
 mod outputs;
 mod progress;
 mod report;

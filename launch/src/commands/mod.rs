@@ -1,6 +1,7 @@
 //! What the program can be asked, one file per command: arguments as they were given, checked, done.
 
 mod artifacts;
+mod bench;
 mod coordinator;
 mod generate;
 mod infer;
@@ -46,6 +47,8 @@ enum Command {
     Infer(infer::Args),
     /// Let one language model continue the prompts of one table of rows
     Generate(generate::Args),
+    /// Measure training, inference or sums over ranks on this machine
+    Bench(bench::Args),
     /// Look after the artifact store
     Artifacts(artifacts::Args),
     /// Serve one run to its workers; `fulcrum run` starts this by itself
@@ -73,6 +76,7 @@ impl Cli {
             Command::Train(args) => train::run(*args).await,
             Command::Infer(args) => infer::run(args).await,
             Command::Generate(args) => generate::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
         }

@@ -2,6 +2,7 @@
 
 mod policy;
 mod programs;
+mod ranks;
 mod seat;
 mod stopping;
 mod watcher;
@@ -27,6 +28,8 @@ use programs::Programs;
 use seat::Seat;
 use stopping::Step;
 use watcher::Watcher;
+
+pub(crate) use ranks::measure;
 
 /// How often the children are looked after.
 const TICK: Duration = Duration::from_millis(50);
@@ -59,17 +62,12 @@ pub(crate) struct Cluster {
 /// A [`Failure`] with the exit code of the contract if the run did not reach its goal, or was stopped.
 pub(crate) async fn run(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
     let mut supervisor = Supervisor::new(cluster)?;
-    let listen = |kind| signal(kind).context("cannot listen to signals");
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hangup = listen(SignalKind::hangup())?;
+    let mut signals = Signals::listen()?;
     let mut ticks = tokio::time::interval(TICK);
     let end = loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = interrupt.recv() => supervisor.ask_to_stop(progress),
-            _ = terminate.recv() => supervisor.ask_to_stop(progress),
-            _ = hangup.recv() => supervisor.ask_to_stop(progress),
+            () = signals.recv() => supervisor.ask_to_stop(progress),
         }
         if let Some(end) = supervisor.step(progress)? {
             break end;
@@ -80,6 +78,28 @@ pub(crate) async fn run(cluster: &Cluster, progress: &mut Progress) -> Result<()
         progress.finish();
     }
     Ok(end?)
+}
+
+/// The signals that ask to stop.
+struct Signals([tokio::signal::unix::Signal; 3]);
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(listen);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    /// The next of them.
+    async fn recv(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 /// The running thing.

@@ -1,6 +1,9 @@
 //! The programs that a run consists of, and how they are called.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -46,6 +49,13 @@ impl Programs {
         command.arg("--store").arg(&cluster.store).arg("--seat").arg(seat);
         command.arg("--threads").arg(cluster.threads.to_string());
         command.args(cluster.devices.of(number, cluster.workers.get()));
+        command
+    }
+
+    /// One process of a measurement, with the words that tell its device.
+    pub(super) fn rank(&self, folder: &Path, rank: usize, device: Vec<String>) -> Command {
+        let mut command = Command::new(&self.worker);
+        command.arg("bench").arg("--folder").arg(folder).arg("--rank").arg(rank.to_string()).args(device);
         command
     }
 }

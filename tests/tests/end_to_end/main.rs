@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 
 mod adapters;
+mod bench;
 mod generation;
 mod one_off;
 mod refusals;

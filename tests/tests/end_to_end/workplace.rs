@@ -48,7 +48,7 @@ micro_batch = 8
 "#;
 
 /// Nothing here takes so long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The folder, with the experiment in it.
 pub(crate) struct Workplace(tempfile::TempDir);
@@ -108,6 +108,12 @@ impl Workplace {
             "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
         });
         fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    }
+
+    /// Starts the command line; what it prints is kept.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Starts `fulcrum run` on the experiment with two workers.

@@ -152,7 +152,8 @@ fn settle(result: Result<Product, Fault>, attempt: &Attempt) -> Result<Product, 
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Fault {
+/// What a panic says, as a fault.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Fault {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();

@@ -32,18 +32,52 @@ pub(crate) fn gather(task: &Task, attempt: &Arc<Attempt>, device: Device) -> Res
         Work::Train(train) => train.strategy,
         _ => Strategy::Data,
     };
-    if let Strategy::Hybrid { shards } = strategy
-        && !task.world.is_multiple_of(shards.max(1))
-    {
-        let what = format!("a gang of {} workers has no groups of {shards}", task.world);
-        return Err(Fault::fatal(format!("{what}: set parallel.workers to a multiple"), exit::MISMATCH));
-    }
+    let place = (task.rank, task.world);
+    check(strategy, task.world)?;
     let meeting = if task.world == 1 { None } else { Some(meet(task, attempt)?) };
-    let group = |name: &str, rank, world| match &meeting {
-        Some(meeting) if world > 1 => join(meeting, (task, attempt), name, (rank, world), device),
-        _ => Ok(Arc::new(Solo::new()) as _),
+    spread(strategy, place, |name, (rank, world)| {
+        let name = format!("epoch-{}/{name}", task.epoch);
+        let interface = Interface::Address(attempt.host);
+        let Some(meeting) = &meeting else { return Ok(Arc::new(Solo::new()) as _) };
+        let group = join(meeting, &Options { name, rank, world, interface, timeout: OPERATION }, device)?;
+        let brake = Arc::downgrade(&group);
+        attempt.on_cancel(move |reason| {
+            if let Some(group) = brake.upgrade() {
+                group.abort(reason);
+            }
+        });
+        Ok(group)
+    })
+}
+
+/// Whether a gang of so many can share a training so.
+///
+/// # Errors
+/// If groups do not divide it.
+pub(crate) fn check(strategy: Strategy, world: usize) -> Result<(), Fault> {
+    match strategy {
+        Strategy::Hybrid { shards } if shards == 0 || !world.is_multiple_of(shards) => {
+            let what = format!("a gang of {world} workers has no groups of {shards}");
+            Err(Fault::fatal(format!("{what}: set parallel.workers to a multiple"), exit::MISMATCH))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A gang, shared as the strategy says, from the place of this member in it, its rank of so many. `meet` joins the group
+/// of that name under a place in it.
+///
+/// # Errors
+/// Those of `meet`.
+pub(crate) fn spread(
+    strategy: Strategy,
+    (rank, world): (usize, usize),
+    meet: impl Fn(&str, (usize, usize)) -> Result<Arc<dyn Collective>, Fault>,
+) -> Result<Gang, Fault> {
+    let group = |name: &str, rank, world| match world {
+        1 => Ok(Arc::new(Solo::new()) as _),
+        _ => meet(name, (rank, world)),
     };
-    let (rank, world) = (task.rank, task.world);
     let all = group("all", rank, world)?;
     Ok(match strategy {
         Strategy::Data => Gang::data(all),
@@ -69,36 +103,23 @@ fn meet(task: &Task, attempt: &Attempt) -> Result<Meeting, Fault> {
     Meeting::connect(address, MEETING).map_err(Fault::membership)
 }
 
-/// A group's way to talk, which breaks when the attempt is called off: over NCCL between GPUs, over Gloo else.
-fn join(
+/// A group's way to talk: over NCCL between GPUs, over Gloo else.
+///
+/// # Errors
+/// If not all members come, or this machine has no NCCL.
+pub(crate) fn join(
     meeting: &Meeting,
-    (task, attempt): (&Task, &Attempt),
-    name: &str,
-    (rank, world): (usize, usize),
+    options: &Options,
     device: Device,
 ) -> Result<Arc<dyn Collective>, Fault> {
-    let options = Options {
-        name: format!("epoch-{}/{name}", task.epoch),
-        rank,
-        world,
-        interface: Interface::Address(attempt.host),
-        timeout: OPERATION,
-    };
     let group: Result<Arc<dyn Collective>, _> = match device {
-        Device::Cpu => Gloo::new(meeting, &options).map(|group| Arc::new(group) as _),
-        Device::Cuda(ordinal) => Nccl::new(meeting, &options, ordinal).map(|group| Arc::new(group) as _),
+        Device::Cpu => Gloo::new(meeting, options).map(|group| Arc::new(group) as _),
+        Device::Cuda(ordinal) => Nccl::new(meeting, options, ordinal).map(|group| Arc::new(group) as _),
     };
-    let group = group.map_err(|error| match error {
+    group.map_err(|error| match error {
         Error::NoNccl(_) => Fault::fatal(error, exit::MISMATCH),
         error => Fault::membership(error),
-    })?;
-    let brake = Arc::downgrade(&group);
-    attempt.on_cancel(move |reason| {
-        if let Some(group) = brake.upgrade() {
-            group.abort(reason);
-        }
-    });
-    Ok(group)
+    })
 }
 
 #[cfg(test)]

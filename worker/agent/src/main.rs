@@ -5,6 +5,7 @@
 
 mod args;
 mod attempt;
+mod bench;
 mod control;
 mod device;
 mod engine;
@@ -15,7 +16,14 @@ mod scratch;
 mod session;
 mod stage;
 
-use std::{io, net::IpAddr, process, thread, time::Duration};
+use std::{
+    ffi::OsString,
+    io,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process, thread,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -44,9 +52,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the process may take to end.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The first word of the command line of a measurement.
+const BENCH: &str = "bench";
+
 fn main() {
     let filter = EnvFilter::try_from_env("FULCRUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let mut words = std::env::args_os().skip(1).peekable();
+    if words.next_if(|word| word == BENCH).is_some() {
+        let words = [OsString::from(BENCH)].into_iter().chain(words);
+        end(measure(&bench::Args::parse_from(words)));
+    }
     let args = Args::parse();
     let host = prepare(&args).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
@@ -61,6 +77,19 @@ fn main() {
         // The arguments were good, so it was the machine: another start may work.
         exit::MEMBERSHIP
     }))
+}
+
+/// Takes part in a measurement; returns the exit code.
+fn measure(args: &bench::Args) -> i32 {
+    thread::spawn(leave_with_parent);
+    let run = catch_unwind(AssertUnwindSafe(|| bench::run(args)));
+    match run.unwrap_or_else(|panic| Err(anyhow::anyhow!(engine::panicked(&*panic).message))) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            tracing::error!("{}", bench::told(&error));
+            bench::code(&error)
+        }
+    }
 }
 
 /// Makes interface and device ready, while this process has one thread and no tensor; the address of the interface.

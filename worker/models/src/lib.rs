@@ -11,6 +11,7 @@ mod attend;
 mod attention;
 mod batch;
 mod cache;
+mod cost;
 mod decoder;
 mod description;
 mod encoder;

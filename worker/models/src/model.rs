@@ -68,7 +68,19 @@ impl Model {
         seed: u64,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let description = Description::from_scratch(architecture, vocabulary, tokens)?;
+        Self::random(Description::from_scratch(architecture, vocabulary, tokens)?, seed, device)
+    }
+
+    /// A model as the text of a `config.json` describes it, with seeded random weights as in [`Model::new`].
+    ///
+    /// # Errors
+    /// If the text asks for what is not supported, or for a size beyond reason.
+    pub fn from_config(text: &str, seed: u64, device: Device) -> Result<Self, ModelError> {
+        let description = families::read(Path::new(ModelFiles::CONFIG), text)?;
+        Self::random(description, seed, device)
+    }
+
+    fn random(description: Description, seed: u64, device: Device) -> Result<Self, ModelError> {
         let slots = layout::slots(&description);
         initialize::check_size(&slots)?;
         let tensors = slots.iter().map(|slot| initialize::fresh(&description, slot, seed)).collect();

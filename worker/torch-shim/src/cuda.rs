@@ -6,6 +6,7 @@
 use std::{
     env,
     error::Error as _,
+    ffi::c_int,
     fs,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -14,7 +15,7 @@ use std::{
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::Device;
 
-use crate::Error;
+use crate::{Error, sys};
 
 const TEST_DEVICE: &str = "FULCRUM_TEST_DEVICE";
 const LIBRARY: &str = "libtorch_cuda.so";
@@ -29,6 +30,18 @@ const PROVISIONED: &str = "../cuda/torch/lib";
 pub fn open() -> Result<usize, Error> {
     static OPENED: OnceLock<Result<usize, String>> = OnceLock::new();
     OPENED.get_or_init(open_once).clone().map_err(Error::new)
+}
+
+/// The most bytes of a GPU that tensors of this process ever held at a time.
+///
+/// # Errors
+/// If [`open`] was not called, or there is no such GPU.
+pub fn peak_memory(ordinal: usize) -> Result<u64, Error> {
+    let index = c_int::try_from(ordinal).map_err(|error| Error::new(error.to_string()))?;
+    let mut bytes = 0;
+    // SAFETY: the out pointer outlives the call.
+    sys::check(unsafe { sys::fulcrum_cuda_peak(index, &mut bytes) })?;
+    Ok(u64::try_from(bytes).unwrap_or_default())
 }
 
 /// What tests compute on: the CPU, or the first GPU where the variable `FULCRUM_TEST_DEVICE` is `cuda`, as in
@@ -101,6 +114,13 @@ mod tests {
         assert_eq!(folder_of("libtorch_cuda.so", maps), None);
         let mine = fs::read_to_string("/proc/self/maps").unwrap();
         assert!(folder_of("libtorch_cpu.so", &mine).unwrap().join("libtorch_cpu.so").exists());
+    }
+
+    #[test]
+    fn memory_of_a_gpu_that_is_not_open_is_an_error() {
+        if std::env::var_os(TEST_DEVICE).is_none() {
+            assert!(peak_memory(0).is_err());
+        }
     }
 
     #[test]

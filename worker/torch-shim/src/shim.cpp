@@ -17,6 +17,7 @@
 
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -366,6 +367,14 @@ char* fulcrum_fused_adamw(at::Tensor* const* parameters, at::Tensor* const* grad
     at::_fused_adamw_(copied(parameters, count), copied(gradients, count), copied(means, count),
                       copied(squares, count), {}, steps, learning_rate, beta1, beta2, weight_decay, epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+// The most bytes of a GPU that tensors of this process ever held at a time.
+char* fulcrum_cuda_peak(int index, int64_t* out) {
+  return guarded([&] {
+    const auto stats = at::getDeviceAllocator(c10::kCUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *out = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   });
 }
 

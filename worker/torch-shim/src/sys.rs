@@ -34,6 +34,7 @@ pub(crate) type Drop = extern "C" fn(*mut c_void);
 
 unsafe extern "C" {
     pub(crate) fn fulcrum_free_message(text: *mut c_char);
+    pub(crate) fn fulcrum_cuda_peak(index: c_int, out: *mut i64) -> *mut c_char;
     pub(crate) fn fulcrum_store_server(
         host: *const c_char,
         port: u16,
