@@ -63,6 +63,16 @@ pub fn set_gradient(leaf: &Tensor, gradient: &Tensor) -> Result<(), Error> {
     sys::check(unsafe { sys::fulcrum_set_gradient(leaf.as_ptr(), gradient.as_ptr()) })
 }
 
+/// Lets go of the gradient of `leaf`, and of its place in a larger buffer.
+///
+/// # Errors
+/// If `leaf` is not a leaf that requires a gradient.
+pub fn clear_gradient(leaf: &Tensor) -> Result<(), Error> {
+    check_leaf(leaf)?;
+    // SAFETY: both tensors are alive; an undefined gradient is none.
+    sys::check(unsafe { sys::fulcrum_set_gradient(leaf.as_ptr(), Tensor::new().as_ptr()) })
+}
+
 fn check_leaf(tensor: &Tensor) -> Result<(), Error> {
     if tensor.requires_grad() && tensor.is_leaf() {
         return Ok(());
@@ -139,6 +149,9 @@ mod tests {
             ((&a * &a).sum(Kind::Float) + (&b * 2.0).sum(Kind::Float)).backward();
         }
         assert_eq!(Vec::<f32>::try_from(&buffer).unwrap(), [4.0, 8.0, 4.0, 4.0, 4.0]);
+        clear_gradient(&a).unwrap();
+        assert!(!a.grad().defined() && b.grad().defined());
+        assert!(clear_gradient(&buffer).is_err());
     }
 
     #[test]

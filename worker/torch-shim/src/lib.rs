@@ -17,7 +17,7 @@ mod sys;
 
 pub use fused::{AdamW, Moments, Sgd, fused_adamw, fused_sgd};
 pub use gloo::{Group, Interface, Reduction, Work};
-pub use gradient::{Hook, set_gradient};
+pub use gradient::{Hook, clear_gradient, set_gradient};
 pub use nodes::{cross_entropy, embedding, linear};
 pub use store::Store;
 

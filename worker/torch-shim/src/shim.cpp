@@ -64,8 +64,21 @@ struct FulcrumStore {
   c10::intrusive_ptr<c10d::TCPStore> tcp;
 };
 
+// An operation that was started. Some of c10d's (reduce-scatter) never say that they are completed: they are once they
+// were waited for.
+struct Operation {
+  explicit Operation(WorkPtr started) : work(std::move(started)) {}
+
+  bool done() const {
+    return waited || work->isCompleted();
+  }
+
+  const WorkPtr work;
+  std::atomic<bool> waited{false};
+};
+
 struct FulcrumWork {
-  WorkPtr work;
+  std::shared_ptr<Operation> operation;
 };
 
 // A member's end of a Gloo group, with two things that c10d's has not: it can be aborted, and it notices
@@ -99,11 +112,11 @@ class FulcrumGroup {
   template <typename Start>
   FulcrumWork* start(Start&& body) {
     std::lock_guard<std::mutex> lock(mutex_);
-    while (!in_flight_.empty() && in_flight_.front()->isCompleted()) {
+    while (!in_flight_.empty() && in_flight_.front()->done()) {
       in_flight_.pop_front();
     }
     std::lock_guard<std::mutex> recording(flight_recorder);
-    in_flight_.push_back(body());
+    in_flight_.push_back(std::make_shared<Operation>(body()));
     return new FulcrumWork{in_flight_.back()};
   }
 
@@ -154,8 +167,8 @@ class FulcrumGroup {
 
   bool idle() {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (const auto& work : in_flight_) {
-      if (!work->isCompleted()) {
+    for (const auto& operation : in_flight_) {
+      if (!operation->done()) {
         return false;
       }
     }
@@ -185,7 +198,7 @@ class FulcrumGroup {
 
   std::mutex mutex_;
   std::atomic<bool> broken_{false};
-  std::deque<WorkPtr> in_flight_;
+  std::deque<std::shared_ptr<Operation>> in_flight_;
   std::vector<WorkPtr> goodbyes_;
   std::vector<std::thread> watchers_;
 };
@@ -333,11 +346,14 @@ char* fulcrum_gloo_barrier(FulcrumGroup* group, FulcrumWork** out) {
 
 // A negative time waits for as long as the group's own timeout lets the operation run.
 char* fulcrum_work_wait(FulcrumWork* work, int64_t timeout_ms) {
-  return guarded([&] { work->work->wait(timeout_ms < 0 ? kNoTimeout : Millis(timeout_ms)); });
+  return guarded([&] {
+    work->operation->work->wait(timeout_ms < 0 ? kNoTimeout : Millis(timeout_ms));
+    work->operation->waited = true;
+  });
 }
 
 bool fulcrum_work_done(FulcrumWork* work) {
-  return work->work->isCompleted();
+  return work->operation->done();
 }
 
 void fulcrum_work_free(FulcrumWork* work) {

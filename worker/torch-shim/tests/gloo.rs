@@ -36,6 +36,26 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
+fn an_operation_is_done_once_it_was_waited_for() {
+    gang(2, TIMEOUT, |group| {
+        let tensor = |numbers| Tensor::zeros([numbers], (Kind::Float, Device::Cpu));
+        let (one, two) = (tensor(1), tensor(2));
+        // What is not done keeps its tensors in memory for as long as the group lives.
+        for (name, work) in [
+            ("all_reduce", group.all_reduce(&two, Reduction::Sum)),
+            ("reduce_scatter", group.reduce_scatter(&one, &two, Reduction::Sum)),
+            ("all_gather", group.all_gather(&two, &one)),
+            ("broadcast", group.broadcast(&two, 0)),
+            ("barrier", group.barrier()),
+        ] {
+            let work = work.unwrap();
+            work.wait(None).unwrap();
+            assert!(work.is_done(), "{name}");
+        }
+    });
+}
+
+#[test]
 fn every_operation_does_what_it_says() {
     gang(3, TIMEOUT, |group| {
         let rank = group.rank() as f32;

@@ -7,7 +7,7 @@ use crate::{Error, Gang};
 
 /// Quanta of a loss that add up to the same on any number of ranks: 2^-32.
 const QUANTUM: f64 = (1u64 << 32) as f64;
-/// No share of a loss is as large.
+/// No loss of a step is as large: its quanta fit 62 bits.
 const LARGEST: f64 = (1u64 << 30) as f64;
 
 /// What a rank has to say of a step.
@@ -40,12 +40,13 @@ impl Tally {
         self.out_of_memory = true;
     }
 
-    /// Agrees with the other ranks. `held` tells whether this rank could hold what it added, `stop` whether it wants
-    /// to stop.
+    /// Agrees with the other ranks on a step of so many `slots` in all. `held` tells whether this rank could hold what
+    /// it added, `stop` whether it wants to stop.
     pub(crate) fn agree(
         self,
         gang: &Gang,
         device: Device,
+        slots: usize,
         held: bool,
         stop: bool,
     ) -> Result<Agreement, Error> {
@@ -55,7 +56,7 @@ impl Tally {
                 Vec::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?)?
             }
         };
-        let finite = held && losses.iter().all(|loss| loss.abs() < LARGEST);
+        let finite = held && losses.iter().all(|loss| loss.abs() < LARGEST / slots as f64);
         // Whole quanta add up to the same in whatever order ranks add.
         let quanta = |loss: &f64| if finite { (loss * QUANTUM).round() as i64 } else { 0 };
         let said = [
@@ -70,5 +71,32 @@ impl Tally {
         let finite = not_finite == 0;
         let loss = if finite { loss as f64 / QUANTUM } else { f64::NAN };
         Ok(Agreement { loss, finite, out_of_memory: out_of_memory > 0, stop: stop > 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fulcrum_collective::Solo;
+
+    use super::*;
+
+    #[test]
+    fn losses_add_up_and_those_whose_sum_could_not_be_held_are_not_finite() {
+        let gang = Gang::data(Arc::new(Solo::new()));
+        let agree = |losses: &[f64]| {
+            let mut tally = Tally::default();
+            losses.iter().for_each(|&loss| tally.add(Tensor::from(loss)));
+            tally.agree(&gang, Device::Cpu, losses.len(), true, false).unwrap()
+        };
+        let small = agree(&[0.25, 0.5]);
+        assert_eq!((small.loss, small.finite), (0.75, true));
+        let large = LARGEST * 0.9;
+        assert!(agree(&[large]).finite);
+        for wrong in [[large; 4], [f64::NAN; 4], [f64::NEG_INFINITY; 4]] {
+            let agreed = agree(&wrong);
+            assert!(!agreed.finite && agreed.loss.is_nan(), "{wrong:?}");
+        }
     }
 }

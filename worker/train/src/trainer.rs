@@ -71,7 +71,7 @@ impl<'a> Training<'a> {
 /// # Errors
 /// If a setting is out of range, too many steps in a row have no finite loss and gradient, the gang breaks, memory
 /// does not even hold slots of one row, or a monitor of any rank cancels. An error that is this rank's alone aborts
-/// the gang, so no other rank waits for it.
+/// the gang, so no other rank waits for it. The model's weights are then not to be used: they may be anywhere.
 pub fn train(training: Training<'_>) -> Result<Vec<StepLoss>, Error> {
     let gang = training.gang.clone();
     let result = Trainer::new(training).and_then(Trainer::run);
@@ -93,7 +93,8 @@ pub(crate) struct Trainer<'a> {
     clock: Clock,
     /// Of the trainable parameters, in the order of registration.
     pub(crate) names: Vec<&'a str>,
-    numbers: usize,
+    /// How many numbers are trained.
+    count: usize,
     /// Rows per slot; fewer than the settings say once memory has run out.
     micro_batch: usize,
     skipped: usize,
@@ -119,7 +120,7 @@ impl<'a> Trainer<'a> {
         let engine = engine(job.model, parameters, &extents, &job.gang, numbers)?;
         let shapes = extents.iter().map(|extent| extent.shape.as_slice()).collect::<Vec<_>>();
         let optimizer = Optimizer::new(&job.settings, &engine.own().pieces(elementwise, &shapes))?;
-        let numbers = extents.iter().map(Extent::length).sum();
+        let count = extents.iter().map(Extent::length).sum();
         let clock = Clock::new(job.model.device(), job.monitor.reads_times());
         let (skipped, resume) = (0, job.resume);
         let mut trainer = Self {
@@ -131,7 +132,7 @@ impl<'a> Trainer<'a> {
             rate,
             clock,
             names,
-            numbers,
+            count,
             micro_batch,
             skipped,
             frozen,
@@ -211,8 +212,9 @@ impl<'a> Trainer<'a> {
             }
         }
         self.engine.reduce()?;
-        let held = self.engine.is_held(self.slots(batch.len()))?;
-        let agreed = tally.agree(&self.job.gang, self.device(), held, self.job.monitor.cancelled())?;
+        let slots = self.slots(batch.len());
+        let (held, stop) = (self.engine.is_held(slots)?, self.job.monitor.cancelled());
+        let agreed = tally.agree(&self.job.gang, self.device(), slots, held, stop)?;
         self.clock.lap(Phase::Communication);
         if agreed.stop { Err(Error::Cancelled { step }) } else { Ok(agreed) }
     }
@@ -221,7 +223,7 @@ impl<'a> Trainer<'a> {
     fn update(&mut self, learning_rate: f64) -> Result<bool, Error> {
         let exact = self.job.numerics.mode == plan::Mode::Deterministic;
         let gradients = &self.engine.own().gradients;
-        let norm = norm(gradients, &**self.job.gang.shards(), exact, self.numbers)?;
+        let norm = norm(gradients, &**self.job.gang.shards(), exact, self.count)?;
         if !norm.is_finite() {
             return Ok(false);
         }

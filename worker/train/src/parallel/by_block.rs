@@ -10,11 +10,9 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width.
 
-use std::collections::VecDeque;
-
 use fulcrum_collective::{Handle, Reduction};
 use fulcrum_models::Model;
-use fulcrum_torch_shim::set_gradient;
+use fulcrum_torch_shim::{clear_gradient, set_gradient};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -44,7 +42,8 @@ pub(super) struct ByBlock<'a> {
     sums: Vec<Tensor>,
     /// On its way to this rank.
     coming: Option<Coming>,
-    leaving: VecDeque<Leaving>,
+    /// On its way to those who own it.
+    leaving: Option<Leaving>,
     peak: Peak,
 }
 
@@ -99,7 +98,7 @@ impl<'a> ByBlock<'a> {
             own.weights[fragment.segment].narrow(0, start as i64, length).f_copy_(&numbers)?;
         }
         let peak = Peak::default();
-        let (coming, leaving) = (None, VecDeque::new());
+        let (coming, leaving) = (None, None);
         let engine =
             Self { model, parameters, shapes, compute, adding, gang, own, sums, coming, leaving, peak };
         (0..engine.segments()).try_for_each(|segment| engine.release(segment))?;
@@ -121,8 +120,15 @@ impl<'a> ByBlock<'a> {
     }
 
     /// Waits for the weights of a segment, makes the parameters views of them, and sends for those of the `next`.
-    fn gather(&mut self, segment: usize, next: Option<usize>, clock: &mut Clock) -> Result<(), Error> {
-        clock.lap(Phase::Forward);
+    /// What was done before was `phase`.
+    fn gather(
+        &mut self,
+        segment: usize,
+        next: Option<usize>,
+        phase: Phase,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        clock.lap(phase);
         let coming = match self.coming.take() {
             Some(coming) if coming.segment == segment => coming,
             _ => self.send_for(segment, self.compute)?,
@@ -157,10 +163,11 @@ impl<'a> ByBlock<'a> {
         })
     }
 
-    /// Lets the weights of a segment go, and what was born of them.
+    /// Lets the weights of a segment go, and the place of their gradients.
     fn release(&self, segment: usize) -> Result<(), Error> {
         let nothing = Tensor::f_empty([0], (self.compute, self.model.device()))?;
         for &parameter in &self.own.layout.segments[segment].members {
+            clear_gradient(&self.parameters[parameter])?;
             self.parameters[parameter].shallow_clone().set_data(&nothing);
         }
         Ok(())
@@ -179,22 +186,21 @@ impl<'a> ByBlock<'a> {
     /// Sends the gradient of a segment to those who own it. One is on its way at a time.
     fn send(&mut self, segment: usize, slot: Tensor, clock: &mut Clock) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        self.arrive(0, clock)?;
+        self.arrive(clock)?;
         if self.adding == Adding::Exact {
             self.peak.see(&slot)?;
         }
         let whole = self.adding.term(&slot)?;
         let share = self.sums[segment].f_empty_like()?;
         let handle = self.gang.shards().reduce_scatter(&share, &whole, Reduction::Sum)?;
-        self.leaving.push_back(Leaving { segment, share, handle, _whole: whole });
+        self.leaving = Some(Leaving { segment, share, handle, _whole: whole });
         Ok(())
     }
 
-    /// Adds what has arrived to this rank's sums, until so many are on their way.
-    fn arrive(&mut self, left: usize, clock: &mut Clock) -> Result<(), Error> {
+    /// Waits for what is on its way, and adds it to this rank's sums.
+    fn arrive(&mut self, clock: &mut Clock) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        while self.leaving.len() > left {
-            let Some(Leaving { segment, share, handle, .. }) = self.leaving.pop_front() else { break };
+        if let Some(Leaving { segment, share, handle, .. }) = self.leaving.take() {
             clock.lap(Phase::Backward);
             handle.wait()?;
             clock.lap(Phase::Communication);
@@ -208,14 +214,14 @@ impl<'a> ByBlock<'a> {
         let _guard = tch::no_grad_guard();
         let blocks = self.segments() - 1;
         let mut read = Vec::with_capacity(blocks + 1);
-        self.gather(OUTSIDE, (blocks > 0).then_some(1), clock)?;
+        self.gather(OUTSIDE, (blocks > 0).then_some(1), Phase::Forward, clock)?;
         pass.compute(|walk| {
             read.push(walk.embed());
             Ok(())
         })?;
         for block in 0..blocks {
             let next = (block + 1 < blocks).then_some(block + 2);
-            self.gather(block + 1, next, clock)?;
+            self.gather(block + 1, next, Phase::Forward, clock)?;
             pass.compute(|walk| {
                 read.push(walk.block(block, &read[block]));
                 Ok(())
@@ -275,7 +281,7 @@ impl Engine for ByBlock<'_> {
             Ok(())
         })?;
         for block in (0..blocks).rev() {
-            self.gather(block + 1, (block > 0).then_some(block), clock)?;
+            self.gather(block + 1, (block > 0).then_some(block), Phase::Backward, clock)?;
             let slot = self.slot(block + 1)?;
             pass.compute(|walk| {
                 let x_btd = leaf(&read.pop().expect("every block has read something"));
@@ -301,7 +307,7 @@ impl Engine for ByBlock<'_> {
 
     fn reduce(&mut self) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        self.arrive(0, &mut Clock::new(self.model.device(), false))?;
+        self.arrive(&mut Clock::new(self.model.device(), false))?;
         if self.gang.copies().world() > 1 {
             let start = |sum| self.gang.copies().all_reduce(sum, Reduction::Sum);
             let handles: Vec<Handle> = self.sums.iter().map(start).collect::<Result<_, _>>()?;

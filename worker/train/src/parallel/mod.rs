@@ -51,6 +51,13 @@ pub(crate) enum Passed {
     OutOfMemory,
 }
 
+impl Passed {
+    /// Of a slot that was computed, unless memory ran out.
+    fn of(gave: Option<Tensor>) -> Self {
+        gave.map_or(Self::OutOfMemory, Self::Gave)
+    }
+}
+
 /// The scalar whose gradient a slot adds, from its logits.
 pub(crate) type Loss<'a> = &'a dyn Fn(&Share, &Tensor) -> Result<Tensor, Error>;
 

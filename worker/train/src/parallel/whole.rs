@@ -116,7 +116,7 @@ impl Engine for Whole<'_> {
 
     fn look(&mut self, share: Option<&mut Share>, keep: bool) -> Result<Passed, Error> {
         let Some(share) = share else { return Ok(Passed::Nothing) };
-        memory::survive(|| {
+        let gave = memory::survive(|| {
             if keep {
                 let logits = self.logits(share)?;
                 share.logits = Some(logits.shallow_clone());
@@ -124,7 +124,8 @@ impl Engine for Whole<'_> {
             } else {
                 tch::no_grad(|| self.logits(share))
             }
-        })
+        })?;
+        Ok(Passed::of(gave))
     }
 
     fn pass(
@@ -135,7 +136,7 @@ impl Engine for Whole<'_> {
         clock: &mut Clock,
     ) -> Result<Passed, Error> {
         let Some(mut share) = share else { return Ok(Passed::Nothing) };
-        let passed = memory::survive(|| {
+        let gave = memory::survive(|| {
             let logits = match share.logits.take() {
                 Some(logits) => logits,
                 None => self.logits(&share)?,
@@ -152,7 +153,7 @@ impl Engine for Whole<'_> {
             lock(&self.travel).add_all()?;
         }
         clock.lap(Phase::Backward);
-        Ok(passed)
+        Ok(Passed::of(gave))
     }
 
     fn reduce(&mut self) -> Result<(), Error> {

@@ -197,6 +197,21 @@ fn every_strategy_gives_the_losses_of_one_rank() {
 }
 
 #[test]
+fn sharded_training_keeps_no_gradient_beside_its_shares() {
+    let kept = thread::scope(|scope| {
+        let rank = |gang| {
+            let (model, examples) = (classifier(), examples(60));
+            train(Training::new(&model, &examples, &NAIVE, settings(), 1, gang)).unwrap();
+            model.parameters().iter().filter(|(_, tensor)| tensor.grad().defined()).count()
+        };
+        let ranks: Vec<_> =
+            Sharing::Sharded(2).gangs().into_iter().map(|gang| scope.spawn(move || rank(gang))).collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(kept, [0, 0], "buffers of blocks stay in memory as gradients of parameters");
+}
+
+#[test]
 fn in_deterministic_mode_every_strategy_gives_the_same_bytes_on_any_number_of_ranks() {
     use Sharing::{Data, Hybrid, Sharded, Zero1};
     for (number, (model, objective)) in CASES.into_iter().enumerate() {
