@@ -2,8 +2,8 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width, v vocabulary.
 
-use fulcrum_torch_shim::embedding;
-use tch::{Device, Tensor};
+use fulcrum_torch_shim::{cross_entropy, embedding};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::{
     attend::Attend,
@@ -130,6 +130,17 @@ impl Decoder {
         match self.logit_cap {
             Some(cap) => (logits_v / cap).tanh() * cap,
             None => logits_v,
+        }
+    }
+
+    /// The cross-entropy of the tokens `next_n` after states `[n, d]`, see [`cross_entropy`].
+    pub(crate) fn cross_entropy(&self, x_nd: &Tensor, next_n: &Tensor, factor: f64) -> Tensor {
+        match self.unembedding.plain() {
+            Some((weight, bias)) => cross_entropy(x_nd, weight, bias, next_n, self.logit_cap, factor),
+            None => {
+                let logits_nv = self.unembed(x_nd).to_kind(Kind::Float);
+                logits_nv.cross_entropy_loss(next_n, None::<Tensor>, Reduction::Sum, -100, 0.0)
+            }
         }
     }
 

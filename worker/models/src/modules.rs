@@ -79,6 +79,11 @@ impl Linear {
         }
     }
 
+    /// Weight and bias of a map that is nothing else; none under an adapter.
+    pub(crate) fn plain(&self) -> Option<(&Tensor, Option<&Tensor>)> {
+        self.adapter.is_none().then_some((&self.weight, self.bias.as_ref()))
+    }
+
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let plain = linear(x, &self.weight, self.bias.as_ref());
         match &self.adapter {

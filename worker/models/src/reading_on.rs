@@ -18,14 +18,24 @@ impl Model {
     /// # Errors
     /// If the model does not end in a language model head, or the states are of another width.
     pub fn unembed(&self, states_nd: &Tensor) -> Result<Tensor, ModelError> {
-        let decoder = self.speaker()?;
-        let (shape, width) = (states_nd.size(), self.description.hidden);
-        if shape.last() != Some(&(width as i64)) {
-            return Err(ModelError::Batch(format!(
-                "states have shape {shape:?}, but the last must be {width}"
-            )));
-        }
-        Ok(decoder.unembed(states_nd))
+        Ok(self.reads(states_nd)?.unembed(states_nd))
+    }
+
+    /// The sum over n of the negative logarithm of the probability that state n of `states_nd` gives to the token
+    /// `next_n` (i64), f32, with logits that are never whole in memory.
+    ///
+    /// With gradients on, the sum has to be multiplied by `factor` and by nothing else before its backward pass, and
+    /// to have one: see [`fulcrum_torch_shim::cross_entropy`].
+    ///
+    /// # Errors
+    /// If the model does not end in a language model head, or the states are of another width.
+    pub fn cross_entropy(
+        &self,
+        states_nd: &Tensor,
+        next_n: &Tensor,
+        factor: f64,
+    ) -> Result<Tensor, ModelError> {
+        Ok(self.reads(states_nd)?.cross_entropy(states_nd, next_n, factor))
     }
 
     /// An empty cache for [`Model::step`].
@@ -69,6 +79,16 @@ impl Model {
             Network::Decoder(decoder) => decoder.settled(),
             Network::Encoder(_) => None,
         }
+    }
+
+    /// The decoder under a language model head, for states of its width.
+    fn reads(&self, states_nd: &Tensor) -> Result<&Decoder, ModelError> {
+        let decoder = self.speaker()?;
+        let (shape, width) = (states_nd.size(), self.description.hidden);
+        if shape.last() == Some(&(width as i64)) {
+            return Ok(decoder);
+        }
+        Err(ModelError::Batch(format!("states have shape {shape:?}, but the last must be {width}")))
     }
 
     /// The decoder under a language model head.

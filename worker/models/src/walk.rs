@@ -111,13 +111,18 @@ impl Walk<'_> {
         read.to_kind(Kind::Float)
     }
 
+    /// What a loss is computed from: the logits, but of a language model the states, see [`Model::cross_entropy`].
+    pub fn output(&self, states_btd: &Tensor) -> Tensor {
+        if self.model.speaks() { states_btd.shallow_clone() } else { self.read(states_btd) }
+    }
+
     /// The same walk, to the states of all tokens whatever the head reads.
     pub(crate) fn of_all_tokens(self) -> Self {
         Self { at_b: None, ..self }
     }
 
     /// All of it up to the states.
-    pub(crate) fn states(&self) -> Tensor {
+    pub fn states(&self) -> Tensor {
         let x_btd = (0..self.model.layers()).fold(self.embed(), |x_btd, at| self.block(at, &x_btd));
         self.finish(&x_btd)
     }

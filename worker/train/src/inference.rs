@@ -10,7 +10,7 @@ use fulcrum_common::plan::Head;
 use fulcrum_models::Model;
 use tch::Kind;
 
-use crate::{Error, Examples, Monitor, Progress, batch::Padded};
+use crate::{Error, Examples, Monitor, Progress, batch::Padded, objective::predictions};
 
 /// Logits that are held at a time, 32 MiB: of more tokens the matrix product is not faster.
 const LOGITS: usize = 1 << 23;
@@ -75,10 +75,8 @@ pub fn log_probabilities(
 /// Log-probabilities of the predicted tokens of a batch, row after row. Only the states before them go through the
 /// vocabulary, and so many at a time that memory stays bounded.
 fn predicted(model: &Model, padded: &Padded) -> Result<Vec<f64>, Error> {
-    let at_n = padded.predicted_bt.f_flatten(0, 1)?.f_nonzero()?.f_squeeze_dim(1)?;
-    let next_n = padded.ids_bt.f_flatten(0, 1)?.f_index_select(0, &at_n)?.f_to_device(model.device())?;
-    // No row predicts its first token, so the place before is one of the same row.
-    let before_n = at_n.f_sub_scalar(1)?.f_to_device(model.device())?;
+    let (before_n, next_n) = predictions(&padded.ids_bt, &padded.predicted_bt)?;
+    let [before_n, next_n] = [before_n, next_n].map(|places_n| places_n.to_device(model.device()));
     let states_nd =
         model.states(&padded.ids_bt, &padded.mask_bt)?.f_flatten(0, 1)?.f_index_select(0, &before_n)?;
     let chunk = (LOGITS / model.vocab_size()).max(1) as i64;

@@ -29,7 +29,7 @@ pub use generation::{Completion, Finish, Listener, Prompt, generate};
 pub use inference::{LogProbability, log_probabilities, probabilities};
 pub use losses::{StepLoss, write_losses};
 pub use monitor::{Monitor, Progress};
-pub use objective::{GlobalBatch, Objective, Slot};
+pub use objective::{GlobalBatch, Objective, Output, Slot, Speech};
 pub use optimizer::{Optimizer, Piece};
 pub use parallel::Gang;
 pub use snapshot::{Keeper, Part, Snapshot};

@@ -6,12 +6,16 @@
 
 use std::ops::Range;
 
-use fulcrum_common::{order::Batches, plan};
+use fulcrum_common::{
+    order::Batches,
+    plan::{self, Head},
+};
 use fulcrum_models::{Model, Noise};
 use tch::{Device, Tensor};
 
 use crate::{
-    Error, Examples, Gang, GlobalBatch, Keeper, Monitor, Objective, Progress, Slot, Snapshot, StepLoss,
+    Error, Examples, Gang, GlobalBatch, Keeper, Monitor, Objective, Output, Progress, Slot, Snapshot, Speech,
+    StepLoss,
     agreement::{Agreement, Tally},
     clock::{Clock, Phase},
     frozen::Frozen,
@@ -195,8 +199,14 @@ impl<'a> Trainer<'a> {
         let mut shares = shares.into_iter();
         for round in 0..rounds {
             let (job, steps) = (&self.job, self.batches.steps());
-            let loss = |share: &Share, logits: &Tensor| {
-                let sum = score(job, share, logits, global.as_ref(), step, steps)?;
+            let loss = |share: &Share, output: &Tensor| {
+                let output = match job.model.head() {
+                    Some(Head::LanguageModel) => {
+                        Output::Speech(Speech { model: job.model, states_btd: output, factor: terms.recip() })
+                    }
+                    _ => Output::Logits(output),
+                };
+                let sum = score(job, share, output, global.as_ref(), step, steps)?;
                 Ok(sum.f_div_scalar(terms)?)
             };
             match self.engine.pass(shares.next(), round + 1 == mine, &loss, &mut self.clock)? {
@@ -315,14 +325,14 @@ fn trainable<'a>(
 fn score(
     job: &Training<'_>,
     share: &Share,
-    logits: &Tensor,
+    output: Output<'_>,
     global: Option<&GlobalBatch>,
     step: usize,
     steps: usize,
 ) -> Result<Tensor, Error> {
     let (padded, device) = (&share.padded, job.model.device());
     let sum = job.objective.loss(&Slot {
-        logits,
+        output,
         ids_bt: &padded.ids_bt.to_device(device),
         mask_bt: &padded.mask_bt.to_device(device),
         predicted_bt: &padded.predicted_bt.to_device(device),

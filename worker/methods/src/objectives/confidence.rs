@@ -51,7 +51,7 @@ impl Objective for Confidence {
         let hard_bc = hard_nc.f_narrow(0, slot.rows.start as i64, slot.rows.len() as i64)?;
         let weight = self.at(slot.step, slot.steps);
         let target_bc = weak_bc.f_mul_scalar(1.0 - weight)?.f_add(&hard_bc.f_mul_scalar(weight)?)?;
-        cross_entropy_sum(slot.logits, &target_bc)
+        cross_entropy_sum(slot.logits()?, &target_bc)
     }
 }
 

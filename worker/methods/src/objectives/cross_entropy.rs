@@ -22,7 +22,7 @@ impl Objective for CrossEntropy {
     }
 
     fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
-        cross_entropy_sum(slot.logits, targets(slot)?)
+        cross_entropy_sum(slot.logits()?, targets(slot)?)
     }
 }
 

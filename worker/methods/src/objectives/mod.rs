@@ -38,6 +38,8 @@ fn cross_entropy_sum(logits_bc: &Tensor, targets_bc: &Tensor) -> Result<Tensor, 
 
 #[cfg(test)]
 mod tests {
+    use fulcrum_train::Output;
+
     use super::*;
 
     /// Four rows of logits of the specification's test vectors.
@@ -74,8 +76,8 @@ mod tests {
         pub(super) fn slot<'a>(&'a self, logits: &'a Tensor, targets_bc: Option<&'a Tensor>) -> Slot<'a> {
             let rows = 0..logits.size()[0] as usize;
             let (ids_bt, mask_bt) = (&self.ids_bt, &self.mask_bt);
-            let predicted_bt = mask_bt;
-            Slot { logits, ids_bt, mask_bt, predicted_bt, targets_bc, rows, step: 0, steps: 10, global: None }
+            let (predicted_bt, output) = (mask_bt, Output::Logits(logits));
+            Slot { output, ids_bt, mask_bt, predicted_bt, targets_bc, rows, step: 0, steps: 10, global: None }
         }
     }
 

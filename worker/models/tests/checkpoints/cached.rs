@@ -4,7 +4,7 @@
 
 use fulcrum_common::rng::Rng;
 use fulcrum_models::{Cache, Model};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::support::{DECODER_CLASSIFIER, DECODERS, ENCODER_CLASSIFIER, Expected, LANGUAGE_MODEL};
 use crate::support::{distance, folder, load};
@@ -161,5 +161,32 @@ fn logits_of_chosen_tokens_equal_those_of_all() {
         let logits_nv = model.unembed(&picked(&states_btd)).unwrap();
         let distance = distance(&logits_nv, &picked(expected.get("logits")));
         assert!(distance < 1e-4, "{fixture}: {distance}");
+    }
+}
+
+#[test]
+fn a_cross_entropy_without_whole_logits_is_that_with_them_and_so_are_its_gradients() {
+    let factor = 0.25;
+    let gradients = |fixture: &str, whole: bool| {
+        let (expected, model) = (Expected::of(fixture), load(&folder(fixture)).unwrap());
+        let states_btd = model.states(expected.get("ids"), expected.get("mask")).unwrap();
+        let (states_nd, next_n) = (states_btd.flatten(0, 1), expected.get("ids").flatten(0, 1));
+        let sum = if whole {
+            let logits_nv = model.unembed(&states_nd).unwrap();
+            logits_nv.cross_entropy_loss(&next_n, None::<Tensor>, Reduction::Sum, -100, 0.0)
+        } else {
+            model.cross_entropy(&states_nd, &next_n, factor).unwrap()
+        };
+        (&sum * factor).backward();
+        let named = model.parameters().iter().map(|(name, tensor)| (name.clone(), tensor.grad()));
+        (sum.double_value(&[]), named.collect::<Vec<_>>())
+    };
+    for fixture in DECODERS {
+        let ((found, ours), (expected, theirs)) = (gradients(fixture, false), gradients(fixture, true));
+        assert!((found - expected).abs() < 1e-4 * expected, "{fixture}: {found} is not {expected}");
+        for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+            let distance = distance(ours, theirs);
+            assert!(distance < 1e-4, "{fixture}: {name} is {distance} off");
+        }
     }
 }

@@ -250,7 +250,7 @@ impl Engine for ByBlock<'_> {
         let mut logits = None;
         pass.compute(|walk| {
             let last_btd = read.pop().expect("the last block left something");
-            logits = Some(tch::no_grad(|| walk.read(&walk.finish(&last_btd))));
+            logits = Some(tch::no_grad(|| walk.output(&walk.finish(&last_btd))));
             Ok(())
         })?;
         self.release(OUTSIDE)?;
@@ -274,7 +274,7 @@ impl Engine for ByBlock<'_> {
         pass.compute(|walk| {
             let share = share.as_ref().expect("who walks has a slot");
             let last_btd = leaf(&read.pop().expect("the last block left something"));
-            let loss = loss(share, &walk.read(&walk.finish(&last_btd)))?;
+            let loss = loss(share, &walk.output(&walk.finish(&last_btd)))?;
             clock.lap(Phase::Forward);
             loss.f_backward()?;
             (value, gradient) = (Some(loss.detach()), Some(last_btd.grad()));

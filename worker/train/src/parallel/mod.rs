@@ -58,7 +58,7 @@ impl Passed {
     }
 }
 
-/// The scalar whose gradient a slot adds, from its logits.
+/// The scalar whose gradient a slot adds, from the output of its walk.
 pub(crate) type Loss<'a> = &'a dyn Fn(&Share, &Tensor) -> Result<Tensor, Error>;
 
 /// Weights, gradients and their sums over the gang. Every rank calls the same methods in the same order, however many

@@ -90,8 +90,9 @@ impl<'a> Whole<'a> {
         Ok(Self { model, parameters, weights, travel, gang, own, _hooks: hooks })
     }
 
-    fn logits(&self, Share { padded, noise, .. }: &Share) -> Result<Tensor, Error> {
-        Ok(self.model.forward_training(&padded.ids_bt, &padded.mask_bt, noise)?)
+    fn forward(&self, Share { padded, noise, .. }: &Share) -> Result<Tensor, Error> {
+        let walk = self.model.walk(&padded.ids_bt, &padded.mask_bt, Some(noise))?;
+        Ok(walk.output(&walk.states()))
     }
 
     /// Gathers what every rank has of `flat`, this one's shares among it.
@@ -118,11 +119,11 @@ impl Engine for Whole<'_> {
         let Some(share) = share else { return Ok(Passed::Nothing) };
         let gave = memory::survive(|| {
             if keep {
-                let logits = self.logits(share)?;
+                let logits = self.forward(share)?;
                 share.logits = Some(logits.shallow_clone());
                 Ok(logits.detach())
             } else {
-                tch::no_grad(|| self.logits(share))
+                tch::no_grad(|| self.forward(share))
             }
         })?;
         Ok(Passed::of(gave))
@@ -139,7 +140,7 @@ impl Engine for Whole<'_> {
         let gave = memory::survive(|| {
             let logits = match share.logits.take() {
                 Some(logits) => logits,
-                None => self.logits(&share)?,
+                None => self.forward(&share)?,
             };
             let loss = loss(&share, &logits)?;
             clock.lap(Phase::Forward);

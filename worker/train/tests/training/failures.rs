@@ -185,7 +185,7 @@ fn jobs_that_cannot_run_are_refused() {
             0
         }
         fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
-            Ok(slot.logits.sum(Kind::Float))
+            Ok(slot.logits()?.sum(Kind::Float))
         }
     }
     let fails = |job: Job<'_>| message(&job.run_on(1)[0]);

@@ -84,7 +84,7 @@ impl Objective for CrossEntropy {
 
     fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
         let targets_bc = slot.targets_bc.unwrap();
-        let loss_b = -(slot.logits.log_softmax(-1, Kind::Float) * targets_bc).sum_dim_intlist(
+        let loss_b = -(slot.logits()?.log_softmax(-1, Kind::Float) * targets_bc).sum_dim_intlist(
             [1i64].as_slice(),
             false,
             Kind::Float,
@@ -93,7 +93,7 @@ impl Objective for CrossEntropy {
         let first_n = global.logits_nc.softmax(-1, Kind::Float).select(1, 0);
         let (start, length) = (slot.rows.start as i64, slot.rows.len() as i64);
         let mine_b = first_n.narrow(0, start, length);
-        let own_b = slot.logits.detach().softmax(-1, Kind::Float).select(1, 0);
+        let own_b = slot.logits()?.detach().softmax(-1, Kind::Float).select(1, 0);
         assert!(mine_b.allclose(&own_b, 1e-5, 1e-6, false), "the gathered rows are in global order");
         assert!(global.targets_nc.as_ref().unwrap().narrow(0, start, length).equal(targets_bc));
         let above_b = mine_b.gt_tensor(&first_n.median()).to_kind(Kind::Float);
@@ -110,11 +110,7 @@ impl Objective for NextToken {
     }
 
     fn loss(&self, slot: &Slot<'_>) -> Result<Tensor, Error> {
-        let rest = slot.ids_bt.size()[1] - 1;
-        let log_buv = slot.logits.narrow(1, 0, rest).log_softmax(-1, Kind::Float);
-        let next_bu = slot.ids_bt.narrow(1, 1, rest);
-        let log_bu = log_buv.gather(2, &next_bu.unsqueeze(2), false).squeeze_dim(2);
-        Ok(-(log_bu * slot.predicted_bt.narrow(1, 1, rest)).sum(Kind::Float))
+        slot.speech()?.cross_entropy(slot.ids_bt, slot.predicted_bt)
     }
 }
 
