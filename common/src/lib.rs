@@ -3,6 +3,7 @@
 //! Nothing here imports libtorch or runs a network server.
 
 pub mod bench;
+pub mod codec;
 pub mod exit;
 pub mod experiment;
 pub mod key;

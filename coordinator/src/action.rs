@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fulcrum_common::{
     Key,
     protocol::command::Command,
-    store::{File, Manifest},
+    store::{Checkpoint, File, Manifest},
 };
 
 use crate::input::{Class, Hello};
@@ -53,6 +53,16 @@ pub enum Action {
     /// Commit to the store and feed back [`Input::Committed`](crate::Input::Committed) or
     /// [`Input::CommitFailed`](crate::Input::CommitFailed).
     Commit(Box<Manifest>),
+    /// Commit a checkpoint, then remove those of its stage that are older than `kept`; feed back
+    /// [`Input::Kept`](crate::Input::Kept) or [`Input::KeepFailed`](crate::Input::KeepFailed).
+    Keep {
+        /// The new one.
+        checkpoint: Box<Checkpoint>,
+        /// Those that stay beside it.
+        kept: Vec<Checkpoint>,
+    },
+    /// Remove a stage's checkpoints.
+    Forget(Key),
 }
 
 /// One entry of the journal.

@@ -6,8 +6,9 @@ use std::{
 };
 
 use fulcrum_common::{
+    Key,
     protocol::{Command, LEASE_MS, StatusReply},
-    store::{Manifest, Store, StoreError},
+    store::{Checkpoint, Manifest, Store, StoreError},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -161,6 +162,8 @@ impl Driver {
                 self.links.remove(&session);
             }
             Action::Commit(manifest) => self.commit(*manifest),
+            Action::Keep { checkpoint, kept } => self.keep(checkpoint, kept),
+            Action::Forget(key) => self.forget(key),
         }
     }
 
@@ -181,6 +184,30 @@ impl Driver {
         });
     }
 
+    /// Commits a checkpoint in the background, and removes those that it replaces.
+    fn keep(&self, checkpoint: Box<Checkpoint>, mut kept: Vec<Checkpoint>) {
+        let (store, own) = (self.store.clone(), self.own.clone());
+        tokio::spawn(async move {
+            let input = match store.commit_checkpoint(&checkpoint).await {
+                Ok(()) => {
+                    let key = checkpoint.key;
+                    kept.push((*checkpoint).clone());
+                    tidy(key, move || store.retain_checkpoints(key, &kept));
+                    Input::Kept(checkpoint)
+                }
+                Err(error) => Input::KeepFailed { checkpoint, message: error.to_string() },
+            };
+            // Where the driver is gone, the next one finds it in the store.
+            let _ = own.send(Ask::Hear(input)).await;
+        });
+    }
+
+    /// Removes a stage's checkpoints in the background.
+    fn forget(&self, key: Key) {
+        let store = self.store.clone();
+        tidy(key, move || store.drop_checkpoints(key));
+    }
+
     /// Takes up the commits that an earlier coordinator did not live to see.
     fn commit_pending(&self) {
         for entry in &self.state.stages {
@@ -199,4 +226,13 @@ impl Driver {
         let since = *self.settled.get_or_insert_with(Instant::now);
         self.stop_asked || since.elapsed() >= LINGER
     }
+}
+
+/// Removes old checkpoints off the asynchronous threads. What cannot be removed costs nothing but space.
+fn tidy(key: Key, remove: impl FnOnce() -> Result<(), StoreError> + Send + 'static) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = remove() {
+            tracing::warn!("old checkpoints of {} stay: {error}", key.short());
+        }
+    });
 }

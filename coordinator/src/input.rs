@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use fulcrum_common::{
     Key,
-    store::{File, Manifest},
+    store::{Checkpoint, File, Manifest},
 };
 
 /// One thing that happened.
@@ -34,6 +34,15 @@ pub enum Input {
         message: String,
         /// The files are not what the manifest says. Otherwise they are, but the store could not be written.
         damaged: bool,
+    },
+    /// A checkpoint stands in the store.
+    Kept(Box<Checkpoint>),
+    /// It does not.
+    KeepFailed {
+        /// Which.
+        checkpoint: Box<Checkpoint>,
+        /// One line.
+        message: String,
     },
     /// Somebody asked the run to stop.
     Stop,
@@ -68,6 +77,24 @@ pub enum Event {
         epoch: u64,
         /// How.
         failure: Failure,
+    },
+    /// Its share of a checkpoint is durable.
+    Kept {
+        /// The gang's epoch.
+        epoch: u64,
+        /// Steps done.
+        step: u64,
+        /// What it left.
+        files: Vec<File>,
+    },
+    /// Its share of a checkpoint could not be written.
+    NotKept {
+        /// The gang's epoch.
+        epoch: u64,
+        /// Steps done.
+        step: u64,
+        /// Why, one line.
+        message: String,
     },
     /// It is about to close the stream and does not come back.
     Leaving,

@@ -30,7 +30,8 @@ use crate::{
     journal::{Journal, JournalError, recover},
     service::{Ask, Service},
     size::{self, SizeError},
-    state::{Phase, State},
+    state::{Cadence, Past, Phase, State},
+    tick::checkpoints,
 };
 
 /// Messages that may wait for the driver; beyond it, streams wait.
@@ -54,6 +55,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Workers in a gang; all seats where it is not said.
     pub gang: Option<NonZeroUsize>,
+    /// When trainings keep checkpoints.
+    pub cadence: Cadence,
     /// Where to listen; port 0 for any free one.
     pub listen: SocketAddr,
     /// Allow an address that other machines reach. There is no authentication: whoever reaches it commands the run.
@@ -154,9 +157,11 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let lock = lock(&config.folder)?;
     let store = Store::open(&config.store)?;
     let mut journal = Journal::open(&config.folder.join("journal.sqlite"))?;
-    let past = recover(&journal)?;
     let made = made(&store, &config.plan).await?;
-    let state = State::new(&config.run, &config.plan, gang, &made, past);
+    let found = store.checkpoints().await?;
+    let checkpoints = checkpoints::of_stages(found, |key| made.contains_key(key));
+    let past = Past { checkpoints, ..recover(&journal)? };
+    let state = State { cadence: config.cadence, ..State::new(&config.run, &config.plan, gang, &made, past) };
     journal.begin(&state)?;
     let listener =
         TcpListener::bind(config.listen).await.map_err(io(format!("listening on {}", config.listen)))?;
@@ -346,6 +351,7 @@ mod tests {
             workers: NonZeroUsize::MIN,
             gang: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            cadence: Cadence::default(),
             insecure_listen: false,
         };
         let error = bind(config).await.expect_err("it is too large");

@@ -58,6 +58,12 @@ pub(crate) fn event(message: WorkerEvent) -> Result<Event, WireError> {
             Event::Done { epoch: it.epoch, files: files(it.files)?, facts: facts(it.facts)? }
         }
         worker_event::Event::Failed(it) => Event::Failed { epoch: it.epoch, failure: failure(it) },
+        worker_event::Event::Kept(it) => {
+            Event::Kept { epoch: it.epoch, step: it.step, files: files(it.files)? }
+        }
+        worker_event::Event::NotKept(it) => {
+            Event::NotKept { epoch: it.epoch, step: it.step, message: line(&it.message) }
+        }
         worker_event::Event::Leaving(_) => Event::Leaving,
     })
 }
@@ -134,10 +140,14 @@ fn facts(found: impl IntoIterator<Item = (String, u64)>) -> Result<BTreeMap<Stri
     Ok(facts)
 }
 
+/// What can be shown on one line.
+fn line(text: &str) -> String {
+    text.chars().take(MESSAGE_LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn failure(it: protocol::Failed) -> Failure {
-    let line = |c: char| if c.is_control() { ' ' } else { c };
     Failure {
-        message: it.message.chars().take(MESSAGE_LIMIT).map(line).collect(),
+        message: line(&it.message),
         retry: it.retry,
         membership: it.membership,
         code: CODES.into_iter().find(|code| i64::from(*code) == i64::from(it.code)).unwrap_or_default(),

@@ -17,7 +17,7 @@ use fulcrum_common::{
     },
     store::Store,
 };
-use fulcrum_coordinator::{Bound, Config, Outcome, ServeError, bind};
+use fulcrum_coordinator::{Bound, Cadence, Config, Outcome, ServeError, bind};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
@@ -81,6 +81,7 @@ fn config(folder: &Path) -> Config {
         workers: NonZeroUsize::new(2).unwrap(),
         gang: None,
         listen: "127.0.0.1:0".parse().unwrap(),
+        cadence: Cadence::default(),
         insecure_listen: false,
     }
 }

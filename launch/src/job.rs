@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
+    experiment::Checkpoints,
     plan::Plan,
     store::{Manifest, Store},
 };
@@ -69,6 +70,7 @@ pub(crate) async fn run(
     folder: &RunFolder,
     store: &Store,
     crew: Crew,
+    checkpoints: Checkpoints,
 ) -> Result<Manifest> {
     let goal = plan.goal().ok_or_else(|| Failure::bug("the plan has no stages"))?;
     if let Some(manifest) = store.manifest(goal).await? {
@@ -82,6 +84,7 @@ pub(crate) async fn run(
         workers: crew.workers,
         gang: crew.gang,
         threads: crew.threads,
+        checkpoints,
         devices: crew.devices,
     };
     let mut progress = Progress::new();

@@ -418,6 +418,15 @@ sections! {
         threads: Option<Count> = None, else "cores over local workers";
     }
 
+    /// When a training keeps what it needs to go on after a failure. Part of no content key: it decides how much is done
+    /// again, never what comes of it. See `fault-tolerance.md`.
+    "checkpoint" Checkpoint {
+        /// After every so many steps.
+        steps: Option<Count> = None, else "never by steps";
+        /// After every so many seconds.
+        seconds: Count = Count(60);
+    }
+
     /// Where artifacts are kept. Experiments that share a store share what they have in common.
     "store" Store {
         /// A folder, relative to where `fulcrum` is started; `--store` overrides it.
@@ -449,6 +458,7 @@ pub(super) struct Raw {
     pub lora: Lora,
     pub infer: Infer,
     pub parallel: Parallel,
+    pub checkpoint: Checkpoint,
     pub store: Store,
     pub report: Report,
 }

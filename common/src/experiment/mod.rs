@@ -51,6 +51,7 @@ pub struct Experiment {
     pub(crate) infer: Batches,
     pub(crate) bootstrap: Bootstrap,
     parallel: Parallel,
+    checkpoints: Checkpoints,
     pub(crate) numerics: Numerics,
     pub(crate) strategy: Strategy,
     store: PathBuf,
@@ -70,6 +71,11 @@ impl Experiment {
     /// How the work is spread.
     pub fn parallel(&self) -> Parallel {
         self.parallel
+    }
+
+    /// When trainings keep checkpoints.
+    pub fn checkpoints(&self) -> Checkpoints {
+        self.checkpoints
     }
 
     /// The artifact store, relative to where the program was started.
@@ -119,6 +125,21 @@ pub struct Parallel {
     pub workers: Option<usize>,
     /// Threads per worker; none for cores over local workers.
     pub threads: Option<usize>,
+}
+
+/// When trainings keep checkpoints. Part of no content key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// After so many steps; 0 for never by steps.
+    pub steps: usize,
+    /// After so many seconds.
+    pub seconds: usize,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { steps: 0, seconds: 60 }
+    }
 }
 
 /// Where a pretrained model comes from.

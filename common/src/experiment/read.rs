@@ -60,7 +60,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     let (arithmetic, pretrain, methods) = (file.section(), file.section(), file.section());
     let (naive, confidence, train) = (file.section(), file.section(), file.section());
     let (lora, infer, parallel) = (file.section(), file.section(), file.section());
-    let (store, report) = (file.section(), file.section());
+    let (checkpoint, store, report) = (file.section(), file.section(), file.section());
     let models = file.models();
     Some(Raw {
         top: top?,
@@ -76,6 +76,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         lora: lora?,
         infer: infer?,
         parallel: parallel?,
+        checkpoint: checkpoint?,
         store: store?,
         report: report?,
     })

@@ -119,7 +119,20 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        alone.sweep_trainings(keep, &mut swept).await?;
         Ok(swept)
+    }
+
+    /// Removes the checkpoints of stages that are not wanted, or done.
+    async fn sweep_trainings(&self, keep: &BTreeSet<Key>, swept: &mut Swept) -> Result<()> {
+        for (key, folder) in self.trainings()? {
+            let is_done = self.manifest(key).await.is_ok_and(|manifest| manifest.is_some());
+            if !keep.contains(&key) || is_done {
+                swept.attempts += 1;
+                swept.bytes += remove(&folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// The same store, locked against everyone else.
@@ -171,7 +184,7 @@ fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Removes a file, or a folder with all in it (links are removed, not followed); returns the bytes freed.
-fn remove(path: &Path) -> Result<u64> {
+pub(super) fn remove(path: &Path) -> Result<u64> {
     let meta = fs::symlink_metadata(path).map_err(StoreError::io(path))?;
     if !meta.is_dir() {
         fs::remove_file(path).map_err(StoreError::io(path))?;

@@ -27,6 +27,14 @@ pub enum StoreError {
         /// What does not fit.
         reason: String,
     },
+    /// A checkpoint of a training that does not hold together.
+    #[error("checkpoint of {key}: {reason}", key = key.short())]
+    Checkpoint {
+        /// The stage that is trained.
+        key: Key,
+        /// What does not fit.
+        reason: String,
+    },
     /// No manifest stands under the key.
     #[error("artifact {key} is not in the store: run the experiment that makes it", key = .0.short())]
     Absent(Key),

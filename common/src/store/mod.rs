@@ -3,6 +3,7 @@
 //! ```text
 //! <store>/artifacts/<key>/manifest.json        written last, once: the artifact exists
 //! <store>/artifacts/<key>/<epoch>/<file name>  bytes, each attempt under its own fencing number
+//! <store>/training/<key>/...                   checkpoints of trainings under way, see `checkpoint`
 //! <store>/lock                                 held shared by everyone who has the store open
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! where none stands: of two attempts that finish, one wins and the other learns who. `docs/store.md` says
 //! what that survives.
 
+mod checkpoint;
 mod clean;
 mod error;
 mod manifest;
@@ -26,6 +28,7 @@ use std::{
 
 use object_store::local::LocalFileSystem;
 
+pub use checkpoint::Checkpoint;
 pub use clean::{Fault, Swept, Verification};
 pub use error::StoreError;
 pub use manifest::{File, Manifest};

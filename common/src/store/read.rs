@@ -144,7 +144,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 impl File {
-    fn expect(&self, digest: Key) -> Result<()> {
+    pub(super) fn expect(&self, digest: Key) -> Result<()> {
         if digest == self.digest {
             return Ok(());
         }

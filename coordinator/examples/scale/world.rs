@@ -245,7 +245,7 @@ impl World {
             match action {
                 Action::Record(record) => records.push(record),
                 Action::Send { session, command } => self.hear(session, command),
-                Action::Close { .. } => {}
+                Action::Close { .. } | Action::Keep { .. } | Action::Forget(_) => {}
                 Action::Commit(manifest) => {
                     let number = self.number();
                     self.commits.insert(number, *manifest);

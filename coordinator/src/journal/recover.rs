@@ -21,7 +21,8 @@ const JOURNALS: u64 = 1_000_000_000;
 /// # Errors
 /// If the journal cannot be read.
 pub fn recover(journal: &Journal) -> Result<Past, JournalError> {
-    Ok(Past { next_epoch: next_epoch(journal)?, shards: shards(journal)?, pending: pending(journal)? })
+    let (next_epoch, shards, pending) = (next_epoch(journal)?, shards(journal)?, pending(journal)?);
+    Ok(Past { next_epoch, shards, pending, ..Past::default() })
 }
 
 /// Epochs name folders in a store that several runs may share, so each journal begins at a place of its own.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fulcrum_common::{
     plan::{Stage, Work},
-    store::Manifest,
+    store::{Checkpoint, File, Manifest},
 };
 
 use super::Shards;
@@ -30,6 +30,8 @@ pub struct Entry {
     pub(crate) recommit: Option<u64>,
     /// Shards that an earlier coordinator of this run saw finished.
     pub(crate) kept: BTreeMap<u64, Product>,
+    /// Where its training can go on from, the newest first.
+    pub(crate) checkpoints: Vec<Checkpoint>,
 }
 
 /// What became of a stage.
@@ -60,6 +62,8 @@ pub struct Gang {
     pub epoch: u64,
     /// Seats by rank.
     pub members: Vec<String>,
+    /// Shares of checkpoints that are durable, by step and rank.
+    pub(crate) shares: BTreeMap<u64, BTreeMap<usize, Vec<File>>>,
 }
 
 /// An artifact in the store, as those that read it are told: written once, however many they are.
@@ -93,6 +97,7 @@ impl Entry {
             since: 0,
             recommit: None,
             kept: BTreeMap::new(),
+            checkpoints: Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fulcrum_common::{
     Key,
     plan::{Plan, Stage},
-    store::Manifest,
+    store::{Checkpoint, Manifest},
 };
 
 pub use entry::{Entry, Gang, StageState};
@@ -29,6 +29,8 @@ pub struct State {
     pub run: String,
     /// Workers in a gang.
     pub gang: usize,
+    /// When trainings keep checkpoints.
+    pub cadence: Cadence,
     /// The stages that this run needs or has, in plan order.
     pub stages: Vec<Entry>,
     /// Workers by seat, the lost ones too.
@@ -87,12 +89,29 @@ pub struct Past {
     pub shards: BTreeMap<Key, BTreeMap<u64, Product>>,
     /// Manifests that were about to be committed.
     pub pending: BTreeMap<Key, Manifest>,
+    /// Checkpoints of trainings, the newest first.
+    pub checkpoints: BTreeMap<Key, Vec<Checkpoint>>,
+}
+
+/// When a training keeps checkpoints; nothing depends on it but how much is lost with a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cadence {
+    /// After so many steps; 0 for never.
+    pub steps: u64,
+    /// After so many milliseconds; 0 for never.
+    pub ms: u64,
+}
+
+impl Default for Cadence {
+    fn default() -> Self {
+        Self { steps: 0, ms: 60_000 }
+    }
 }
 
 impl State {
     /// The state at the coordinator's start: the part of `plan` that is not hidden by artifacts of the store.
     pub fn new(run: &str, plan: &Plan, gang: usize, store: &BTreeMap<Key, Manifest>, past: Past) -> Self {
-        let Past { next_epoch, mut shards, mut pending } = past;
+        let Past { next_epoch, mut shards, mut pending, mut checkpoints } = past;
         let goal = plan.goal();
         let needed: BTreeSet<Key> =
             goal.into_iter().flat_map(|goal| plan.needed(goal, |key| store.contains_key(&key))).collect();
@@ -103,13 +122,18 @@ impl State {
                 (None, Some(pending)) => StageState::Committing(Box::new(pending)),
                 (None, None) => StageState::Waiting,
             };
-            Entry { kept: shards.remove(&stage.key).unwrap_or_default(), ..Entry::new(stage, state, made) }
+            Entry {
+                kept: shards.remove(&stage.key).unwrap_or_default(),
+                checkpoints: checkpoints.remove(&stage.key).unwrap_or_default(),
+                ..Entry::new(stage, state, made)
+            }
         };
         let shown = |stage: &&Stage| needed.contains(&stage.key) || store.contains_key(&stage.key);
         let stages: Vec<Entry> = plan.stages().iter().filter(shown).map(entry).collect();
         Self {
             run: run.to_owned(),
             gang,
+            cadence: Cadence::default(),
             agenda: Agenda::new(&stages),
             stages,
             workers: Workers::default(),
@@ -203,6 +227,15 @@ impl State {
         let Holder::Gang(stage) = self.agenda.holder(epoch)? else { return None };
         match self.stages[stage].state() {
             StageState::Gang(gang) => Some(gang),
+            _ => None,
+        }
+    }
+
+    /// The same, to note what its members left.
+    pub(crate) fn gang_mut(&mut self, epoch: u64) -> Option<(usize, &mut Gang)> {
+        let Holder::Gang(stage) = self.agenda.holder(epoch)? else { return None };
+        match &mut self.stages[stage].state {
+            StageState::Gang(gang) => Some((stage, gang)),
             _ => None,
         }
     }

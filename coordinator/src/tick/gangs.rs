@@ -1,13 +1,13 @@
 //! Gangs: workers in lockstep under one epoch. One lost member ends the epoch for all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fulcrum_common::{
     plan::Stage,
     protocol::{self, Abort, Assignment, command::Command},
 };
 
-use super::results;
+use super::{checkpoints, results};
 use crate::{
     action::{Decisions, Record},
     input::Progress,
@@ -23,7 +23,7 @@ pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &
     out.because(format!("epoch {epoch}: {:?} goes to {}", entry.stage.name, members.join(", ")));
     let key = entry.stage.key;
     out.record(Record::EpochBegan { epoch, key, shard: None, members: members.clone() });
-    state.turn(stage, StageState::Gang(Gang { epoch, members: members.clone() }));
+    state.turn(stage, StageState::Gang(Gang { epoch, members: members.clone(), shares: BTreeMap::new() }));
     results::record(state, stage, out);
     for (rank, seat) in members.iter().enumerate() {
         let place = (rank as u32, members.len() as u32);
@@ -41,12 +41,13 @@ pub(super) fn assign(
     shard: Option<protocol::Shard>,
     out: &mut Decisions,
 ) {
+    let checkpoints = checkpoints::told(state, stage);
     let stage = &state.stages[stage].stage;
     let inputs = inputs(state, stage);
     let stage = serde_json::to_string(stage).expect("a stage is plain data");
     if state.workers.turn(seat, WorkerState::Working(epoch)).is_some() {
         state.workers.report(seat, Progress::default());
-        let assignment = Assignment { epoch, stage, rank, world, shard, inputs };
+        let assignment = Assignment { epoch, stage, rank, world, shard, inputs, checkpoints };
         out.send(state.workers[seat].session, Command::Assignment(assignment));
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! One file per concern, each over the whole [`State`]:
 //! [`membership`] who is here, [`leases`] who is still here, [`results`] what came of an assignment,
-//! [`faults`] what a failure costs, [`gangs`] and [`shards`] the two ways to run a stage,
+//! [`faults`] what a failure costs, [`checkpoints`] what trainings keep, [`gangs`] and [`shards`] the two ways to run a stage,
 //! [`schedule`] what runs next, [`run`] when it is over.
 
+pub(crate) mod checkpoints;
 mod faults;
 mod gangs;
 mod leases;
@@ -53,6 +54,10 @@ fn apply(state: &mut State, input: Input, out: &mut Decisions) {
         Input::Committed(manifest) => results::committed(state, &manifest, out),
         Input::CommitFailed { key, message, damaged: true } => results::spoiled(state, key, &message, out),
         Input::CommitFailed { key, message, damaged: false } => results::held_up(state, key, &message, out),
+        Input::Kept(checkpoint) => checkpoints::kept(state, *checkpoint, out),
+        Input::KeepFailed { checkpoint, message } => {
+            checkpoints::failed(state, checkpoint.key, checkpoint.step, &message, out)
+        }
         Input::Stop => run::stop(state, out),
     }
 }
@@ -65,6 +70,10 @@ fn hear(state: &mut State, seat: &str, event: Event, out: &mut Decisions) {
         Event::Rendezvous { epoch, address } => gangs::rendezvous(state, seat, epoch, address, out),
         Event::Done { epoch, files, facts } => results::done(state, seat, epoch, files, facts, out),
         Event::Failed { epoch, failure } => results::failed(state, seat, epoch, failure, out),
+        Event::Kept { epoch, step, files } => checkpoints::share(state, seat, (epoch, step), files, out),
+        Event::NotKept { epoch, step, message } => {
+            checkpoints::lacking(state, seat, (epoch, step), &message, out)
+        }
         Event::Leaving => membership::leave(state, seat, out),
     }
 }

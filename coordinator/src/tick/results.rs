@@ -131,6 +131,10 @@ pub(super) fn committed(state: &mut State, manifest: &Manifest, out: &mut Decisi
     if matches!(entry.stage.spec.work, Work::Infer(_)) {
         out.record(Record::ShardsDropped { key: entry.stage.key });
     }
+    if matches!(entry.stage.spec.work, Work::Train(_)) {
+        entry.checkpoints.clear();
+        out.actions.push(Action::Forget(entry.stage.key));
+    }
     state.complete(stage, manifest);
     record(state, stage, out);
 }

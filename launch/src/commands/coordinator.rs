@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use anyhow::{Context, Result};
 use fulcrum_common::exit;
-use fulcrum_coordinator::{Config, serve};
+use fulcrum_coordinator::{Cadence, Config, serve};
 use tokio::sync::oneshot;
 
 use crate::{failure::Failure, run_folder::read_json};
@@ -27,6 +27,12 @@ pub(crate) struct Args {
     /// Workers in a gang [default: all]
     #[arg(long, value_name = "N")]
     gang: Option<NonZeroUsize>,
+    /// Keep a checkpoint of every training after so many steps; 0 for never by steps
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    checkpoint_steps: u64,
+    /// Keep a checkpoint of every training after so many seconds; 0 for never by time
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    checkpoint_seconds: u32,
     /// Name of the run [default: the name of its folder]
     #[arg(long)]
     name: Option<String>,
@@ -68,6 +74,7 @@ fn check(args: &Args) -> Result<Config> {
         plan: read_json(&args.plan)?,
         workers: args.workers,
         gang: args.gang,
+        cadence: Cadence { steps: args.checkpoint_steps, ms: u64::from(args.checkpoint_seconds) * 1000 },
         listen: args.listen,
         insecure_listen: args.insecure_listen,
     })

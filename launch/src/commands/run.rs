@@ -42,7 +42,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let store = Store::open(&compiled.store)?;
     describe(&args, &compiled, &folder, &store)?;
 
-    let goal = job::run(compiled.experiment.name(), &compiled.plan, &folder, &store, crew).await?;
+    let Compiled { experiment, plan, .. } = &compiled;
+    let goal = job::run(experiment.name(), plan, &folder, &store, crew, experiment.checkpoints()).await?;
     let warnings = warnings(&compiled.plan, &store).await?;
     let outcome = outputs::write_all(&folder, &store, &goal, &warnings).await?;
     let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();

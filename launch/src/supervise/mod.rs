@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use fulcrum_common::{
     exit,
+    experiment::Checkpoints,
     protocol::{CONTACT_FILE, Contact},
 };
 use nix::sys::signal::Signal;
@@ -50,6 +51,8 @@ pub(crate) struct Cluster {
     pub(crate) workers: NonZeroUsize,
     /// Workers per gang; all of them where it is not said.
     pub(crate) gang: Option<NonZeroUsize>,
+    /// When trainings keep checkpoints.
+    pub(crate) checkpoints: Checkpoints,
     /// Threads per worker.
     pub(crate) threads: NonZeroUsize,
     /// What they compute on.

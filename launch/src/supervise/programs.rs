@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use fulcrum_common::experiment::Checkpoints;
+
 use super::Cluster;
 
 /// The two executables.
@@ -38,6 +40,8 @@ impl Programs {
         command.arg("--plan").arg(cluster.folder.plan()).arg("--store").arg(&cluster.store);
         command.arg("--workers").arg(cluster.workers.to_string());
         command.args(cluster.gang.map(|gang| format!("--gang={gang}")));
+        let Checkpoints { steps, seconds } = cluster.checkpoints;
+        command.args([format!("--checkpoint-steps={steps}"), format!("--checkpoint-seconds={seconds}")]);
         command
     }
 

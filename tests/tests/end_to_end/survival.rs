@@ -1,12 +1,42 @@
 //! Runs that are disturbed end like runs that are not.
 
-use crate::workplace::{Workplace, finish, pid_of, signal};
+use crate::workplace::{PATIENCE, Workplace, finish, folders, pid_of, signal};
 
 /// What a run leaves when nothing happens to it.
 fn undisturbed() -> Workplace {
     let place = Workplace::new();
     place.succeed(&["run", "tiny.toml", "--workers", "2"]);
     place
+}
+
+#[test]
+fn a_run_killed_whole_goes_on_from_its_last_checkpoint_and_from_the_one_before_if_that_is_damaged() {
+    for damaged in [false, true] {
+        let place = Workplace::new();
+        let mut run = place.start();
+        let stage = place.has_checkpoints();
+        let coordinator = coordinator(&place);
+        run.kill().unwrap();
+        run.wait().unwrap();
+        gone(coordinator);
+        let newest = place.checkpoints(&stage).pop().unwrap();
+        if damaged {
+            let tensors = newest.join("rank-0.safetensors");
+            let mut bytes = std::fs::read(&tensors).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(tensors, bytes).unwrap();
+        }
+        place.succeed(&["run", "tiny.toml", "--workers", "2"]);
+        let logs = place.logs();
+        assert!(logs.contains("goes on from step"), "{logs}");
+        assert_eq!(logs.contains("an earlier one is taken"), damaged, "{logs}");
+        same(&place, &undisturbed());
+        assert!(
+            folders(&place.at("fulcrum-store/training")).is_empty(),
+            "checkpoints of finished stages stay"
+        );
+    }
 }
 
 #[test]
@@ -40,11 +70,25 @@ fn a_coordinator_killed_in_the_middle_loses_no_finished_stage() {
     let place = Workplace::new();
     let run = place.start();
     place.in_the_middle_of("train", 64);
-    let contact: serde_json::Value = serde_json::from_str(&place.read("runs/tiny/coordinator.json")).unwrap();
-    signal("KILL", contact["pid"].as_u64().unwrap());
+    signal("KILL", coordinator(&place));
     assert_eq!(finish(run), Some(0));
     assert!(place.lost_attempts() > 0, "the kill disturbed nothing");
     same(&place, &undisturbed());
+}
+
+/// The process of the run's coordinator.
+fn coordinator(place: &Workplace) -> u64 {
+    let contact: serde_json::Value = serde_json::from_str(&place.read("runs/tiny/coordinator.json")).unwrap();
+    contact["pid"].as_u64().unwrap()
+}
+
+/// Waits until a process has ended.
+fn gone(process: u64) {
+    let patience = std::time::Instant::now();
+    while std::path::Path::new(&format!("/proc/{process}")).exists() {
+        assert!(patience.elapsed() < PATIENCE, "process {process} does not end");
+        std::thread::yield_now();
+    }
 }
 
 /// Weights, labels, metrics: every file of every artifact.

@@ -45,6 +45,9 @@ run = ["naive", "confidence"]
 [train]
 batch       = 32
 micro_batch = 8
+
+[checkpoint]
+steps = 20
 "#;
 
 /// Nothing here takes so long unless it hangs.
@@ -122,8 +125,35 @@ impl Workplace {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Waits until a training of the run can go on from a checkpoint that came after another.
+    pub(crate) fn has_checkpoints(&self) -> PathBuf {
+        let patience = Instant::now();
+        loop {
+            assert!(patience.elapsed() < PATIENCE, "no checkpoint came\n{}", self.logs());
+            for stage in folders(&self.at("fulcrum-store/training")) {
+                let whole = |folder: &PathBuf| folder.join("checkpoint.json").is_file();
+                if folders(&stage).iter().filter(|folder| whole(folder)).count() > 1 {
+                    return stage;
+                }
+            }
+        }
+    }
+
+    /// The whole checkpoints of a stage, the oldest first.
+    pub(crate) fn checkpoints(&self, stage: &std::path::Path) -> Vec<PathBuf> {
+        let age = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let (epoch, step) = name.split_once('-').unwrap();
+            (step.parse::<u64>().unwrap(), epoch.parse::<u64>().unwrap())
+        };
+        let mut found = folders(stage);
+        found.retain(|folder| folder.join("checkpoint.json").is_file());
+        found.sort_by_key(age);
+        found
+    }
+
     /// The logs of the run, for the message of a failing test.
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let entries = fs::read_dir(self.at("runs/tiny/logs")).into_iter().flatten().flatten();
         let mut logs: Vec<String> = entries
             .map(|entry| {
@@ -182,6 +212,12 @@ impl Workplace {
         }
         files
     }
+}
+
+/// The folders in a folder; none where that is not there.
+pub(crate) fn folders(path: &std::path::Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
 /// Waits for a started run; how it ended.

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use fulcrum_common::protocol::{Heartbeat, Rendezvous, worker_event::Event};
+use fulcrum_common::{
+    protocol::{self, Heartbeat, Kept, NotKept, Rendezvous, worker_event::Event},
+    store::File,
+};
 use tokio::sync::mpsc;
 
 /// What is done when the attempt is called off.
@@ -100,6 +103,17 @@ impl Attempt {
         let _ = self.events.send(Event::Rendezvous(rendezvous));
     }
 
+    /// This rank's share of a checkpoint is durable.
+    pub(crate) fn kept(&self, step: u64, files: Vec<File>) {
+        let files = files.into_iter().map(told).collect();
+        let _ = self.events.send(Event::Kept(Kept { epoch: self.epoch, step, files }));
+    }
+
+    /// It could not be written.
+    pub(crate) fn not_kept(&self, step: u64, message: String) {
+        let _ = self.events.send(Event::NotKept(NotKept { epoch: self.epoch, step, message }));
+    }
+
     /// The coordinator told where rank 0 waits.
     pub(crate) fn meet_at(&self, address: SocketAddr) {
         self.lock().meeting = Some(address);
@@ -124,6 +138,12 @@ impl Attempt {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file of the store, as the coordinator hears of it.
+pub(crate) fn told(file: File) -> protocol::File {
+    let File { name, path, bytes, digest } = file;
+    protocol::File { name, path, bytes, blake3: digest.to_string() }
 }
 
 impl fmt::Debug for Attempt {

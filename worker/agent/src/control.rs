@@ -13,13 +13,13 @@ use std::{
 
 use fulcrum_common::{
     exit,
-    protocol::{Assignment, Done, Failed, File, Hello, command::Command, worker_event::Event},
+    protocol::{Assignment, Done, Failed, Hello, command::Command, worker_event::Event},
 };
 use tokio::sync::mpsc;
 
 use crate::{
     args::Place,
-    attempt::Attempt,
+    attempt::{Attempt, told},
     engine::{EngineThread, Fault, Outcome, Product, Task},
     session::{Desk, Session, look},
 };
@@ -294,13 +294,7 @@ impl Control {
 }
 
 fn done(epoch: u64, product: Product) -> Event {
-    let file = |file: fulcrum_common::store::File| File {
-        name: file.name,
-        path: file.path,
-        bytes: file.bytes,
-        blake3: file.digest.to_string(),
-    };
-    let files = product.files.into_iter().map(file).collect();
+    let files = product.files.into_iter().map(told).collect();
     Event::Done(Done { epoch, files, facts: product.facts.into_iter().collect() })
 }
 

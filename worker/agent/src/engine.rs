@@ -7,13 +7,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use fulcrum_common::{
-    exit,
+    Key, exit,
     plan::Stage,
-    protocol::{Assignment, Shard},
-    store::{File, Manifest},
+    protocol::{self, Assignment, Shard},
+    store::{Checkpoint, File, Manifest},
 };
 
 use crate::attempt::Attempt;
@@ -33,6 +34,18 @@ pub(crate) struct Task {
     pub(crate) world: usize,
     pub(crate) shard: Option<Shard>,
     pub(crate) inputs: BTreeMap<String, Manifest>,
+    /// When it keeps checkpoints, and where it may go on from; trainings alone are told.
+    pub(crate) checkpoints: Option<Checkpoints>,
+}
+
+/// When a training keeps checkpoints, and those that there are, the newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Checkpoints {
+    /// After so many steps.
+    pub(crate) steps: Option<u64>,
+    /// After so long.
+    pub(crate) time: Option<Duration>,
+    pub(crate) past: Vec<Checkpoint>,
 }
 
 /// What an assignment left in the store.
@@ -100,9 +113,18 @@ impl TryFrom<Assignment> for Task {
                     .map_err(|error| refuse(format!("input {role:?}: {error}")))
             })
             .collect::<Result<_, Fault>>()?;
+        let checkpoints = it.checkpoints.map(|it| checkpoints(stage.key, &it)).transpose().map_err(refuse)?;
         let (rank, world) = (it.rank as usize, it.world as usize);
-        Ok(Self { epoch: it.epoch, rank, world, shard: it.shard, stage, inputs })
+        Ok(Self { epoch: it.epoch, rank, world, shard: it.shard, stage, inputs, checkpoints })
     }
+}
+
+fn checkpoints(key: Key, it: &protocol::Checkpoints) -> Result<Checkpoints, String> {
+    let read = |json: &String| Checkpoint::from_json(key, json.as_bytes()).map_err(|error| error.to_string());
+    let past = it.past.iter().map(read).collect::<Result<_, _>>()?;
+    let (steps, ms) = (Some(it.every_steps), Some(it.every_ms));
+    let time = ms.filter(|ms| *ms > 0).map(Duration::from_millis);
+    Ok(Checkpoints { steps: steps.filter(|steps| *steps > 0), time, past })
 }
 
 /// An outcome of the engine, with the epoch it belongs to.

@@ -6,6 +6,7 @@
 mod args;
 mod attempt;
 mod bench;
+mod checkpoints;
 mod control;
 mod device;
 mod engine;

@@ -7,11 +7,12 @@ use fulcrum_common::{
     protocol::{Heartbeat, Shard},
     store::{File, Manifest, Store, StoreError},
 };
-use fulcrum_methods::{Input, Job, Monitor, Progress};
+use fulcrum_methods::{Input, Job, Kept, Monitor, Progress};
 use tokio::runtime::Handle;
 
 use crate::{
     attempt::Attempt,
+    checkpoints::Checkpoints,
     device::Device,
     engine::{Engine, Fault, Product, Task},
     gang,
@@ -68,7 +69,10 @@ impl Engine for Stages {
         let device = self.device.torch();
         let job = Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device };
         let gang = gang::gather(task, attempt, self.device)?;
-        let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt)).map_err(fault)?;
+        let start = |what| Checkpoints::start(what, task, attempt, &self.store, &self.runtime);
+        let kept = task.checkpoints.as_ref().map(start).transpose().map_err(Fault::passing)?;
+        let kept = kept.as_ref().map(|kept| Kept { keeper: kept, past: kept });
+        let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt), kept).map_err(fault)?;
         if task.rank > 0 {
             return Ok(Product::default());
         }
@@ -142,7 +146,7 @@ mod tests {
     }
 
     fn task(stage: Stage, (rank, world): (usize, usize), inputs: BTreeMap<String, Manifest>) -> Task {
-        Task { epoch: 5, stage, rank, world, shard: None, inputs }
+        Task { epoch: 5, stage, rank, world, shard: None, inputs, checkpoints: None }
     }
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {

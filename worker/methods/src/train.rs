@@ -10,7 +10,7 @@ use fulcrum_data::{Probabilities, Tokenizer};
 use fulcrum_models::{Init, Model, NewHead};
 use fulcrum_train::{Examples, Gang, Monitor, Training, write_losses};
 
-use crate::{Error, Job, Outcome, job::parameters, labels, objectives};
+use crate::{Error, Job, Kept, Outcome, job::parameters, labels, objectives};
 
 /// Name of the file with the loss of every step.
 const LOSSES: &str = "losses.jsonl";
@@ -18,7 +18,13 @@ const LOSSES: &str = "losses.jsonl";
 /// The input that holds weak labels.
 const LABELS: &str = "labels";
 
-pub(crate) fn run(job: &Job<'_>, work: &Train, gang: &Gang, monitor: &dyn Monitor) -> Result<Outcome, Error> {
+pub(crate) fn run(
+    job: &Job<'_>,
+    work: &Train,
+    gang: &Gang,
+    monitor: &dyn Monitor,
+    kept: Option<Kept<'_>>,
+) -> Result<Outcome, Error> {
     let loaded = load(job, work);
     if let Err(error) = &loaded {
         // The other members may have loaded well and wait for this one.
@@ -29,7 +35,9 @@ pub(crate) fn run(job: &Job<'_>, work: &Train, gang: &Gang, monitor: &dyn Monito
     let objective = objectives::objective(work.objective);
     let settings = work.optimizer.clone();
     let training = Training::new(&model, &examples, &*objective, settings, work.seed, gang.clone());
-    let losses = fulcrum_train::train(Training { numerics: work.numerics, monitor, ..training })?;
+    let (keeper, past) = (kept.map(|kept| kept.keeper), kept.map(|kept| kept.past));
+    let losses =
+        fulcrum_train::train(Training { numerics: work.numerics, monitor, keeper, past, ..training })?;
     let steps = ("steps".to_owned(), losses.len() as u64);
     let skipped = losses.iter().filter(|loss| loss.skipped).count() as u64;
     let skipped = (skipped > 0).then(|| ("skipped".to_owned(), skipped));

@@ -42,7 +42,7 @@ impl Bench {
         let stage = Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate };
         let (inputs, device) = (BTreeMap::new(), tch::Device::Cpu);
         let job = Job { stage: &stage, inputs: &inputs, shard: None, output: &output, device };
-        let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &())?;
+        let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &(), None)?;
         Ok(outcome.files.into_iter().map(|name| (name.clone(), output.join(name))).collect())
     }
 

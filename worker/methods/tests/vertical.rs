@@ -57,7 +57,7 @@ impl Bench {
             Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate: Estimate::default() };
         let inputs = inputs.iter().map(|(role, input)| ((*role).to_owned(), (*input).clone())).collect();
         let job = Job { stage: &stage, inputs: &inputs, shard, output: &output, device: tch::Device::Cpu };
-        let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &())?;
+        let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &(), None)?;
         let mut left: Vec<String> =
             fs::read_dir(&output).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         let mut named = outcome.files.clone();

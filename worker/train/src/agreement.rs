@@ -28,6 +28,18 @@ pub(crate) struct Agreement {
     pub(crate) out_of_memory: bool,
     /// A monitor asks everybody to stop.
     pub(crate) stop: bool,
+    /// A keeper asks for a snapshot.
+    pub(crate) keep: bool,
+    /// A monitor asks everybody to finish the step and leave.
+    pub(crate) leave: bool,
+}
+
+/// What a rank asks of all; what one asks for, all do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) stop: bool,
+    pub(crate) keep: bool,
+    pub(crate) leave: bool,
 }
 
 impl Tally {
@@ -41,14 +53,14 @@ impl Tally {
     }
 
     /// Agrees with the other ranks on a step of so many `slots` in all. `held` tells whether this rank could hold what
-    /// it added, `stop` whether it wants to stop.
+    /// it added.
     pub(crate) fn agree(
         self,
         gang: &Gang,
         device: Device,
         slots: usize,
         held: bool,
-        stop: bool,
+        wishes: Wishes,
     ) -> Result<Agreement, Error> {
         let losses: Vec<f64> = match self.losses.as_slice() {
             [] => Vec::new(),
@@ -63,14 +75,18 @@ impl Tally {
             losses.iter().map(quanta).sum(),
             i64::from(!finite),
             i64::from(self.out_of_memory),
-            i64::from(stop),
+            i64::from(wishes.stop),
+            i64::from(wishes.keep),
+            i64::from(wishes.leave),
         ];
         let shared = Tensor::from_slice(&said).to_device(device);
         gang.all().all_reduce(&shared, Reduction::Sum)?.wait()?;
-        let [loss, not_finite, out_of_memory, stop] = [0, 1, 2, 3].map(|at| shared.int64_value(&[at]));
-        let finite = not_finite == 0;
+        let loss = shared.int64_value(&[0]);
+        let [not_finite, out_of_memory, stop, keep, leave] =
+            [1, 2, 3, 4, 5].map(|at| shared.int64_value(&[at]) > 0);
+        let finite = !not_finite;
         let loss = if finite { loss as f64 / QUANTUM } else { f64::NAN };
-        Ok(Agreement { loss, finite, out_of_memory: out_of_memory > 0, stop: stop > 0 })
+        Ok(Agreement { loss, finite, out_of_memory, stop, keep, leave })
     }
 }
 
@@ -88,7 +104,7 @@ mod tests {
         let agree = |losses: &[f64]| {
             let mut tally = Tally::default();
             losses.iter().for_each(|&loss| tally.add(Tensor::from(loss)));
-            tally.agree(&gang, Device::Cpu, losses.len(), true, false).unwrap()
+            tally.agree(&gang, Device::Cpu, losses.len(), true, Wishes::default()).unwrap()
         };
         let small = agree(&[0.25, 0.5]);
         assert_eq!((small.loss, small.finite), (0.75, true));

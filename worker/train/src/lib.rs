@@ -6,6 +6,7 @@
 
 mod agreement;
 pub mod batch;
+pub mod checkpoint;
 mod clock;
 mod error;
 mod frozen;
@@ -32,5 +33,5 @@ pub use monitor::{Monitor, Progress};
 pub use objective::{GlobalBatch, Objective, Output, Slot, Speech};
 pub use optimizer::{Optimizer, Piece};
 pub use parallel::Gang;
-pub use snapshot::{Keeper, Part, Snapshot};
+pub use snapshot::{Keeper, Part, Past, Snapshot, Wanted};
 pub use trainer::{Training, train};

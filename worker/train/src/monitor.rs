@@ -23,6 +23,12 @@ pub trait Monitor: Sync {
     /// Asked between steps. Once true it stays true.
     fn cancelled(&self) -> bool;
 
+    /// Asked between steps of a training: whether this rank is to leave, so that all finish the step, keep a snapshot
+    /// and end. Once true it stays true.
+    fn leaving(&self) -> bool {
+        false
+    }
+
     /// Called after every step of a training, before [`Monitor::progress`]: where this rank's time went.
     fn timed(&self, _time: &StepTime) {}
 

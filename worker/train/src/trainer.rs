@@ -14,9 +14,9 @@ use fulcrum_models::{Model, Noise};
 use tch::{Device, Tensor};
 
 use crate::{
-    Error, Examples, Gang, GlobalBatch, Keeper, Monitor, Objective, Output, Progress, Slot, Snapshot, Speech,
+    Error, Examples, Gang, GlobalBatch, Keeper, Monitor, Objective, Output, Past, Progress, Slot, Speech,
     StepLoss,
-    agreement::{Agreement, Tally},
+    agreement::{Agreement, Tally, Wishes},
     clock::{Clock, Phase},
     frozen::Frozen,
     optimizer::{Clip, Decay, Optimizer},
@@ -48,9 +48,8 @@ pub struct Training<'a> {
     pub monitor: &'a dyn Monitor,
     /// Who keeps snapshots of this rank.
     pub keeper: Option<&'a dyn Keeper>,
-    /// Where an earlier training of the same description stopped: the snapshots of all of its ranks, or at least of
-    /// those that hold what this rank needs. None to begin.
-    pub resume: Option<&'a [Snapshot]>,
+    /// Where earlier trainings of the same description have stopped. None to begin.
+    pub past: Option<&'a dyn Past>,
 }
 
 impl<'a> Training<'a> {
@@ -64,17 +63,16 @@ impl<'a> Training<'a> {
         gang: Gang,
     ) -> Self {
         let numerics = plan::Numerics::default();
-        let (monitor, keeper, resume) = (&(), None, None);
-        Self { model, examples, objective, settings, numerics, seed, gang, monitor, keeper, resume }
+        let (monitor, keeper, past) = (&(), None, None);
+        Self { model, examples, objective, settings, numerics, seed, gang, monitor, keeper, past }
     }
 }
 
-/// Trains the model to the end of its passes. Returns the loss of every step from the one it resumed at, the same on
-/// every rank.
+/// Trains the model to the end of its passes. Returns the loss of every step, the same on every rank.
 ///
 /// # Errors
 /// If a setting is out of range, too many steps in a row have no finite loss and gradient, the gang breaks, memory
-/// does not even hold slots of one row, or a monitor of any rank cancels. An error that is this rank's alone aborts
+/// does not even hold slots of one row, or a monitor of any rank cancels or leaves. An error that is this rank's alone aborts
 /// the gang, so no other rank waits for it. The model's weights are then not to be used: they may be anywhere.
 pub fn train(training: Training<'_>) -> Result<Vec<StepLoss>, Error> {
     let gang = training.gang.clone();
@@ -100,9 +98,22 @@ pub(crate) struct Trainer<'a> {
     /// How many numbers are trained.
     count: usize,
     /// Rows per slot; fewer than the settings say once memory has run out.
-    micro_batch: usize,
-    skipped: usize,
+    pub(crate) micro_batch: usize,
+    pub(crate) skipped: usize,
+    /// The first step.
+    pub(crate) begin: usize,
+    /// Of the steps before the present one.
+    pub(crate) losses: Vec<StepLoss>,
     frozen: Frozen,
+}
+
+/// A step that is done, and what is to follow.
+struct Done {
+    loss: StepLoss,
+    /// A snapshot is wanted.
+    keep: bool,
+    /// The training ends here, to go on elsewhere.
+    leave: bool,
 }
 
 impl<'a> Trainer<'a> {
@@ -126,7 +137,7 @@ impl<'a> Trainer<'a> {
         let optimizer = Optimizer::new(&job.settings, &engine.own().pieces(elementwise, &shapes))?;
         let count = extents.iter().map(Extent::length).sum();
         let clock = Clock::new(job.model.device(), job.monitor.reads_times());
-        let (skipped, resume) = (0, job.resume);
+        let past = job.past;
         let mut trainer = Self {
             job,
             batches,
@@ -138,35 +149,50 @@ impl<'a> Trainer<'a> {
             names,
             count,
             micro_batch,
-            skipped,
+            skipped: 0,
+            begin: 0,
+            losses: Vec::new(),
             frozen,
         };
-        if let Some(snapshots) = resume {
-            trainer.restore(snapshots)?;
+        if let Some(past) = past {
+            trainer.resume(past)?;
         }
         Ok(trainer)
     }
 
     fn run(mut self) -> Result<Vec<StepLoss>, Error> {
         let steps = self.batches.steps();
-        let begin = Snapshot::steps(self.job.resume.unwrap_or_default());
-        let mut losses = Vec::with_capacity(steps.saturating_sub(begin));
-        for step in begin..steps {
-            let done = self.step(step)?;
-            losses.push(done);
+        for step in self.begin..steps {
+            let Done { loss, keep, leave } = self.step(step)?;
+            self.losses.push(loss);
             let examples = (step + 1) * self.batches.batch();
             self.job.monitor.timed(&self.clock.time());
-            self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(done.loss) });
-            if let Some(keeper) = self.job.keeper.filter(|keeper| keeper.is_due(step + 1)) {
+            self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(loss.loss) });
+            if let Some(keeper) = self.job.keeper.filter(|_| keep && step + 1 < steps) {
                 keeper.keep(self.snapshot(step + 1)?);
             }
+            if leave && step + 1 < steps {
+                self.leave(step + 1)?;
+            }
         }
+        self.settle();
         self.engine.finish()?;
         self.frozen.restore();
-        Ok(losses)
+        Ok(self.losses)
     }
 
-    fn step(&mut self, step: usize) -> Result<StepLoss, Error> {
+    /// Ends before the end, with what was kept in safety.
+    fn leave(&self, step: usize) -> Result<(), Error> {
+        self.job.keeper.iter().for_each(|keeper| keeper.finish());
+        Err(Error::Cancelled { step })
+    }
+
+    /// Waits until what is to be kept has been read.
+    fn settle(&self) {
+        self.job.keeper.iter().for_each(|keeper| keeper.settle());
+    }
+
+    fn step(&mut self, step: usize) -> Result<Done, Error> {
         self.job.gang.all().begin_step(step);
         self.clock.start();
         let agreed = loop {
@@ -182,7 +208,8 @@ impl<'a> Trainer<'a> {
         if self.skipped >= MOST_SKIPPED {
             return Err(Error::NotFinite { step, skipped: self.skipped, loss: agreed.loss });
         }
-        Ok(StepLoss { step, loss: agreed.loss, learning_rate, skipped: !updated })
+        let loss = StepLoss { step, loss: agreed.loss, learning_rate, skipped: !updated };
+        Ok(Done { loss, keep: agreed.keep || agreed.leave, leave: agreed.leave })
     }
 
     /// The gradient of the step's loss, summed over slots and ranks, and what the ranks agree on.
@@ -223,10 +250,15 @@ impl<'a> Trainer<'a> {
         }
         self.engine.reduce()?;
         let slots = self.slots(batch.len());
-        let (held, stop) = (self.engine.is_held(slots)?, self.job.monitor.cancelled());
-        let agreed = tally.agree(&self.job.gang, self.device(), slots, held, stop)?;
+        let held = self.engine.is_held(slots)?;
+        let agreed = tally.agree(&self.job.gang, self.device(), slots, held, self.wishes(step))?;
         self.clock.lap(Phase::Communication);
         if agreed.stop { Err(Error::Cancelled { step }) } else { Ok(agreed) }
+    }
+
+    fn wishes(&self, step: usize) -> Wishes {
+        let keep = self.job.keeper.is_some_and(|keeper| keeper.is_due(step + 1));
+        Wishes { stop: self.job.monitor.cancelled(), keep, leave: self.job.monitor.leaving() }
     }
 
     /// Clips and updates, unless the gradient is not finite, which every rank finds alike.
@@ -240,6 +272,7 @@ impl<'a> Trainer<'a> {
         for gradient in gradients {
             self.clip.apply(gradient, norm)?;
         }
+        self.settle();
         self.optimizer.update(learning_rate)?;
         self.engine.publish()?;
         Ok(true)

@@ -10,7 +10,7 @@ mod training;
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Batches, Bootstrap, Experiment, Method, Pair, Parallel,
+    Batches, Bootstrap, Checkpoints, Experiment, Method, Pair, Parallel,
     keys::{self, Raw},
     problem::Log,
     value::{MethodName, OverLong},
@@ -58,6 +58,10 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         parallel: Parallel {
             workers: raw.parallel.workers.value.map(|count| count.0),
             threads: raw.parallel.threads.value.map(|count| count.0),
+        },
+        checkpoints: Checkpoints {
+            steps: raw.checkpoint.steps.value.map_or(0, |count| count.0),
+            seconds: raw.checkpoint.seconds.value.0,
         },
         numerics: Numerics { precision: raw.parallel.precision.value, mode: raw.parallel.mode.value },
         strategy: strategy?,

@@ -9,7 +9,7 @@ use fulcrum_common::{
         Prepare, Rule, Schedule, Source, Spec, Stage, Train, Trainable, Work,
     },
     protocol::{Assignment, PROTOCOL_VERSION, command::Command},
-    store::{File, Manifest},
+    store::{Checkpoint, File, Manifest},
 };
 
 use crate::{
@@ -116,6 +116,10 @@ pub(crate) struct Scene {
     /// Commits under way.
     pub(crate) commits: Vec<Manifest>,
     pub(crate) store: BTreeMap<Key, Manifest>,
+    /// Checkpoints on their way into the store, each with those that stay beside it.
+    pub(crate) keeps: Vec<(Checkpoint, Vec<Checkpoint>)>,
+    /// Checkpoints in the store.
+    pub(crate) checkpoints: BTreeMap<Key, Vec<Checkpoint>>,
     next_session: u64,
     over: BTreeSet<u64>,
     /// Who was given each epoch.
@@ -137,6 +141,8 @@ impl Scene {
             reasons: vec![],
             commits: vec![],
             store: BTreeMap::new(),
+            keeps: vec![],
+            checkpoints: BTreeMap::new(),
             next_session: 1,
             over: BTreeSet::new(),
             classes: BTreeMap::new(),
@@ -242,6 +248,33 @@ impl Scene {
         }
     }
 
+    /// A worker's share of a checkpoint of its work is durable.
+    pub(crate) fn keep(&mut self, seat: &str, step: u64) {
+        let work = &self.work[seat];
+        let stage: Stage = serde_json::from_str(&work.stage).unwrap();
+        let name = format!("rank-{}.header", work.rank);
+        let path = format!("training/{}/{}-{step}/{name}", stage.key, work.epoch);
+        let file = File { name, path, bytes: 1, digest: Key::of(b"state") };
+        let epoch = work.epoch;
+        self.say(seat, Event::Kept { epoch, step, files: vec![file] });
+    }
+
+    /// The store takes the checkpoints that are under way.
+    pub(crate) fn take_checkpoints(&mut self) {
+        for (checkpoint, mut kept) in std::mem::take(&mut self.keeps) {
+            kept.insert(0, checkpoint.clone());
+            self.checkpoints.insert(checkpoint.key, kept);
+            self.step([Input::Kept(Box::new(checkpoint))]);
+        }
+    }
+
+    /// Steps that a worker's assignment says that it can go on from.
+    pub(crate) fn past(&self, seat: &str) -> Vec<u64> {
+        let told = self.work[seat].checkpoints.as_ref().expect("trainings are told");
+        let step = |json: &String| serde_json::from_str::<Checkpoint>(json).unwrap().step;
+        told.past.iter().map(step).collect()
+    }
+
     /// The store does not take what is under way.
     pub(crate) fn commit_fails(&mut self, message: &str, damaged: bool) {
         let key = self.commits.remove(0).key;
@@ -269,7 +302,8 @@ impl Scene {
 
     /// The coordinator is killed and started again: what it knew is what it recorded.
     pub(crate) fn restart(&mut self) {
-        let mut past = Past { next_epoch: self.last_epoch + 1, ..Past::default() };
+        let checkpoints = self.checkpoints.clone();
+        let mut past = Past { next_epoch: self.last_epoch + 1, checkpoints, ..Past::default() };
         for record in &self.records {
             match record {
                 Record::Shard { key, index, product } => {
@@ -335,6 +369,13 @@ impl Scene {
             }
             Action::Send { session, command } => self.hear(session, command),
             Action::Close { .. } => {}
+            Action::Keep { checkpoint, kept } => {
+                assert!(!self.over.contains(&checkpoint.epoch), "a checkpoint of an epoch that is over");
+                self.keeps.push((*checkpoint, kept));
+            }
+            Action::Forget(key) => {
+                self.checkpoints.remove(&key);
+            }
             Action::Commit(manifest) => {
                 let epoch = |file: &File| file.path.split('/').nth(2).unwrap().parse::<u64>().unwrap();
                 let classes: BTreeSet<_> =

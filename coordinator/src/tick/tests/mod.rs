@@ -1,6 +1,7 @@
 //! The rules of the coordinator: one test per rule, and what holds in whatever order things happen.
 
 pub(crate) mod builder;
+mod checkpoints;
 mod failures;
 mod placement;
 mod properties;

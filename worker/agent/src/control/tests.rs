@@ -14,7 +14,7 @@ use fulcrum_common::{
     protocol::{StopRequest, coordinator_client::CoordinatorClient},
     store::Store,
 };
-use fulcrum_coordinator::{Config as Run, bind};
+use fulcrum_coordinator::{Cadence, Config as Run, bind};
 use serde_json::json;
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
@@ -131,6 +131,7 @@ impl Scene {
             workers: NonZeroUsize::new(2).unwrap(),
             gang: None,
             listen: "127.0.0.1:0".parse().unwrap(),
+            cadence: Cadence::default(),
             insecure_listen: false,
         };
         let bound = bind(run).await.unwrap();

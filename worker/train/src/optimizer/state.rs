@@ -36,6 +36,21 @@ impl Optimizer {
         Ok(State { updates: self.updates, tensors })
     }
 
+    /// What it remembers, by name: one contiguous tensor of f32 for each piece, in their order.
+    pub(crate) fn memory(&self) -> Vec<(&'static str, &[Tensor])> {
+        self.rule.memory()
+    }
+
+    /// Updates so far.
+    pub(crate) fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// As many updates were made before, and what they left is in its memory.
+    pub(crate) fn resume(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
     /// Goes on from what the same rule has left over pieces of the same shapes, and copies it.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fulcrum_collective::{Collective, Solo};
+use fulcrum_collective::{Collective, Reduction, Solo};
+use tch::{Device, Tensor};
 
 use crate::Error;
 
@@ -70,6 +71,13 @@ impl Gang {
     /// Whether every member holds all weights.
     pub(crate) fn holds_all_weights(&self) -> bool {
         self.whole
+    }
+
+    /// Whether all members say yes; each asks in its turn.
+    pub(crate) fn all_agree(&self, yes: bool, device: Device) -> Result<bool, Error> {
+        let noes = Tensor::from_slice(&[i64::from(!yes)]).f_to_device(device)?;
+        self.all.all_reduce(&noes, Reduction::Sum)?.wait()?;
+        Ok(noes.f_int64_value(&[0])? == 0)
     }
 
     /// Breaks it: whatever any member waits for fails.

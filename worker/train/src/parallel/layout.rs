@@ -87,6 +87,18 @@ pub(crate) struct Fragment {
     pub(crate) decays: bool,
 }
 
+impl Fragment {
+    /// What of it lies in a stretch of the rank's own buffer.
+    pub(crate) fn within(&self, stretch: &Range<usize>) -> Option<Self> {
+        let (from, to) = (self.own.max(stretch.start), (self.own + self.numbers.len()).min(stretch.end));
+        let numbers = |from: usize, to: usize| {
+            let before = self.numbers.start;
+            before + from - self.own..before + to - self.own
+        };
+        (from < to).then(|| Self { numbers: numbers(from, to), own: from, ..self.clone() })
+    }
+}
+
 impl Layout {
     /// Buckets for ranks that keep all weights and share their updates among `shards`.
     pub(crate) fn in_buckets(extents: &[Extent], shards: usize) -> Self {

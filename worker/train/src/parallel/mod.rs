@@ -20,7 +20,7 @@ use fulcrum_models::{Model, Noise};
 use tch::{Kind, Tensor};
 
 pub use gang::Gang;
-pub(crate) use layout::{Extent, Fragment};
+pub(crate) use layout::{Extent, Fragment, Stretch};
 pub(crate) use norm::norm;
 
 use crate::{Error, batch::Padded, clock::Clock, optimizer::Piece};
@@ -111,6 +111,12 @@ pub(crate) struct Own {
 impl Own {
     fn new(layout: Layout, rank: usize) -> Self {
         Self { layout, rank, weights: Vec::new(), gradients: Vec::new() }
+    }
+
+    /// Its weights of a fragment, flat, where they are.
+    pub(crate) fn weights_of(&self, fragment: &Fragment) -> Result<Tensor, Error> {
+        let start = fragment.own - self.layout.own(&self.layout.segments[fragment.segment]).start;
+        Ok(self.weights[fragment.segment].f_narrow(0, start as i64, fragment.numbers.len() as i64)?)
     }
 
     /// What an optimizer updates. A rule that is not elementwise needs whole parameters, in their shapes.

@@ -5,6 +5,7 @@
 mod device;
 mod failures;
 mod inference;
+mod keeping;
 mod parity;
 mod strategies;
 mod subset;

@@ -1,0 +1,343 @@
+//! Checkpoints of trainings under way: what a gang needs to go on where an earlier one stopped.
+//!
+//! ```text
+//! <store>/training/<key>/<epoch>-<step>/<name>           what each rank left
+//! <store>/training/<key>/<epoch>-<step>/checkpoint.json  written last: the checkpoint exists
+//! ```
+//!
+//! Two phases: every rank makes its files durable and says so; once all have, the coordinator commits. As with
+//! artifacts nothing is visible before it is whole, and what is read is compared first. Unlike artifacts checkpoints go
+//! again: by newer ones, and when their stage is done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde::{Deserialize, Serialize};
+
+use super::{File, Result, Store, StoreError, clean::remove, location, manifest};
+use crate::Key;
+
+/// Where they lie in the store.
+const FOLDER: &str = "training";
+/// The file that makes one exist.
+const MARK: &str = "checkpoint.json";
+
+/// What a gang left of a training between two steps. As it comes from a file or the network; [`Checkpoint::check`] says
+/// whether it can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The stage that is trained.
+    pub key: Key,
+    /// The epoch of the gang.
+    pub epoch: u64,
+    /// Steps done.
+    pub step: u64,
+    /// Ranks of the gang.
+    pub world: u64,
+    /// What they left, in the order of ranks.
+    pub files: Vec<File>,
+}
+
+impl Checkpoint {
+    /// Reads what a coordinator or a store says.
+    ///
+    /// # Errors
+    /// If it is no checkpoint of that stage.
+    pub fn from_json(key: Key, json: &[u8]) -> Result<Self> {
+        let refuse = |reason: String| StoreError::Checkpoint { key, reason };
+        let found: Self = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
+        found.check()?;
+        if found.key == key { Ok(found) } else { Err(refuse(format!("it is of {}", found.key.short()))) }
+    }
+
+    /// As a coordinator or a store keeps it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a checkpoint is plain data")
+    }
+
+    /// Whether every file lies where it must.
+    ///
+    /// # Errors
+    /// If one does not, or comes twice.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |reason| Err(StoreError::Checkpoint { key: self.key, reason });
+        let mut names = BTreeSet::new();
+        for file in &self.files {
+            manifest::check_name(&file.name)?;
+            if file.path != path(self.key, self.epoch, self.step, &file.name) {
+                return refuse(format!("file {:?} has path {:?}, outside of it", file.name, file.path));
+            }
+            if !names.insert(&file.name) {
+                return refuse(format!("file {:?} comes twice", file.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its place among those of its stage: later steps are newer, and of one step that of the later epoch.
+    pub fn age(&self) -> (u64, u64) {
+        (self.step, self.epoch)
+    }
+}
+
+impl Store {
+    /// Puts what a rank left, durably.
+    ///
+    /// # Errors
+    /// If the name is not allowed or writing fails.
+    pub async fn put_training(
+        &self,
+        key: Key,
+        (epoch, step): (u64, u64),
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<File> {
+        manifest::check_name(name)?;
+        let path = path(key, epoch, step, name);
+        let file = File { name: name.to_owned(), path, bytes: bytes.len() as u64, digest: Key::of(&bytes) };
+        self.inner.backend.put(&location(&file.path)?, bytes.into()).await?;
+        Ok(file)
+    }
+
+    /// Makes a checkpoint exist.
+    ///
+    /// # Errors
+    /// If it does not hold together, or a file is not there in its full length.
+    pub async fn commit_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.check()?;
+        for file in &checkpoint.files {
+            self.length(file).await?;
+        }
+        let Checkpoint { key, epoch, step, .. } = *checkpoint;
+        let mark = location(&path(key, epoch, step, MARK))?;
+        let options = PutOptions::from(PutMode::Create);
+        match self.inner.backend.put_opts(&mark, checkpoint.to_json().into(), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The checkpoints of every stage, the newest first. What is none is told to the log and left.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub async fn checkpoints(&self) -> Result<BTreeMap<Key, Vec<Checkpoint>>> {
+        let mut found: BTreeMap<Key, Vec<Checkpoint>> = BTreeMap::new();
+        for (key, folder) in self.trainings()? {
+            for attempt in folders(&folder)? {
+                match fs::read(attempt.join(MARK)) {
+                    Ok(json) => match Checkpoint::from_json(key, &json) {
+                        Ok(checkpoint) => found.entry(key).or_default().push(checkpoint),
+                        Err(error) => tracing::warn!("{}: {error}", attempt.display()),
+                    },
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(StoreError::io(&attempt)(error)),
+                }
+            }
+        }
+        for checkpoints in found.values_mut() {
+            checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.age()));
+        }
+        Ok(found)
+    }
+
+    /// The bytes of a file, compared with the digest.
+    ///
+    /// # Errors
+    /// If they are not those that were put.
+    pub async fn read_training(&self, file: &File) -> Result<Bytes> {
+        self.length(file).await?;
+        let bytes = self.inner.backend.get(&location(&file.path)?).await?.bytes().await?;
+        file.expect(Key::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// Removes what is older than the `kept` checkpoints of a stage, and of their epoch's predecessors what was never
+    /// committed.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn retain_checkpoints(&self, key: Key, kept: &[Checkpoint]) -> Result<()> {
+        let Some(newest) = kept.iter().max_by_key(|checkpoint| checkpoint.age()) else { return Ok(()) };
+        let keeps: BTreeSet<String> = kept.iter().map(|it| name(it.epoch, it.step)).collect();
+        for folder in folders(&self.root().join(FOLDER).join(key.to_string()))? {
+            let Some(folder_name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some((epoch, step)) = parse(folder_name) else { continue };
+            // What is newer is being written.
+            if !keeps.contains(folder_name) && step <= newest.step && epoch <= newest.epoch {
+                forget(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all checkpoints of a stage.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn drop_checkpoints(&self, key: Key) -> Result<()> {
+        let folder = self.root().join(FOLDER).join(key.to_string());
+        if !folder.exists() {
+            return Ok(());
+        }
+        folders(&folder)?.iter().try_for_each(|attempt| forget(attempt))?;
+        remove(&folder).map(|_| ())
+    }
+
+    /// The folders of stages that have left anything.
+    pub(super) fn trainings(&self) -> Result<Vec<(Key, PathBuf)>> {
+        let key = |path: PathBuf| Some((path.file_name()?.to_str()?.parse().ok()?, path));
+        Ok(folders(&self.root().join(FOLDER))?.into_iter().filter_map(key).collect())
+    }
+}
+
+/// Removes one, its mark first: killed in between, what is left is no checkpoint.
+fn forget(folder: &Path) -> Result<()> {
+    let mark = folder.join(MARK);
+    if mark.exists() {
+        remove(&mark)?;
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))?;
+    }
+    remove(folder).map(|_| ())
+}
+
+/// The folders in a folder, sorted; none where that is not there.
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io(path)(error)),
+    };
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut paths: Vec<_> =
+        paths.map_err(StoreError::io(path))?.into_iter().filter(|path| path.is_dir()).collect();
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn name(epoch: u64, step: u64) -> String {
+    format!("{epoch}-{step}")
+}
+
+fn parse(name: &str) -> Option<(u64, u64)> {
+    let (epoch, step) = name.split_once('-')?;
+    Some((epoch.parse().ok()?, step.parse().ok()?))
+}
+
+fn path(key: Key, epoch: u64, step: u64, file: &str) -> String {
+    format!("{FOLDER}/{key}/{}/{file}", name(epoch, step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scene {
+        store: Store,
+        _folder: tempfile::TempDir,
+    }
+
+    const KEY: &[u8] = b"a stage";
+
+    impl Scene {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Self { store: Store::open(folder.path()).unwrap(), _folder: folder }
+        }
+
+        async fn put(&self, epoch: u64, step: u64) -> Checkpoint {
+            let key = Key::of(KEY);
+            let mut files = Vec::new();
+            for rank in 0..2u64 {
+                let bytes = format!("step {step} of rank {rank}");
+                let name = format!("rank-{rank}.bin");
+                files.push(self.store.put_training(key, (epoch, step), &name, bytes.into()).await.unwrap());
+            }
+            Checkpoint { key, epoch, step, world: 2, files }
+        }
+
+        async fn keep(&self, epoch: u64, step: u64) -> Checkpoint {
+            let checkpoint = self.put(epoch, step).await;
+            self.store.commit_checkpoint(&checkpoint).await.unwrap();
+            checkpoint
+        }
+
+        async fn found(&self) -> Vec<(u64, u64)> {
+            let found = self.store.checkpoints().await.unwrap();
+            found.into_values().flatten().map(|it| (it.epoch, it.step)).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_found_the_newest_first() {
+        let scene = Scene::new();
+        assert_eq!(scene.found().await, []);
+        for (epoch, step) in [(7, 10), (7, 9), (9, 10), (8, 2)] {
+            scene.keep(epoch, step).await;
+        }
+        scene.put(9, 11).await;
+        assert_eq!(scene.found().await, [(9, 10), (7, 10), (7, 9), (8, 2)]);
+        let found = scene.store.checkpoints().await.unwrap().remove(&Key::of(KEY)).unwrap();
+        let bytes = scene.store.read_training(&found[0].files[1]).await.unwrap();
+        assert_eq!(bytes, "step 10 of rank 1");
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_is_not_read_and_what_lacks_a_file_not_committed() {
+        let scene = Scene::new();
+        let checkpoint = scene.keep(7, 10).await;
+        let path = scene.store.root().join(&checkpoint.files[0].path);
+        fs::write(&path, "step 11 of rank 0").unwrap();
+        assert!(scene.store.read_training(&checkpoint.files[0]).await.unwrap_err().is_damage());
+        fs::write(&path, "step").unwrap();
+        assert!(scene.store.read_training(&checkpoint.files[0]).await.unwrap_err().is_damage());
+        let lacking = scene.put(7, 11).await;
+        fs::remove_file(scene.store.root().join(&lacking.files[1].path)).unwrap();
+        assert!(scene.store.commit_checkpoint(&lacking).await.unwrap_err().is_damage());
+        fs::write(path.with_file_name(MARK), "{}").unwrap();
+        assert_eq!(scene.found().await, [], "a mark that says nothing makes no checkpoint");
+    }
+
+    #[tokio::test]
+    async fn older_ones_go_and_what_is_being_written_stays() {
+        let scene = Scene::new();
+        let mut kept = Vec::new();
+        for (epoch, step) in [(7, 10), (7, 20), (8, 30)] {
+            kept.push(scene.keep(epoch, step).await);
+        }
+        for (epoch, step) in [(7, 25), (8, 40)] {
+            scene.put(epoch, step).await;
+        }
+        scene.store.retain_checkpoints(Key::of(KEY), &kept[1..]).unwrap();
+        assert_eq!(scene.found().await, [(8, 30), (7, 20)]);
+        let folder = scene.store.root().join(FOLDER).join(Key::of(KEY).to_string());
+        let left: Vec<_> = folders(&folder).unwrap();
+        let left: Vec<_> = left.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(left, ["7-20", "8-30", "8-40"]);
+        scene.store.drop_checkpoints(Key::of(KEY)).unwrap();
+        assert!(!folder.exists());
+        scene.store.drop_checkpoints(Key::of(KEY)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn none_points_outside_of_itself() {
+        let scene = Scene::new();
+        let good = scene.put(7, 10).await;
+        for path in ["/etc/passwd", "../x", "training/7-10/rank-0.bin", ""] {
+            let mut hostile = good.clone();
+            path.clone_into(&mut hostile.files[0].path);
+            assert!(Checkpoint::from_json(good.key, hostile.to_json().as_bytes()).is_err(), "{path}");
+            assert!(scene.store.commit_checkpoint(&hostile).await.is_err());
+        }
+        let mut twice = good.clone();
+        twice.files[1] = twice.files[0].clone();
+        assert!(twice.check().is_err());
+        assert!(Checkpoint::from_json(Key::of(b"another"), good.to_json().as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! Checkpoints of trainings under way. Every rank of a gang makes its share durable and says so; once all have for a
+//! step, the checkpoint is committed. The next gang of the stage goes on from the newest that it can read.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    Key,
+    plan::Work,
+    protocol,
+    store::{Checkpoint, File},
+};
+
+use crate::{
+    action::{Action, Decisions},
+    state::{Cadence, Faults, StageState, State},
+};
+
+/// Checkpoints that a stage has at most. The last one may prove unreadable.
+const KEPT: usize = 2;
+
+/// What a gang is told; nothing where the stage is no training.
+pub(super) fn told(state: &State, stage: usize) -> Option<protocol::Checkpoints> {
+    let (entry, Cadence { steps, ms }) = (&state.stages[stage], state.cadence);
+    let past = || entry.checkpoints.iter().map(Checkpoint::to_json).collect();
+    matches!(entry.stage.spec.work, Work::Train(_)).then(|| protocol::Checkpoints {
+        every_steps: steps,
+        every_ms: ms,
+        past: past(),
+    })
+}
+
+/// A rank has made its share of a checkpoint durable.
+pub(super) fn share(
+    state: &mut State,
+    seat: &str,
+    (epoch, step): (u64, u64),
+    files: Vec<File>,
+    out: &mut Decisions,
+) {
+    let Some((stage, gang)) = state.gang_mut(epoch) else {
+        return out.because(format!("ignored a checkpoint of {seat}: epoch {epoch} is over"));
+    };
+    let Some(rank) = gang.members.iter().position(|member| member == seat) else { return };
+    let shares = gang.shares.entry(step).or_default();
+    shares.insert(rank, files);
+    if shares.len() < gang.members.len() {
+        return;
+    }
+    let world = gang.members.len() as u64;
+    // A gang takes its snapshots in order: shares of earlier steps are of checkpoints that will not come about.
+    let shares = gang.shares.remove(&step).unwrap_or_default();
+    gang.shares.retain(|other, _| *other > step);
+    let entry = &state.stages[stage];
+    let files = shares.into_values().flatten().collect();
+    let checkpoint = Checkpoint { key: entry.stage.key, epoch, step, world, files };
+    if let Err(error) = checkpoint.check() {
+        return out.because(format!("ignored a checkpoint of {:?}: {error}", entry.stage.name));
+    }
+    let kept = entry.checkpoints.iter().take(KEPT - 1).cloned().collect();
+    out.actions.push(Action::Keep { checkpoint: Box::new(checkpoint), kept });
+}
+
+/// A rank could not: its stage is told, and goes on.
+pub(super) fn lacking(
+    state: &mut State,
+    seat: &str,
+    (epoch, step): (u64, u64),
+    message: &str,
+    out: &mut Decisions,
+) {
+    if let Some((stage, _)) = state.gang_mut(epoch) {
+        let key = state.stages[stage].stage.key;
+        failed(state, key, step, &format!("{seat}: {message}"), out);
+    }
+}
+
+/// A checkpoint stands in the store.
+pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decisions) {
+    let Some(stage) = state.agenda.place(checkpoint.key) else { return };
+    let entry = &mut state.stages[stage];
+    if entry.state().is_made() {
+        // The stage came first: nobody will go on from here.
+        return out.actions.push(Action::Forget(checkpoint.key));
+    }
+    out.because(format!("{:?} can go on from step {}", entry.stage.name, checkpoint.step));
+    let farthest = entry.checkpoints.first().map_or(0, |newest| newest.step);
+    if checkpoint.step > farthest {
+        // What failed before did not keep it from getting on.
+        entry.faults = Faults::default();
+        entry.message.clear();
+    }
+    entry.checkpoints.insert(0, checkpoint);
+    entry.checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.age()));
+    entry.checkpoints.truncate(KEPT);
+}
+
+/// It does not. Those before it stay, and the training goes on.
+pub(super) fn failed(state: &mut State, key: Key, step: u64, message: &str, out: &mut Decisions) {
+    let Some(stage) = state.agenda.place(key) else { return };
+    let entry = &mut state.stages[stage];
+    let message = format!("no checkpoint after step {step}, the one before it stays: {message}");
+    out.because(format!("{:?}: {message}", entry.stage.name));
+    if matches!(entry.state(), StageState::Ready | StageState::Gang(_)) {
+        entry.message = message;
+    }
+}
+
+/// What every stage has to go on from, of the stages in the store.
+pub(crate) fn of_stages(
+    found: BTreeMap<Key, Vec<Checkpoint>>,
+    made: impl Fn(&Key) -> bool,
+) -> BTreeMap<Key, Vec<Checkpoint>> {
+    let lasting = found.into_iter().filter(|(key, _)| !made(key));
+    lasting.map(|(key, checkpoints)| (key, checkpoints.into_iter().take(KEPT).collect())).collect()
+}

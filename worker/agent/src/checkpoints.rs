@@ -1,0 +1,207 @@
+//! Checkpoints of a training on this worker: snapshots on their way to the store, and back out of it.
+//!
+//! Two threads take a snapshot over. The first copies it into the bytes of its files, which the training waits for
+//! before its next update, so that the copy is made while the next gradient is computed. The second makes the bytes
+//! durable and says so. One set of bytes can be on its way to the disk while the next is copied; a third waits.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use fulcrum_common::{
+    Key,
+    store::{Checkpoint, File, Store, StoreError},
+};
+use fulcrum_methods::{Keeper, Past, Snapshot, TrainError, Wanted};
+use fulcrum_train::checkpoint::{Files, Header};
+use tokio::runtime::Handle;
+
+use crate::{
+    attempt::Attempt,
+    engine::{self, Task},
+};
+
+/// What a rank's files are called in a checkpoint.
+const HEADER: &str = "header";
+const TENSORS: &str = "safetensors";
+
+/// One rank's checkpoints in one epoch.
+pub(crate) struct Checkpoints {
+    what: engine::Checkpoints,
+    /// When the last one was taken.
+    last: Mutex<Instant>,
+    snapshots: mpsc::Sender<Snapshot>,
+    queue: Arc<Queue>,
+    place: Place,
+}
+
+/// Where a rank's files go.
+#[derive(Clone, Debug)]
+struct Place {
+    store: Store,
+    runtime: Handle,
+    attempt: Arc<Attempt>,
+    key: Key,
+    rank: usize,
+}
+
+/// Snapshots that are on their way.
+#[derive(Debug, Default)]
+struct Queue {
+    counts: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// Not copied yet.
+    unread: usize,
+    /// Not durable yet, and not given up either.
+    unkept: usize,
+}
+
+impl Checkpoints {
+    /// Starts the threads. They end once this is gone and what they were given is kept.
+    ///
+    /// # Errors
+    /// If the system has no thread to give.
+    pub(crate) fn start(
+        what: &engine::Checkpoints,
+        task: &Task,
+        attempt: &Arc<Attempt>,
+        store: &Store,
+        runtime: &Handle,
+    ) -> std::io::Result<Self> {
+        let (store, runtime, attempt) = (store.clone(), runtime.clone(), Arc::clone(attempt));
+        let place = Place { store, runtime, attempt, key: task.stage.key, rank: task.rank };
+        let queue = Arc::new(Queue::default());
+        let (snapshots, taken) = mpsc::channel::<Snapshot>();
+        // No room in between: whoever has copied waits for the disk, with one set of bytes.
+        let (files, copied) = mpsc::sync_channel(0);
+        let counts = Arc::clone(&queue);
+        thread::Builder::new().name("copy".to_owned()).spawn(move || {
+            for snapshot in taken {
+                let (step, read) = (snapshot.step as u64, Files::of(&snapshot));
+                drop(snapshot);
+                counts.change(|counts| counts.unread -= 1);
+                if files.send((step, read)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        let (counts, writer) = (Arc::clone(&queue), place.clone());
+        thread::Builder::new().name("keep".to_owned()).spawn(move || {
+            for (step, files) in copied {
+                writer.keep(step, files);
+                counts.change(|counts| counts.unkept -= 1);
+            }
+        })?;
+        let last = Mutex::new(Instant::now());
+        Ok(Self { what: what.clone(), last, snapshots, queue, place })
+    }
+}
+
+impl Keeper for Checkpoints {
+    fn is_due(&self, steps: usize) -> bool {
+        let by_steps = self.what.steps.is_some_and(|every| (steps as u64).is_multiple_of(every));
+        by_steps || self.what.time.is_some_and(|every| lock(&self.last).elapsed() >= every)
+    }
+
+    fn keep(&self, snapshot: Snapshot) {
+        *lock(&self.last) = Instant::now();
+        self.queue.change(|counts| *counts = Counts { unread: counts.unread + 1, unkept: counts.unkept + 1 });
+        if self.snapshots.send(snapshot).is_err() {
+            // The thread ended by a panic, which was told; nothing is read any more.
+            self.queue.change(|counts| *counts = Counts::default());
+        }
+    }
+
+    fn settle(&self) {
+        self.queue.wait(|counts| counts.unread == 0);
+    }
+
+    fn finish(&self) {
+        self.queue.wait(|counts| counts.unkept == 0);
+    }
+}
+
+impl Past for Checkpoints {
+    fn places(&self) -> usize {
+        self.what.past.len()
+    }
+
+    fn read(&self, place: usize, wanted: Wanted<'_>) -> Result<Vec<Snapshot>, TrainError> {
+        let checkpoint = &self.what.past[place];
+        let read = |rank| {
+            let header = Header::read(&self.place.read(checkpoint, rank, HEADER)?)?;
+            let tensors = match header.is_wanted(wanted) {
+                true => self.place.read(checkpoint, rank, TENSORS)?,
+                false => Bytes::new(),
+            };
+            header.snapshot(&tensors, wanted)
+        };
+        let snapshots = (0..checkpoint.world).map(read).collect::<Result<Vec<_>, _>>()?;
+        if self.place.rank == 0 {
+            tracing::info!("goes on from step {} of epoch {}", checkpoint.step, checkpoint.epoch);
+        }
+        Ok(snapshots)
+    }
+}
+
+impl Place {
+    /// Makes a snapshot durable, and says so, or why not.
+    fn keep(&self, step: u64, files: Result<Files, TrainError>) {
+        let kept = files
+            .map_err(|error| error.to_string())
+            .and_then(|files| self.put(step, files).map_err(|error| error.to_string()));
+        match kept {
+            Ok(files) => self.attempt.kept(step, files),
+            Err(message) => {
+                tracing::warn!("no checkpoint after step {step}: {message}");
+                self.attempt.not_kept(step, message);
+            }
+        }
+    }
+
+    fn put(&self, step: u64, Files { header, tensors }: Files) -> Result<Vec<File>, StoreError> {
+        let put = |what, bytes: Vec<u8>| {
+            let name = name(self.rank as u64, what);
+            let put = self.store.put_training(self.key, (self.attempt.epoch, step), &name, bytes.into());
+            self.runtime.block_on(put)
+        };
+        Ok(vec![put(HEADER, header)?, put(TENSORS, tensors)?])
+    }
+
+    fn read(&self, checkpoint: &Checkpoint, rank: u64, what: &str) -> Result<Bytes, TrainError> {
+        let name = name(rank, what);
+        let refuse = |why: String| TrainError::State(format!("step {}: {why}", checkpoint.step));
+        let file = checkpoint.files.iter().find(|file| file.name == name);
+        let file = file.ok_or_else(|| refuse(format!("it has no file {name}")))?;
+        self.runtime.block_on(self.store.read_training(file)).map_err(|error| refuse(error.to_string()))
+    }
+}
+
+fn name(rank: u64, what: &str) -> String {
+    format!("rank-{rank}.{what}")
+}
+
+impl Queue {
+    fn change(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut lock(&self.counts));
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, until: impl Fn(&Counts) -> bool) {
+        let counts = lock(&self.counts);
+        let waited = self.changed.wait_while(counts, |counts| !until(counts));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What the lock guards is whole after a panic too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
