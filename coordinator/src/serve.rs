@@ -161,7 +161,8 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let found = store.checkpoints().await?;
     let checkpoints = checkpoints::of_stages(found, |key| made.contains_key(key));
     let past = Past { checkpoints, ..recover(&journal)? };
-    let state = State { cadence: config.cadence, ..State::new(&config.run, &config.plan, gang, &made, past) };
+    let mut state = State::new(&config.run, &config.plan, gang, &made, past);
+    state.cadence = config.cadence;
     journal.begin(&state)?;
     let listener =
         TcpListener::bind(config.listen).await.map_err(io(format!("listening on {}", config.listen)))?;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction, named_params, params};
 
 use crate::{
     action::Record,
-    state::{Entry, State},
+    state::{Entry, StageState, State},
 };
 
 pub use recover::recover;
@@ -122,6 +122,11 @@ impl Journal {
         )?;
         self.run = transaction.last_insert_rowid();
         write_stages(&transaction, self.run, &state.stages)?;
+        for entry in &state.stages {
+            if let StageState::Gang(gang) = entry.state() {
+                reopen(&transaction, gang.epoch)?;
+            }
+        }
         Ok(transaction.commit()?)
     }
 
@@ -167,6 +172,15 @@ fn close_open_ends(transaction: &Transaction<'_>) -> Result<(), JournalError> {
     transaction.execute(
         &format!("UPDATE workers SET left_ms = {NOW_MS}, reason = ?1 WHERE left_ms IS NULL"),
         [reason],
+    )?;
+    Ok(())
+}
+
+/// An epoch that goes on under this start.
+fn reopen(transaction: &Transaction<'_>, epoch: u64) -> Result<(), JournalError> {
+    transaction.execute(
+        "UPDATE epochs SET ended_ms = NULL, outcome = NULL, reason = NULL WHERE epoch = ?1",
+        [epoch as i64],
     )?;
     Ok(())
 }

@@ -6,9 +6,10 @@ use std::{
 };
 
 use fulcrum_common::{Key, store::Manifest};
+use rusqlite::OptionalExtension as _;
 
 use super::{Journal, JournalError};
-use crate::state::Past;
+use crate::state::{Past, PastGang};
 
 /// Epochs that one journal may give out before it comes near another's.
 const EPOCHS_PER_JOURNAL: u64 = 1_000_000;
@@ -16,13 +17,14 @@ const EPOCHS_PER_JOURNAL: u64 = 1_000_000;
 /// Journals whose epochs are told apart.
 const JOURNALS: u64 = 1_000_000_000;
 
-/// Reads what earlier starts left: the epochs given out, the shards finished, the manifests not yet committed.
+/// Reads what earlier starts left: the epochs given out, the shards finished, the manifests not yet committed, the gangs
+/// under way.
 ///
 /// # Errors
 /// If the journal cannot be read.
 pub fn recover(journal: &Journal) -> Result<Past, JournalError> {
     let (next_epoch, shards, pending) = (next_epoch(journal)?, shards(journal)?, pending(journal)?);
-    Ok(Past { next_epoch, shards, pending, ..Past::default() })
+    Ok(Past { next_epoch, shards, pending, gangs: gangs(journal)?, ..Past::default() })
 }
 
 /// Epochs name folders in a store that several runs may share, so each journal begins at a place of its own.
@@ -59,6 +61,31 @@ fn pending(journal: &Journal) -> Result<BTreeMap<Key, Manifest>, JournalError> {
         let (stage, manifest) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
         let manifest = serde_json::from_str(&manifest).map_err(|error| value("a manifest", &error))?;
         found.insert(key(&stage)?, manifest);
+    }
+    Ok(found)
+}
+
+/// Gangs whose end nobody recorded, with the process that was last in each member's seat.
+fn gangs(journal: &Journal) -> Result<Vec<PastGang>, JournalError> {
+    let mut statement = journal.database.prepare(
+        "SELECT epoch, stage, members FROM epochs WHERE ended_ms IS NULL AND shard IS NULL ORDER BY epoch",
+    )?;
+    let mut process = journal
+        .database
+        .prepare("SELECT incarnation FROM workers WHERE seat = ?1 ORDER BY id DESC LIMIT 1")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (epoch, stage, members) =
+            (row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        let seats: Vec<String> =
+            serde_json::from_str(&members).map_err(|error| value("members of an epoch", &error))?;
+        let mut member = |seat: String| {
+            let incarnation = process.query_row([&seat], |row| row.get::<_, String>(0)).optional()?;
+            Ok::<_, JournalError>((seat, incarnation.unwrap_or_default()))
+        };
+        let members = seats.into_iter().map(&mut member).collect::<Result<_, _>>()?;
+        found.push(PastGang { epoch: epoch.unsigned_abs(), key: key(&stage)?, members });
     }
     Ok(found)
 }

@@ -6,7 +6,7 @@ use fulcrum_common::{Key, store::File};
 
 use super::*;
 use crate::{
-    Class, Hello, Past, Product, State,
+    Class, Hello, Past, PastGang, Product, State,
     tick::tests::builder::{Sketch, manifest},
 };
 
@@ -86,17 +86,29 @@ fn two_journals_give_out_epochs_far_apart() {
 }
 
 #[test]
-fn what_was_open_when_the_coordinator_ended_is_closed_by_the_next() {
+fn what_was_open_when_the_coordinator_ended_is_closed_by_the_next_but_for_gangs() {
     let (_folder, path) = fresh();
     let mut journal = open(&path);
     let hello = Hello { seat: "w0".into(), incarnation: "a".into(), ..Hello::default() };
-    let key = Sketch::chain().stages()[0].key;
-    journal.write(&[Record::Joined(hello), began(7, key, None)], &[]).unwrap();
+    let plan = Sketch::chain();
+    let (data, labels) = (plan.stages()[0].key, plan.stages()[2].key);
+    let records = [Record::Joined(hello), began(7, data, None), began(8, labels, Some(0))];
+    journal.write(&records, &[]).unwrap();
     drop(journal);
-    let journal = open(&path);
-    let query = "SELECT outcome || ' ' || (SELECT reason FROM workers) FROM epochs WHERE epoch = 7";
-    let found: String = journal.database.query_row(query, [], |row| row.get(0)).unwrap();
-    assert_eq!(found, "lost the coordinator ended");
+    let gangs = recover(&Journal::open(&path).unwrap()).unwrap().gangs;
+    let members = vec![("w0".to_owned(), "a".to_owned())];
+    assert_eq!(gangs, [PastGang { epoch: 7, key: data, members }]);
+    let mut journal = open(&path);
+    let outcome = |journal: &Journal, epoch: i64| {
+        let query = "SELECT outcome || ' ' || (SELECT reason FROM workers) FROM epochs WHERE epoch = ?1";
+        journal.database.query_row(query, [epoch], |row| row.get::<_, Option<String>>(0)).unwrap()
+    };
+    assert_eq!(outcome(&journal, 8).as_deref(), Some("lost the coordinator ended"));
+    assert_eq!(outcome(&journal, 7), None, "a gang may have gone on");
+    // Its members do not come back.
+    let ended = Record::EpochEnded { epoch: 7, outcome: "failed", reason: "gone".into() };
+    journal.write(&[ended], &[]).unwrap();
+    assert!(recover(&journal).unwrap().gangs.is_empty());
 }
 
 #[test]

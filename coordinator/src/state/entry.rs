@@ -64,6 +64,18 @@ pub struct Gang {
     pub members: Vec<String>,
     /// Shares of checkpoints that are durable, by step and rank.
     pub(crate) shares: BTreeMap<u64, BTreeMap<usize, Vec<File>>>,
+    /// Where its members meet, once rank 0 has said so.
+    pub(crate) meeting: Option<String>,
+    /// Members that an earlier coordinator gave the epoch to and that have not come to this one yet: the process of each
+    /// seat.
+    pub(crate) absent: BTreeMap<String, String>,
+}
+
+impl Gang {
+    /// A gang that begins.
+    pub(crate) fn new(epoch: u64, members: Vec<String>) -> Self {
+        Self { epoch, members, shares: BTreeMap::new(), meeting: None, absent: BTreeMap::new() }
+    }
 }
 
 /// An artifact in the store, as those that read it are told: written once, however many they are.

@@ -44,6 +44,8 @@ pub struct State {
     pub(crate) agenda: Agenda,
     /// Since when other workers are free, but none of the class that made its finished shards is here, by stage.
     pub(crate) classless: BTreeMap<usize, u64>,
+    /// Stages whose gangs an earlier coordinator formed, until all members have come back.
+    expecting: BTreeSet<usize>,
     pub(crate) next_epoch: u64,
     pub(crate) now: u64,
 }
@@ -91,6 +93,19 @@ pub struct Past {
     pub pending: BTreeMap<Key, Manifest>,
     /// Checkpoints of trainings, the newest first.
     pub checkpoints: BTreeMap<Key, Vec<Checkpoint>>,
+    /// Gangs that were under way.
+    pub gangs: Vec<PastGang>,
+}
+
+/// A gang that an earlier coordinator formed and did not see the end of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastGang {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The stage.
+    pub key: Key,
+    /// Seats by rank, each with the process that had it.
+    pub members: Vec<(String, String)>,
 }
 
 /// When a training keeps checkpoints; nothing depends on it but how much is lost with a worker.
@@ -111,7 +126,7 @@ impl Default for Cadence {
 impl State {
     /// The state at the coordinator's start: the part of `plan` that is not hidden by artifacts of the store.
     pub fn new(run: &str, plan: &Plan, gang: usize, store: &BTreeMap<Key, Manifest>, past: Past) -> Self {
-        let Past { next_epoch, mut shards, mut pending, mut checkpoints } = past;
+        let Past { next_epoch, mut shards, mut pending, mut checkpoints, gangs } = past;
         let goal = plan.goal();
         let needed: BTreeSet<Key> =
             goal.into_iter().flat_map(|goal| plan.needed(goal, |key| store.contains_key(&key))).collect();
@@ -130,7 +145,7 @@ impl State {
         };
         let shown = |stage: &&Stage| needed.contains(&stage.key) || store.contains_key(&stage.key);
         let stages: Vec<Entry> = plan.stages().iter().filter(shown).map(entry).collect();
-        Self {
+        let mut state = Self {
             run: run.to_owned(),
             gang,
             cadence: Cadence::default(),
@@ -141,9 +156,49 @@ impl State {
             reason: String::new(),
             ended: None,
             classless: BTreeMap::new(),
+            expecting: BTreeSet::new(),
             next_epoch: next_epoch.max(1),
             now: 0,
+        };
+        gangs.into_iter().for_each(|gang| state.expect(gang));
+        state
+    }
+
+    /// Expects the members of a gang back, unless its stage is made or nobody wants it any more.
+    fn expect(&mut self, past: PastGang) {
+        let Some(stage) = self.agenda.place(past.key) else { return };
+        let inputs = self.stages[stage].stage.spec.inputs.values();
+        let stands = inputs.into_iter().all(|key| self.made(*key).is_some());
+        if self.stages[stage].state != StageState::Waiting || !stands {
+            return;
         }
+        self.stages[stage].attempts = 1;
+        let members = past.members.iter().map(|(seat, _)| seat.clone()).collect();
+        let absent = past.members.into_iter().collect();
+        self.turn(stage, StageState::Gang(Gang { absent, ..Gang::new(past.epoch, members) }));
+        self.expecting.insert(stage);
+    }
+
+    /// The gang that expects somebody back in that seat.
+    pub(crate) fn gang_of_absent(&self, seat: &str) -> Option<(usize, &Gang)> {
+        let gang = |stage: &usize| match &self.stages[*stage].state {
+            StageState::Gang(gang) if gang.absent.contains_key(seat) => Some((*stage, gang)),
+            _ => None,
+        };
+        self.expecting.iter().find_map(gang)
+    }
+
+    /// A seat that somebody is expected back in, and the epoch. Gangs that expect nobody more are as any other.
+    pub(crate) fn next_absent(&mut self) -> Option<(String, u64)> {
+        while let Some(stage) = self.expecting.first().copied() {
+            if let StageState::Gang(gang) = &self.stages[stage].state
+                && let Some(seat) = gang.absent.keys().next()
+            {
+                return Some((seat.clone(), gang.epoch));
+            }
+            self.expecting.remove(&stage);
+        }
+        None
     }
 
     /// Whether nothing is left to do or to wait for, so that the coordinator may exit.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use fulcrum_common::{
     Key,
     plan::Work,
-    protocol,
+    protocol::{self, Committed, command::Command},
     store::{Checkpoint, File},
 };
 
@@ -89,9 +89,14 @@ pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decision
         entry.faults = Faults::default();
         entry.message.clear();
     }
+    let (epoch, step) = (checkpoint.epoch, checkpoint.step);
     entry.checkpoints.insert(0, checkpoint);
     entry.checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.age()));
     entry.checkpoints.truncate(KEPT);
+    let members = state.gang(epoch).map(|gang| gang.members.clone()).unwrap_or_default();
+    for member in members.iter().filter_map(|seat| state.workers.get(seat)) {
+        out.send(member.session, Command::Committed(Committed { epoch, step }));
+    }
 }
 
 /// It does not. Those before it stay, and the training goes on.

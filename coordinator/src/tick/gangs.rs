@@ -1,6 +1,6 @@
 //! Gangs: workers in lockstep under one epoch. One lost member ends the epoch for all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use fulcrum_common::{
     plan::Stage,
@@ -23,7 +23,7 @@ pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &
     out.because(format!("epoch {epoch}: {:?} goes to {}", entry.stage.name, members.join(", ")));
     let key = entry.stage.key;
     out.record(Record::EpochBegan { epoch, key, shard: None, members: members.clone() });
-    state.turn(stage, StageState::Gang(Gang { epoch, members: members.clone(), shares: BTreeMap::new() }));
+    state.turn(stage, StageState::Gang(Gang::new(epoch, members.clone())));
     results::record(state, stage, out);
     for (rank, seat) in members.iter().enumerate() {
         let place = (rank as u32, members.len() as u32);
@@ -59,18 +59,24 @@ fn inputs(state: &State, stage: &Stage) -> HashMap<String, String> {
 }
 
 /// Rank 0 tells where the gang meets; the others hear it.
-pub(super) fn rendezvous(state: &State, seat: &str, epoch: u64, address: String, out: &mut Decisions) {
-    match state.gang(epoch).and_then(|gang| gang.members.split_first()) {
-        Some((first, others)) if first == seat => {
-            for other in others.iter().filter_map(|other| state.workers.get(other)) {
-                let meet = protocol::Rendezvous { epoch, address: address.clone() };
-                out.send(other.session, Command::Rendezvous(meet));
-            }
-        }
-        Some(_) => {
-            out.because(format!("ignored a meeting place of {seat}: it is not rank 0 of epoch {epoch}"))
-        }
-        None => out.because(format!("ignored a meeting place of {seat}: epoch {epoch} is over")),
+pub(super) fn rendezvous(state: &mut State, seat: &str, epoch: u64, address: String, out: &mut Decisions) {
+    let Some((_, gang)) = state.gang_mut(epoch) else {
+        return out.because(format!("ignored a meeting place of {seat}: epoch {epoch} is over"));
+    };
+    if gang.members.first().is_none_or(|first| first != seat) {
+        return out.because(format!("ignored a meeting place of {seat}: it is not rank 0 of epoch {epoch}"));
+    }
+    gang.meeting = Some(address);
+    for other in gang.members.clone().iter().skip(1) {
+        meet(state, other, epoch, out);
+    }
+}
+
+/// Tells a member where its gang meets, if that is known.
+pub(super) fn meet(state: &State, seat: &str, epoch: u64, out: &mut Decisions) {
+    let meeting = state.gang(epoch).and_then(|gang| gang.meeting.clone());
+    if let (Some(address), Some(worker)) = (meeting, state.workers.get(seat)) {
+        out.send(worker.session, Command::Rendezvous(protocol::Rendezvous { epoch, address }));
     }
 }
 

@@ -7,7 +7,7 @@ use fulcrum_common::{
     protocol::{Abort, Drain, HEARTBEAT_MS, LEASE_MS, PROTOCOL_VERSION, Refused, Welcome, command::Command},
 };
 
-use super::results;
+use super::{adoption, results};
 use crate::{
     action::{Decisions, Record},
     input::{Failure, Hello, Progress},
@@ -40,6 +40,7 @@ pub(super) fn join(state: &mut State, session: u64, hello: Hello, out: &mut Deci
     }
     let seat = hello.seat.clone();
     state.workers.seat(Worker::new(session, hello, state.now, retired));
+    adoption::replace(state, &seat, out);
     if state.phase != Phase::Running {
         drain(state, &seat, out);
     }
@@ -96,7 +97,9 @@ pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: 
     match state.workers[seat].state() {
         WorkerState::Joining if progress.epoch == 0 => {
             state.workers.turn(seat, WorkerState::Idle);
+            adoption::miss(state, seat, out);
         }
+        WorkerState::Joining if adoption::welcome(state, seat, progress.epoch, out) => {}
         // It carries an epoch over from before a lost stream or a restarted coordinator.
         WorkerState::Joining | WorkerState::Idle if progress.epoch != 0 => {
             let reason = "the epoch is over";

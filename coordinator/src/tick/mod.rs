@@ -1,10 +1,11 @@
 //! The deciding: what happened and what time it is go in, what to do and why come out.
 //!
 //! One file per concern, each over the whole [`State`]:
-//! [`membership`] who is here, [`leases`] who is still here, [`results`] what came of an assignment,
+//! [`membership`] who is here, [`leases`] who is still here, [`adoption`] who was here before this coordinator, [`results`] what came of an assignment,
 //! [`faults`] what a failure costs, [`checkpoints`] what trainings keep, [`gangs`] and [`shards`] the two ways to run a stage,
 //! [`schedule`] what runs next, [`run`] when it is over.
 
+mod adoption;
 pub(crate) mod checkpoints;
 mod faults;
 mod gangs;
@@ -36,6 +37,7 @@ pub fn tick(state: &mut State, now: u64, inputs: impl IntoIterator<Item = Input>
         apply(state, input, &mut out);
     }
     leases::expire(state, &mut out);
+    adoption::expire(state, &mut out);
     results::recommit(state, &mut out);
     schedule::promote(state, &mut out);
     schedule::assign(state, &mut out);

@@ -66,13 +66,28 @@ fn ctrl_c_stops_cleanly_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn a_coordinator_killed_in_the_middle_loses_no_finished_stage() {
+fn a_coordinator_killed_in_the_middle_interrupts_no_training() {
     let place = Workplace::new();
     let run = place.start();
     place.in_the_middle_of("train", 64);
     signal("KILL", coordinator(&place));
     assert_eq!(finish(run), Some(0));
-    assert!(place.lost_attempts() > 0, "the kill disturbed nothing");
+    let logs = place.logs();
+    assert!(logs.contains("is still in epoch"), "the kill disturbed nothing\n{logs}");
+    assert_eq!(place.lost_attempts(), 0, "{logs}");
+    same(&place, &undisturbed());
+}
+
+#[test]
+fn a_worker_asked_to_terminate_leaves_after_a_checkpoint_from_which_the_training_goes_on() {
+    let place = Workplace::new();
+    let run = place.start();
+    let status = place.in_the_middle_of("train", 64);
+    signal("TERM", pid_of(&status, "w1"));
+    assert_eq!(finish(run), Some(0));
+    let logs = place.logs();
+    assert!(logs.contains("goes on from step"), "{logs}");
+    assert!(!logs.contains("nobody has committed"), "{logs}");
     same(&place, &undisturbed());
 }
 

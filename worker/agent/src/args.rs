@@ -1,6 +1,6 @@
 //! The worker's command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Parser};
 use fulcrum_common::protocol::Contact;
@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) shares_device: bool,
 
+    /// Seconds that a training may take to finish its step and keep a checkpoint when this process is asked to end
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    grace: u32,
+
     /// End when standard input ends: it does when the process that started this one is gone
     #[arg(long)]
     pub(crate) watch_stdin: bool,
@@ -69,6 +73,11 @@ impl Place {
 }
 
 impl Args {
+    /// How long a training may take to leave.
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace.into())
+    }
+
     /// How the coordinator is found.
     pub(crate) fn place(&self) -> Place {
         match (&self.coordinator, &self.run_folder) {

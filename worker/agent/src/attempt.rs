@@ -23,9 +23,12 @@ type Brake = Arc<dyn Fn(&str) + Send + Sync>;
 pub(crate) struct Attempt {
     /// The fencing token.
     pub(crate) epoch: u64,
+    /// Whether it keeps checkpoints, so that it can leave in good order.
+    pub(crate) keeps: bool,
     /// This machine's address as its peers see it.
     pub(crate) host: IpAddr,
     cancelled: AtomicBool,
+    leaving: AtomicBool,
     inner: Mutex<Inner>,
     changed: Condvar,
     events: mpsc::UnboundedSender<Event>,
@@ -35,6 +38,9 @@ pub(crate) struct Attempt {
 struct Inner {
     progress: Heartbeat,
     meeting: Option<SocketAddr>,
+    announced: Option<SocketAddr>,
+    /// The step of the newest checkpoint that stands in the store.
+    committed: u64,
     brakes: Vec<Brake>,
 }
 
@@ -50,12 +56,19 @@ pub(crate) enum Alone {
 }
 
 impl Attempt {
-    pub(crate) fn new(epoch: u64, host: IpAddr, events: mpsc::UnboundedSender<Event>) -> Arc<Self> {
+    pub(crate) fn new(
+        epoch: u64,
+        keeps: bool,
+        host: IpAddr,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Arc<Self> {
         let inner = Inner { progress: Heartbeat { epoch, ..Heartbeat::default() }, ..Inner::default() };
         Arc::new(Self {
             epoch,
+            keeps,
             host,
             cancelled: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             events,
@@ -77,6 +90,16 @@ impl Attempt {
         self.cancelled.load(Ordering::SeqCst)
     }
 
+    /// Whether a training is to finish its step, keep a checkpoint and end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    /// Asks a training to leave.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
     /// Calls the attempt off: wakes the engine where it waits for peers.
     pub(crate) fn cancel(&self, reason: &str) {
         self.cancelled.store(true, Ordering::SeqCst);
@@ -96,11 +119,34 @@ impl Attempt {
         }
     }
 
+    /// The coordinator has committed the checkpoint after so many steps.
+    pub(crate) fn committed(&self, step: u64) {
+        let mut inner = self.lock();
+        inner.committed = inner.committed.max(step);
+        self.changed.notify_all();
+    }
+
+    /// Waits until that checkpoint is committed, unless the attempt is called off; whether it is.
+    pub(crate) fn is_committed(&self, step: u64, patience: Duration) -> bool {
+        let waits = |inner: &mut Inner| inner.committed < step && !self.is_cancelled();
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0.committed >= step
+    }
+
     /// Rank 0 tells its peers where to meet.
     pub(crate) fn announce(&self, address: SocketAddr) {
-        let rendezvous = Rendezvous { epoch: self.epoch, address: address.to_string() };
+        self.lock().announced = Some(address);
         // Where the control task is gone, so is the process in a moment.
-        let _ = self.events.send(Event::Rendezvous(rendezvous));
+        let _ = self.events.send(Event::Rendezvous(self.rendezvous(address)));
+    }
+
+    /// What a new coordinator has to hear again: where the gang meets, if this is rank 0.
+    pub(crate) fn announced(&self) -> Option<Rendezvous> {
+        self.lock().announced.map(|address| self.rendezvous(address))
+    }
+
+    fn rendezvous(&self, address: SocketAddr) -> Rendezvous {
+        Rendezvous { epoch: self.epoch, address: address.to_string() }
     }
 
     /// This rank's share of a checkpoint is durable.
@@ -163,7 +209,7 @@ mod tests {
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
         let (events, said) = mpsc::unbounded_channel();
-        (Attempt::new(7, Ipv4Addr::LOCALHOST.into(), events), said)
+        (Attempt::new(7, false, Ipv4Addr::LOCALHOST.into(), events), said)
     }
 
     #[test]

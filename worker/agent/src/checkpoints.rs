@@ -7,7 +7,7 @@
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -27,6 +27,9 @@ use crate::{
 /// What a rank's files are called in a checkpoint.
 const HEADER: &str = "header";
 const TENSORS: &str = "safetensors";
+
+/// How long a rank that leaves waits for the last checkpoint to be committed: for the other ranks' disks.
+const COMMIT: Duration = Duration::from_secs(10);
 
 /// One rank's checkpoints in one epoch.
 pub(crate) struct Checkpoints {
@@ -61,6 +64,8 @@ struct Counts {
     unread: usize,
     /// Not durable yet, and not given up either.
     unkept: usize,
+    /// The last step whose snapshot is durable.
+    kept: u64,
 }
 
 impl Checkpoints {
@@ -95,8 +100,13 @@ impl Checkpoints {
         let (counts, writer) = (Arc::clone(&queue), place.clone());
         thread::Builder::new().name("keep".to_owned()).spawn(move || {
             for (step, files) in copied {
-                writer.keep(step, files);
-                counts.change(|counts| counts.unkept -= 1);
+                let kept = writer.keep(step, files);
+                counts.change(|counts| {
+                    counts.unkept -= 1;
+                    if kept {
+                        counts.kept = step;
+                    }
+                });
             }
         })?;
         let last = Mutex::new(Instant::now());
@@ -112,10 +122,13 @@ impl Keeper for Checkpoints {
 
     fn keep(&self, snapshot: Snapshot) {
         *lock(&self.last) = Instant::now();
-        self.queue.change(|counts| *counts = Counts { unread: counts.unread + 1, unkept: counts.unkept + 1 });
+        self.queue.change(|counts| {
+            counts.unread += 1;
+            counts.unkept += 1;
+        });
         if self.snapshots.send(snapshot).is_err() {
             // The thread ended by a panic, which was told; nothing is read any more.
-            self.queue.change(|counts| *counts = Counts::default());
+            self.queue.change(|counts| (counts.unread, counts.unkept) = (0, 0));
         }
     }
 
@@ -124,7 +137,10 @@ impl Keeper for Checkpoints {
     }
 
     fn finish(&self) {
-        self.queue.wait(|counts| counts.unkept == 0);
+        let step = self.queue.wait(|counts| counts.unkept == 0).kept;
+        if !self.place.attempt.is_committed(step, COMMIT) {
+            tracing::warn!("nobody has committed the checkpoint after step {step}");
+        }
     }
 }
 
@@ -152,16 +168,20 @@ impl Past for Checkpoints {
 }
 
 impl Place {
-    /// Makes a snapshot durable, and says so, or why not.
-    fn keep(&self, step: u64, files: Result<Files, TrainError>) {
+    /// Makes a snapshot durable, and says so, or why not; whether it is.
+    fn keep(&self, step: u64, files: Result<Files, TrainError>) -> bool {
         let kept = files
             .map_err(|error| error.to_string())
             .and_then(|files| self.put(step, files).map_err(|error| error.to_string()));
         match kept {
-            Ok(files) => self.attempt.kept(step, files),
+            Ok(files) => {
+                self.attempt.kept(step, files);
+                true
+            }
             Err(message) => {
                 tracing::warn!("no checkpoint after step {step}: {message}");
                 self.attempt.not_kept(step, message);
+                false
             }
         }
     }
@@ -194,10 +214,10 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    fn wait(&self, until: impl Fn(&Counts) -> bool) {
+    fn wait(&self, until: impl Fn(&Counts) -> bool) -> Counts {
         let counts = lock(&self.counts);
         let waited = self.changed.wait_while(counts, |counts| !until(counts));
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        *waited.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

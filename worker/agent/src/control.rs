@@ -1,7 +1,7 @@
 //! The control task: it keeps a stream to the coordinator, obeys it, and watches over the engine thread.
 //!
 //! The process ends with a code of [`exit`]:
-//! [`exit::DONE`] sent home; [`exit::PREEMPTED`] asked to terminate; [`exit::MEMBERSHIP`] the engine did not come back
+//! [`exit::DONE`] sent home; [`exit::PREEMPTED`] asked to terminate, once a training is in safety; [`exit::MEMBERSHIP`] the engine did not come back
 //! from an assignment that was called off, so that only a new process can go on; [`exit::MISMATCH`] refused;
 //! [`exit::NO_PROGRESS`] idle and without a coordinator for long.
 
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) host: Option<IpAddr>,
     /// How long it stays idle without a coordinator.
     pub(crate) patience: Duration,
+    /// How long a training may take to keep a checkpoint once the process is asked to end.
+    pub(crate) grace: Duration,
 }
 
 /// The control task.
@@ -62,6 +64,8 @@ pub(crate) struct Control {
     leaving: Option<i32>,
     /// When the engine must have come back.
     due: Option<Instant>,
+    /// When a training that leaves is called off.
+    grace: Option<Instant>,
     /// Since when there is neither a coordinator nor work.
     alone: Instant,
 }
@@ -90,6 +94,7 @@ impl Control {
             untold: Vec::new(),
             leaving: None,
             due: None,
+            grace: None,
             alone: Instant::now(),
         }
     }
@@ -128,6 +133,7 @@ impl Control {
             () = tokio::time::sleep(pause) => {}
             outcome = self.outcomes.recv() => self.settle(None, outcome),
             () = due(self.due) => return Some(exit::MEMBERSHIP),
+            () = due(self.grace) => self.call_off(None, "the grace is over"),
             _ = self.terminate.recv() => self.terminate(None),
         }
         let free = look(&self.desk).is_none();
@@ -146,6 +152,8 @@ impl Control {
         for event in std::mem::take(&mut self.untold) {
             self.tell(Some(&session), event);
         }
+        let announced = look(&self.desk).as_ref().and_then(|attempt| attempt.announced());
+        announced.into_iter().for_each(|meeting| self.tell(Some(&session), Event::Rendezvous(meeting)));
         loop {
             tokio::select! {
                 command = session.commands.message() => match command {
@@ -163,6 +171,7 @@ impl Control {
                     tracing::error!("the engine did not come back within {ABORT_PATIENCE:?}");
                     return End::Exit(exit::MEMBERSHIP);
                 }
+                () = due(self.grace) => self.call_off(None, "the grace is over"),
                 _ = self.terminate.recv() => self.terminate(Some(&session)),
             }
             if !self.untold.is_empty() {
@@ -195,9 +204,14 @@ impl Control {
                 _ => tracing::debug!("ignored a meeting place of epoch {}", meet.epoch),
             },
             Command::Abort(abort) => self.abort(session, abort.epoch, &abort.reason),
+            Command::Committed(it) => match look(&self.desk).as_ref() {
+                Some(attempt) if attempt.epoch == it.epoch => attempt.committed(it.step),
+                _ => {}
+            },
             Command::Drain(_) => {
                 tracing::info!("sent home");
                 self.leaving.get_or_insert(exit::DONE);
+                look(&self.desk).iter().for_each(|attempt| attempt.leave());
             }
         }
         None
@@ -223,8 +237,8 @@ impl Control {
             task.rank,
             task.world
         );
-        let attempt =
-            Attempt::new(task.epoch, self.config.host.unwrap_or(session.host), self.asides.0.clone());
+        let host = self.config.host.unwrap_or(session.host);
+        let attempt = Attempt::new(task.epoch, task.checkpoints.is_some(), host, self.asides.0.clone());
         *look(&self.desk) = Some(Arc::clone(&attempt));
         self.engine.run(task, attempt);
     }
@@ -240,6 +254,7 @@ impl Control {
 
     /// Calls off what is under way, if it is of that epoch.
     fn call_off(&mut self, epoch: Option<u64>, reason: &str) {
+        self.grace = None;
         let Some(attempt) = look(&self.desk).clone() else { return };
         if epoch.is_none_or(|epoch| epoch == attempt.epoch) && self.due.is_none() {
             self.due = Some(Instant::now() + ABORT_PATIENCE);
@@ -249,21 +264,28 @@ impl Control {
         }
     }
 
-    /// The process has been asked to end: what is under way is given up. Finished shards and stages are in the
-    /// store, so nothing durable is lost.
+    /// The process has been asked to end. A training finishes its step and keeps a checkpoint, if it comes to that
+    /// within the grace; other work is given up, for what is finished is in the store. Asked again, so is the training.
     fn terminate(&mut self, session: Option<&Session>) {
         tracing::info!("asked to terminate");
-        self.leaving = Some(exit::PREEMPTED);
+        let again = self.leaving.replace(exit::PREEMPTED) == Some(exit::PREEMPTED);
         if let Some(task) = self.next.take() {
             self.tell(session, failed(task.epoch, Fault::membership("its worker was asked to terminate")));
         }
-        self.call_off(None, "the worker was asked to terminate");
+        let attempt = look(&self.desk).clone();
+        match attempt {
+            Some(attempt) if attempt.keeps && !again => {
+                attempt.leave();
+                self.grace.get_or_insert_with(|| Instant::now() + self.config.grace);
+            }
+            _ => self.call_off(None, "the worker was asked to terminate"),
+        }
     }
 
     /// The engine has come back.
     fn settle(&mut self, session: Option<&Session>, outcome: Option<Outcome>) {
         let Some((epoch, result)) = outcome else { return };
-        (self.due, self.alone) = (None, Instant::now());
+        (self.due, self.grace, self.alone) = (None, None, Instant::now());
         let event = match result {
             Ok(product) => done(epoch, product),
             Err(fault) => {

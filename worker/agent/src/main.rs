@@ -119,7 +119,8 @@ fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
         let engine =
             EngineThread::start(move || Stages::new(store, scratch, handle, device, threads), results)?;
         let hello = identity::hello(&args.seat, device, threads);
-        let config = Config { place: args.place(), hello, host, patience: PATIENCE };
+        let (place, grace) = (args.place(), args.grace());
+        let config = Config { place, hello, host, patience: PATIENCE, grace };
         Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, termination()?).run().await)
     })?;
     // The engine may still compute: it is not waited for.
@@ -130,12 +131,15 @@ fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
 /// A message for every signal that asks the process to end.
 fn termination() -> std::io::Result<mpsc::Receiver<()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // How schedulers announce the end of a job's time.
+    let mut warning = signal(SignalKind::user_defined1())?;
     let (asked, asks) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = warning.recv() => {}
             }
             if asked.send(()).await.is_err() {
                 return;

@@ -103,6 +103,10 @@ impl Monitor for Watch<'_> {
     fn cancelled(&self) -> bool {
         self.0.is_cancelled()
     }
+
+    fn leaving(&self) -> bool {
+        self.0.is_leaving()
+    }
 }
 
 /// Bytes that are not what the plan names cannot become so by trying again.
@@ -151,7 +155,7 @@ mod tests {
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
         let (events, said) = mpsc::unbounded_channel();
-        (Attempt::new(5, Ipv4Addr::LOCALHOST.into(), events), said)
+        (Attempt::new(5, false, Ipv4Addr::LOCALHOST.into(), events), said)
     }
 
     struct Scene {

@@ -13,8 +13,8 @@ use fulcrum_common::{
 };
 
 use crate::{
-    Action, Class, Event, Failure, Hello, Input, Past, Phase, Progress, Record, ShardState, StageState,
-    State, WorkerState, tick,
+    Action, Class, Event, Failure, Hello, Input, Past, PastGang, Phase, Progress, Record, ShardState,
+    StageState, State, WorkerState, tick,
 };
 
 /// Rows that every prepared stage of a scene has.
@@ -109,6 +109,10 @@ pub(crate) struct Scene {
     pub(crate) streams: BTreeMap<String, u64>,
     /// Assignments by seat that the worker has not answered.
     pub(crate) work: BTreeMap<String, Assignment>,
+    /// The process in each seat.
+    processes: BTreeMap<String, String>,
+    /// What workers were at when the coordinator was killed.
+    carried: BTreeMap<String, Assignment>,
     /// Everything sent, by seat, in order.
     pub(crate) sent: Vec<(String, Command)>,
     pub(crate) records: Vec<Record>,
@@ -136,6 +140,8 @@ impl Scene {
             now: 0,
             streams: BTreeMap::new(),
             work: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            carried: BTreeMap::new(),
             sent: vec![],
             records: vec![],
             reasons: vec![],
@@ -183,6 +189,7 @@ impl Scene {
     /// [`Scene::join`] by a process with so many threads.
     pub(crate) fn join_with(&mut self, seat: &str, threads: u32) {
         let hello = Hello { threads, ..Self::hello(seat, self.next_session) };
+        self.carried.remove(seat);
         self.greet(hello);
     }
 
@@ -191,7 +198,32 @@ impl Scene {
         self.next_session += 1;
         self.streams.insert(hello.seat.clone(), session);
         self.work.remove(&hello.seat);
+        self.processes.insert(hello.seat.clone(), hello.incarnation.clone());
         self.step([Input::Worker { session, event: Event::Hello(hello) }]);
+    }
+
+    /// The hello of the process that was in the seat.
+    pub(crate) fn hello_again(&self, seat: &str) -> Hello {
+        Hello { incarnation: self.processes[seat].clone(), ..Self::hello(seat, 0) }
+    }
+
+    /// Whether a worker goes on without a coordinator.
+    pub(crate) fn is_orphan(&self, seat: &str) -> bool {
+        self.carried.contains_key(seat) && !self.streams.contains_key(seat)
+    }
+
+    /// What a worker was at when the coordinator was killed.
+    pub(crate) fn carried(&self, seat: &str) -> Assignment {
+        self.carried[seat].clone()
+    }
+
+    /// A worker that went on without a coordinator comes back to the new one.
+    pub(crate) fn come_back(&mut self, seat: &str) {
+        self.greet(self.hello_again(seat));
+        if let Some(work) = self.carried.remove(seat) {
+            self.work.insert(seat.to_owned(), work);
+        }
+        self.beat(seat);
     }
 
     pub(crate) fn say(&mut self, seat: &str, event: Event) {
@@ -318,13 +350,19 @@ impl Scene {
                 Record::Stage { key, pending: None, .. } => {
                     past.pending.remove(key);
                 }
+                Record::EpochBegan { epoch, key, shard: None, members } => {
+                    let process = |seat: &String| (seat.clone(), self.processes[seat].clone());
+                    let members = members.iter().map(process).collect();
+                    past.gangs.push(PastGang { epoch: *epoch, key: *key, members });
+                }
+                Record::EpochEnded { epoch, .. } => past.gangs.retain(|gang| gang.epoch != *epoch),
                 _ => {}
             }
         }
         self.commits = past.pending.values().cloned().collect();
         self.state = State::new("run", &self.plan, self.state.gang, &self.store, past);
         self.streams.clear();
-        self.work.clear();
+        self.carried = std::mem::take(&mut self.work);
         self.now = 0;
     }
 
@@ -421,7 +459,8 @@ impl Scene {
             match entry.state() {
                 StageState::Gang(gang) => {
                     for seat in &gang.members {
-                        if self.state.workers[seat.as_str()].state() == WorkerState::Working(gang.epoch) {
+                        let does = self.state.workers.get(seat).map(|worker| worker.state());
+                        if does == Some(WorkerState::Working(gang.epoch)) {
                             assert!(holders.insert(seat), "{seat} works on one thing");
                         }
                     }

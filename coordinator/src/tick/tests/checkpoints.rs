@@ -2,7 +2,7 @@
 
 use super::{
     builder::{Scene, Sketch, fault},
-    training,
+    commands, training,
 };
 use crate::{Event, Failure, Input, Phase, tick::faults::MAX_WORK_FAULTS};
 
@@ -33,6 +33,10 @@ fn a_checkpoint_is_committed_once_every_rank_has_its_share_in_safety() {
     let [(checkpoint, _)] = scene.keeps.as_slice() else { panic!("{} commits", scene.keeps.len()) };
     assert_eq!((checkpoint.step, checkpoint.world, checkpoint.files.len()), (10, 2, 2));
     assert_eq!(checkpoint.files[0].name, "rank-0.header");
+    scene.take_checkpoints();
+    for seat in ["w0", "w1"] {
+        assert_eq!(commands(&scene, seat).last(), Some(&"committed"), "{seat} hears of it");
+    }
 }
 
 #[test]

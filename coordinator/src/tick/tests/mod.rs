@@ -1,5 +1,6 @@
 //! The rules of the coordinator: one test per rule, and what holds in whatever order things happen.
 
+mod adoption;
 pub(crate) mod builder;
 mod checkpoints;
 mod failures;
@@ -20,6 +21,7 @@ fn commands(scene: &Scene, seat: &str) -> Vec<&'static str> {
         Command::Rendezvous(_) => "rendezvous",
         Command::Abort(_) => "abort",
         Command::Drain(_) => "drain",
+        Command::Committed(_) => "committed",
     };
     scene.sent.iter().filter(|(to, _)| to == seat).map(|(_, command)| word(command)).collect()
 }

@@ -27,8 +27,13 @@ enum Happening {
     CommitFails {
         damaged: bool,
     },
+    /// A share of a checkpoint is durable.
+    Keep(usize, u64),
+    TakeCheckpoints,
     Wait(u64),
     Restart,
+    /// A worker that went on without a coordinator comes back.
+    ComeBack(usize),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -42,7 +47,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => seat.clone().prop_map(Happening::Fail),
         1 => seat.clone().prop_map(Happening::Close),
         2 => (seat.clone(), 0..8_usize).prop_map(|(seat, nth)| Happening::Repeat(seat, nth)),
-        1 => (seat, 0..20_u64).prop_map(|(seat, epoch)| Happening::Lie(seat, epoch)),
+        1 => (seat.clone(), 0..20_u64).prop_map(|(seat, epoch)| Happening::Lie(seat, epoch)),
+        4 => (seat.clone(), 1..4_u64).prop_map(|(seat, step)| Happening::Keep(seat, step)),
+        2 => Just(Happening::TakeCheckpoints),
+        4 => seat.prop_map(Happening::ComeBack),
         6 => Just(Happening::Commit),
         1 => any::<bool>().prop_map(|damaged| Happening::CommitFails { damaged }),
         2 => (1..25_u64).prop_map(|tenths| Happening::Wait(tenths * 100)),
@@ -106,7 +114,12 @@ impl Story {
                 self.losses += usize::from(ms >= 1000);
                 scene.wait(ms);
             }
+            Happening::Keep(seat, step) if scene.work.contains_key(SEATS[seat]) => {
+                scene.keep(SEATS[seat], step);
+            }
+            Happening::TakeCheckpoints => scene.take_checkpoints(),
             Happening::Restart => scene.restart(),
+            Happening::ComeBack(seat) if scene.is_orphan(SEATS[seat]) => scene.come_back(SEATS[seat]),
             _ => {}
         }
     }

@@ -30,6 +30,8 @@ enum Trick {
     Panic,
     Fail,
     Hang,
+    /// Trains until it is asked to leave, or called off.
+    Train,
 }
 
 /// Finishes everything, but for the tricks it is told to play.
@@ -50,6 +52,14 @@ impl Engine for Fake {
                 Some(Trick::Hang) => loop {
                     std::thread::park();
                 },
+                Some(Trick::Train) => {
+                    while !attempt.is_leaving() && !attempt.is_cancelled() {
+                        std::thread::yield_now();
+                    }
+                    let how = if attempt.is_cancelled() { "called off" } else { "left" };
+                    let _ = self.began.send(how.to_owned());
+                    return Err(Fault::membership(how));
+                }
                 None => {}
             }
         }
@@ -140,8 +150,13 @@ impl Scene {
 
     fn worker(&self, seat: &str, tricks: &[(&'static str, Trick)]) -> Worker {
         let hello = identity::hello(seat, Device::Cpu, 1);
-        let config =
-            Config { place: Place::RunFolder(self.run_folder()), hello, host: None, patience: DEADLINE };
+        let config = Config {
+            place: Place::RunFolder(self.run_folder()),
+            hello,
+            host: None,
+            patience: DEADLINE,
+            grace: DEADLINE,
+        };
         self.worker_with(config, tricks)
     }
 
@@ -237,6 +252,31 @@ async fn a_worker_asked_to_terminate_leaves_and_its_work_is_done_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_training_asked_to_terminate_leaves_in_good_order_within_its_grace() {
+    for (grace, how) in [(DEADLINE, "left"), (Duration::ZERO, "called off")] {
+        let scene = Scene::new();
+        let serving = scene.coordinator().await;
+        let hello = identity::hello("w1", Device::Cpu, 1);
+        let place = Place::RunFolder(scene.run_folder());
+        let config = Config { place, hello, host: None, patience: DEADLINE, grace };
+        let trick = if grace.is_zero() { Trick::Hang } else { Trick::Train };
+        let first = scene.worker("w0", &[("model", Trick::Train)]);
+        let second = scene.worker_with(config, &[("model", trick)]);
+        scene.begins("model").await;
+        scene.begins("model").await;
+        second.terminate.send(()).await.unwrap();
+        scene.begins(how).await;
+        let code = second.code().await;
+        assert_eq!(code, if grace.is_zero() { exit::MEMBERSHIP } else { exit::PREEMPTED });
+        let successor = scene.worker("w1", &[]);
+        for worker in [first, successor] {
+            assert_eq!(worker.code().await, exit::DONE);
+        }
+        assert_eq!(phase(serving).await, "done");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_worker_asked_to_terminate_says_goodbye() {
     let scene = Scene::new();
     let serving = scene.coordinator().await;
@@ -259,7 +299,8 @@ async fn a_worker_of_another_version_is_refused_for_good() {
     hello.code += 1;
     let place = Place::RunFolder(scene.run_folder());
     let address = place.address().unwrap();
-    let stranger = scene.worker_with(Config { place, hello, host: None, patience: DEADLINE }, &[]);
+    let stranger =
+        scene.worker_with(Config { place, hello, host: None, patience: DEADLINE, grace: DEADLINE }, &[]);
     assert_eq!(stranger.code().await, exit::MISMATCH);
     let mut client = CoordinatorClient::connect(format!("http://{address}")).await.unwrap();
     client.stop(StopRequest {}).await.unwrap();
@@ -271,6 +312,7 @@ async fn a_worker_that_never_finds_a_coordinator_gives_up() {
     let scene = Scene::new();
     let hello = identity::hello("w0", Device::Cpu, 1);
     let place = Place::RunFolder(Path::new("no such folder").into());
-    let lonely = scene.worker_with(Config { place, hello, host: None, patience: Duration::ZERO }, &[]);
+    let lonely = scene
+        .worker_with(Config { place, hello, host: None, patience: Duration::ZERO, grace: DEADLINE }, &[]);
     assert_eq!(lonely.code().await, exit::NO_PROGRESS);
 }
