@@ -6,6 +6,7 @@ pub mod bench;
 pub mod codec;
 pub mod exit;
 pub mod experiment;
+pub mod fault;
 pub mod key;
 pub mod metrics;
 pub mod order;

@@ -7,7 +7,8 @@ use std::{
 
 use fulcrum_common::{
     Key,
-    protocol::{Command, LEASE_MS, StatusReply},
+    fault::strike,
+    protocol::{self, Command, LEASE_MS, StatusReply},
     store::{Checkpoint, Manifest, Store, StoreError},
 };
 use tokio::{
@@ -17,7 +18,7 @@ use tokio::{
 
 use crate::{
     action::{Action, Decisions},
-    input::Input,
+    input::{Event, Input},
     journal::{Journal, JournalError},
     service::{Ask, Link},
     state::{StageState, State},
@@ -112,6 +113,7 @@ impl Driver {
                     self.links.insert(session, link);
                 }
                 Ask::Hear(input) => {
+                    heard(&input);
                     self.stop_asked |= input == Input::Stop;
                     if let Input::Closed { session, .. } = &input {
                         self.links.remove(session);
@@ -136,7 +138,9 @@ impl Driver {
                 Action::Record(record) => Some(record),
                 _ => None,
             });
+            strike("coordinator.journal.before");
             self.journal.write(records, &reasons)?;
+            strike("coordinator.journal.after");
         }
         for reason in &reasons {
             tracing::info!("{reason}");
@@ -151,11 +155,18 @@ impl Driver {
         match action {
             Action::Record(_) => {}
             Action::Send { session, command } => {
+                let assigns = matches!(command, protocol::command::Command::Assignment(_));
+                if assigns {
+                    strike("coordinator.assignment.before");
+                }
                 let command = Command { command: Some(command) };
                 if let Some(link) = self.links.get(&session)
                     && link.commands.try_send(Ok(command)).is_err()
                 {
                     self.clogged.push(session);
+                }
+                if assigns {
+                    strike("coordinator.assignment.after");
                 }
             }
             Action::Close { session } => {
@@ -171,7 +182,10 @@ impl Driver {
     fn commit(&self, manifest: Manifest) {
         let (store, own) = (self.store.clone(), self.own.clone());
         tokio::spawn(async move {
-            let input = match store.commit(&manifest).await {
+            strike("coordinator.commit.before");
+            let committed = store.commit(&manifest).await;
+            strike("coordinator.commit.after");
+            let input = match committed {
                 Ok(standing) => Input::Committed(Box::new(standing)),
                 Err(error) => Input::CommitFailed {
                     key: manifest.key,
@@ -188,11 +202,17 @@ impl Driver {
     fn keep(&self, checkpoint: Box<Checkpoint>, mut kept: Vec<Checkpoint>) {
         let (store, own) = (self.store.clone(), self.own.clone());
         tokio::spawn(async move {
-            let input = match store.commit_checkpoint(&checkpoint).await {
+            strike("coordinator.checkpoint.before");
+            let committed = store.commit_checkpoint(&checkpoint).await;
+            strike("coordinator.checkpoint.after");
+            let input = match committed {
                 Ok(()) => {
                     let key = checkpoint.key;
                     kept.push((*checkpoint).clone());
-                    tidy(key, move || store.retain_checkpoints(key, &kept));
+                    tidy(key, move || {
+                        strike("coordinator.retain");
+                        store.retain_checkpoints(key, &kept)
+                    });
                     Input::Kept(checkpoint)
                 }
                 Err(error) => Input::KeepFailed { checkpoint, message: error.to_string() },
@@ -205,7 +225,10 @@ impl Driver {
     /// Removes a stage's checkpoints in the background.
     fn forget(&self, key: Key) {
         let store = self.store.clone();
-        tidy(key, move || store.drop_checkpoints(key));
+        tidy(key, move || {
+            strike("coordinator.forget");
+            store.drop_checkpoints(key)
+        });
     }
 
     /// Takes up the commits that an earlier coordinator did not live to see.
@@ -225,6 +248,17 @@ impl Driver {
         }
         let since = *self.settled.get_or_insert_with(Instant::now);
         self.stop_asked || since.elapsed() >= LINGER
+    }
+}
+
+/// Faults that strike when something is heard, before anything follows from it.
+fn heard(input: &Input) {
+    match input {
+        Input::Worker { event: Event::Hello(_), .. } => strike("coordinator.hello"),
+        Input::Worker { event: Event::Rendezvous { .. }, .. } => strike("coordinator.rendezvous"),
+        Input::Worker { event: Event::Kept { .. }, .. } => strike("coordinator.share"),
+        Input::Worker { event: Event::Done { .. }, .. } => strike("coordinator.done"),
+        _ => {}
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use fulcrum_common::{
     Key, exit,
+    fault::{self, Who, strike},
     plan::{Plan, PlanError},
     protocol::{CONTACT_FILE, Contact, MESSAGE_LIMIT, coordinator_server::CoordinatorServer},
     store::{Manifest, Store, StoreError},
@@ -57,6 +58,8 @@ pub struct Config {
     pub gang: Option<NonZeroUsize>,
     /// When trainings keep checkpoints.
     pub cadence: Cadence,
+    /// How long a worker may live and not get on with its work; zero for ever.
+    pub stall: Duration,
     /// Where to listen; port 0 for any free one.
     pub listen: SocketAddr,
     /// Allow an address that other machines reach. There is no authentication: whoever reaches it commands the run.
@@ -153,6 +156,7 @@ pub async fn serve(config: Config) -> Result<Outcome, ServeError> {
 /// If the configuration cannot be served, or another coordinator serves the run.
 pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let gang = check(&config)?;
+    fault::i_am(Who::Coordinator);
     std::fs::create_dir_all(&config.folder).map_err(io(format!("folder {:?}", config.folder)))?;
     let lock = lock(&config.folder)?;
     let store = Store::open(&config.store)?;
@@ -163,11 +167,14 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let past = Past { checkpoints, ..recover(&journal)? };
     let mut state = State::new(&config.run, &config.plan, gang, &made, past);
     state.cadence = config.cadence;
+    state.stall = config.stall.as_millis().try_into().unwrap_or(u64::MAX);
+    strike("coordinator.recovered");
     journal.begin(&state)?;
     let listener =
         TcpListener::bind(config.listen).await.map_err(io(format!("listening on {}", config.listen)))?;
     let address = listener.local_addr().map_err(io("listening".to_owned()))?;
     let contact = publish(&config.folder, Contact { address, pid: std::process::id() })?;
+    strike("coordinator.bound");
     tracing::info!("run {:?} listens on {address}", config.run);
     let (asks, asked) = mpsc::channel(ASK_QUEUE);
     let driver = Driver::new(state, journal, store, asked, asks.clone());
@@ -353,6 +360,7 @@ mod tests {
             gang: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             cadence: Cadence::default(),
+            stall: Duration::ZERO,
             insecure_listen: false,
         };
         let error = bind(config).await.expect_err("it is too large");

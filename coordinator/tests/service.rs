@@ -82,6 +82,7 @@ fn config(folder: &Path) -> Config {
         gang: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         cadence: Cadence::default(),
+        stall: Duration::ZERO,
         insecure_listen: false,
     }
 }

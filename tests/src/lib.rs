@@ -1,5 +1,7 @@
 //! End-to-end tests through the real binaries, and the invariants of the workspace.
 
+pub mod chaos;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

@@ -62,6 +62,9 @@ pub enum StoreError {
         /// Length or digest stated.
         expected: String,
     },
+    /// A test made it fail.
+    #[error(transparent)]
+    Injected(#[from] crate::fault::Injected),
     /// Cleaning needs the store for itself.
     #[error("the store {0} is in use: stop its runs first")]
     InUse(PathBuf),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::{File, Manifest, Result, Store, StoreError, location, manifest, write::manifest_path};
-use crate::Key;
+use crate::{Key, fault::point};
 
 impl Store {
     /// The manifest under a key; none where the artifact does not exist.
@@ -67,6 +67,7 @@ impl Store {
     pub async fn local(&self, manifest: &Manifest, name: &str) -> Result<PathBuf> {
         let file = manifest.file(name)?.clone();
         let path = self.inner.backend.path_to_filesystem(&location(&file.path)?)?;
+        point("store.read")?;
         if !self.verified().contains(&file) {
             self.length(&file).await?;
             self.compare(&file, &path).await?;

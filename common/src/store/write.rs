@@ -7,7 +7,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultip
 use tokio::io::AsyncReadExt;
 
 use super::{File, Manifest, Result, Store, StoreError, location, manifest};
-use crate::Key;
+use crate::{Key, fault::point};
 
 /// Bytes per read, and how many such writes may be under way.
 const CHUNK: usize = 4 << 20;
@@ -20,6 +20,7 @@ impl Store {
     /// If the name is not allowed, or reading or writing fails; then nothing is left behind.
     pub async fn put_file(&self, key: Key, epoch: u64, name: &str, source: &Path) -> Result<File> {
         manifest::check_name(name)?;
+        point("store.put.before")?;
         let path = manifest::path(key, epoch, name);
         let mut reader = tokio::fs::File::open(source).await.map_err(StoreError::io(source))?;
         let upload = self.inner.backend.put_multipart(&location(&path)?).await?;
@@ -42,6 +43,7 @@ impl Store {
         }
         let (bytes, digest) = (hasher.count(), hasher.finalize().into());
         writer.finish().await?;
+        point("store.put.after")?;
         Ok(File { name: name.to_owned(), path, bytes, digest })
     }
 

@@ -31,6 +31,8 @@ pub struct State {
     pub gang: usize,
     /// When trainings keep checkpoints.
     pub cadence: Cadence,
+    /// Milliseconds without any progress after which a worker's work is taken back; 0 for never.
+    pub stall: u64,
     /// The stages that this run needs or has, in plan order.
     pub stages: Vec<Entry>,
     /// Workers by seat, the lost ones too.
@@ -46,6 +48,8 @@ pub struct State {
     pub(crate) classless: BTreeMap<usize, u64>,
     /// Stages whose gangs an earlier coordinator formed, until all members have come back.
     expecting: BTreeSet<usize>,
+    /// When workers that do not get on are looked for again.
+    pub(crate) next_stall: u64,
     pub(crate) next_epoch: u64,
     pub(crate) now: u64,
 }
@@ -149,6 +153,8 @@ impl State {
             run: run.to_owned(),
             gang,
             cadence: Cadence::default(),
+            stall: 0,
+            next_stall: 0,
             agenda: Agenda::new(&stages),
             stages,
             workers: Workers::default(),

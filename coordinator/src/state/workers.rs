@@ -20,6 +20,8 @@ pub struct Worker {
     pub progress: Progress,
     /// When it was last heard of.
     pub heard: u64,
+    /// When it was given its work, or last said that it got on with it.
+    pub moved: u64,
     /// It has been told to finish and leave.
     pub draining: bool,
     state: WorkerState,
@@ -80,7 +82,7 @@ impl Worker {
     pub(crate) fn new(session: u64, hello: Hello, now: u64, retired: VecDeque<String>) -> Self {
         let class = hello.class();
         let (state, progress) = (WorkerState::Joining, Progress::default());
-        Self { session, hello, progress, heard: now, draining: false, state, class, retired }
+        Self { session, hello, progress, heard: now, moved: now, draining: false, state, class, retired }
     }
 
     /// What it does.
@@ -182,9 +184,20 @@ impl Workers {
         Some(worker)
     }
 
+    /// A worker has been given work, of which it has said nothing yet.
+    pub(crate) fn begin(&mut self, seat: &str, now: u64) {
+        if let Some(worker) = self.seats.get_mut(seat) {
+            (worker.progress, worker.moved) = (Progress::default(), now);
+        }
+    }
+
     /// Notes what a worker says of its work; returns what it said before.
-    pub(crate) fn report(&mut self, seat: &str, progress: Progress) -> Option<Progress> {
+    pub(crate) fn report(&mut self, seat: &str, progress: Progress, now: u64) -> Option<Progress> {
         let worker = self.seats.get_mut(seat)?;
+        let place = |it: &Progress| (it.epoch, it.step, it.examples);
+        if place(&progress) != place(&worker.progress) {
+            worker.moved = now;
+        }
         Some(std::mem::replace(&mut worker.progress, progress))
     }
 
@@ -197,7 +210,7 @@ impl Workers {
 
     /// As if all had been heard of.
     pub(crate) fn hear_all(&mut self, now: u64) {
-        self.seats.values_mut().for_each(|worker| worker.heard = now);
+        self.seats.values_mut().for_each(|worker| (worker.heard, worker.moved) = (now, now));
     }
 
     /// The seats whose leases have run out, and for how many milliseconds nothing was heard.
@@ -213,6 +226,16 @@ impl Workers {
             .filter(|(_, silence)| *silence >= lease)
             .map(|(seat, silence)| (seat.clone(), silence))
             .collect()
+    }
+
+    /// A worker that has not got on with its work for so many milliseconds, and the work's epoch.
+    pub(crate) fn stalled(&self, now: u64, most: u64) -> Option<(String, u64)> {
+        self.live().find_map(|worker| match worker.state {
+            WorkerState::Working(epoch) if now.saturating_sub(worker.moved) >= most => {
+                Some((worker.hello.seat.clone(), epoch))
+            }
+            _ => None,
+        })
     }
 
     /// The workers of a class that may be given work.

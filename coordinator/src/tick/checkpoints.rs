@@ -87,7 +87,9 @@ pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decision
     if checkpoint.step > farthest {
         // What failed before did not keep it from getting on.
         entry.faults = Faults::default();
-        entry.message.clear();
+        if matches!(entry.state(), StageState::Ready | StageState::Gang(_)) {
+            entry.message.clear();
+        }
     }
     let (epoch, step) = (checkpoint.epoch, checkpoint.step);
     entry.checkpoints.insert(0, checkpoint);

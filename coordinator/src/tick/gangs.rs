@@ -10,7 +10,6 @@ use fulcrum_common::{
 use super::{checkpoints, results};
 use crate::{
     action::{Decisions, Record},
-    input::Progress,
     state::{Gang, StageState, State, WorkerState},
 };
 
@@ -46,7 +45,7 @@ pub(super) fn assign(
     let inputs = inputs(state, stage);
     let stage = serde_json::to_string(stage).expect("a stage is plain data");
     if state.workers.turn(seat, WorkerState::Working(epoch)).is_some() {
-        state.workers.report(seat, Progress::default());
+        state.workers.begin(seat, state.now);
         let assignment = Assignment { epoch, stage, rank, world, shard, inputs, checkpoints };
         out.send(state.workers[seat].session, Command::Assignment(assignment));
     }

@@ -1,9 +1,9 @@
-//! Leases: a worker not heard of for [`LEASE_MS`] is lost.
+//! Leases: a worker not heard of for [`LEASE_MS`] is lost, and one that is heard of and does not get on loses its work.
 
 use fulcrum_common::protocol::LEASE_MS;
 
-use super::membership;
-use crate::{action::Decisions, state::State};
+use super::{gangs, membership, results};
+use crate::{action::Decisions, input::Failure, state::State};
 
 /// Moves the clock. Where the coordinator itself was away for long (a stopped process, a sleeping machine, a slow
 /// disk), silence tells nothing about the workers: their leases start anew.
@@ -19,6 +19,21 @@ pub(super) fn forgive_absence(state: &mut State, now: u64, out: &mut Decisions) 
 /// The worker has been heard of.
 pub(super) fn renew(state: &mut State, seat: &str) {
     state.workers.hear(seat, state.now);
+}
+
+/// Takes the work of workers back that live and do not get on: one that hangs is not heard to be lost. Whoever cannot
+/// give it up ends itself.
+pub(super) fn expire_work(state: &mut State, out: &mut Decisions) {
+    if state.stall == 0 || state.now < state.next_stall {
+        return;
+    }
+    while let Some((seat, epoch)) = state.workers.stalled(state.now, state.stall) {
+        let message = format!("{seat} has not got on for {} ms", state.stall);
+        gangs::give_up(state, &seat, epoch, &message, out);
+        let failure = Failure { message, retry: true, membership: true, code: 0 };
+        results::broke(state, &seat, epoch, &failure, out);
+    }
+    state.next_stall = state.now.saturating_add(state.stall / 8);
 }
 
 /// Loses the workers whose leases ran out.

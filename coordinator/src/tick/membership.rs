@@ -92,7 +92,9 @@ fn replace(state: &mut State, hello: &Hello, out: &mut Decisions) -> VecDeque<St
 
 /// A worker says that it lives and what it works on.
 pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: &mut Decisions) {
-    let Some(seen) = state.workers.report(seat, progress).map(|before| before.epoch) else { return };
+    let Some(seen) = state.workers.report(seat, progress, state.now).map(|before| before.epoch) else {
+        return;
+    };
     let Worker { session, .. } = state.workers[seat];
     match state.workers[seat].state() {
         WorkerState::Joining if progress.epoch == 0 => {

@@ -37,6 +37,7 @@ pub fn tick(state: &mut State, now: u64, inputs: impl IntoIterator<Item = Input>
         apply(state, input, &mut out);
     }
     leases::expire(state, &mut out);
+    leases::expire_work(state, &mut out);
     adoption::expire(state, &mut out);
     results::recommit(state, &mut out);
     schedule::promote(state, &mut out);

@@ -63,18 +63,23 @@ fn lies_in(file: &File, key: Key, epoch: u64) -> bool {
 /// A worker failed, or was lost, in its part of an assignment.
 pub(super) fn failed(state: &mut State, seat: &str, epoch: u64, failure: Failure, out: &mut Decisions) {
     free(state, seat, epoch);
+    broke(state, seat, epoch, &failure, out);
+}
+
+/// The part of a worker in an assignment came to nothing, whatever the worker does now.
+pub(super) fn broke(state: &mut State, seat: &str, epoch: u64, failure: &Failure, out: &mut Decisions) {
     match state.owner(epoch, seat) {
         Some(Owner::Rank { stage, .. }) => {
             end(epoch, "failed", &failure.message, out);
             gangs::dissolve(state, stage, &failure.message, out);
             state.agenda.gang_ended(stage, epoch, failure.membership);
-            faults::stage(state, stage, &failure, out);
+            faults::stage(state, stage, failure, out);
         }
         Some(Owner::Shard { stage, index }) => {
             end(epoch, "failed", &failure.message, out);
-            shards::failed(state, stage, (index, epoch), &failure, out);
+            shards::failed(state, stage, (index, epoch), failure, out);
         }
-        None => faults::late(state, epoch, &failure, out),
+        None => faults::late(state, epoch, failure, out),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `fulcrum coordinator`: serves one run to its workers.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use fulcrum_common::exit;
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Keep a checkpoint of every training after so many seconds; 0 for never by time
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     checkpoint_seconds: u32,
+    /// Take the work of a worker back that has not got on with it for so many seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", env = "FULCRUM_STALL_SECONDS", default_value_t = 1800)]
+    stall_seconds: u32,
     /// Name of the run [default: the name of its folder]
     #[arg(long)]
     name: Option<String>,
@@ -53,6 +56,7 @@ pub(crate) struct Args {
 /// With the exit code of the contract unless the goal is reached.
 pub(super) async fn run(args: Args) -> Result<()> {
     let config = check(&args)?;
+    end_on_panic();
     let outcome = tokio::select! {
         outcome = serve(config) => outcome.map_err(|error| Failure::new(error.code(), error.to_string()))?,
         () = parent_gone(args.watch_stdin) => {
@@ -65,6 +69,16 @@ pub(super) async fn run(args: Args) -> Result<()> {
     Err(Failure::new(outcome.code, outcome.reason).into())
 }
 
+/// A panic anywhere ends the process: what a lost task leaves undone nobody would do, and the next coordinator takes it
+/// up from the journal.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(exit::INTERNAL);
+    }));
+}
+
 fn check(args: &Args) -> Result<Config> {
     let folder_name = || args.run_folder.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Config {
@@ -75,6 +89,7 @@ fn check(args: &Args) -> Result<Config> {
         workers: args.workers,
         gang: args.gang,
         cadence: Cadence { steps: args.checkpoint_steps, ms: u64::from(args.checkpoint_seconds) * 1000 },
+        stall: Duration::from_secs(args.stall_seconds.into()),
         listen: args.listen,
         insecure_listen: args.insecure_listen,
     })

@@ -1,8 +1,9 @@
-//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | test`.
+//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | chaos | test`.
 //!
 //! A new user waits for this program before anything else, so it keeps to few dependencies and
 //! leaves the work to the tools that are there anyway: cargo, pip and the C++ compiler.
 
+mod chaos;
 mod quickstart;
 mod repository;
 mod setup;
@@ -39,6 +40,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs in which something goes wrong, at every fault point and in every way: all must leave the same bytes
+    Chaos {
+        /// Only cases that have all of these words in them, such as `kill` or `step.update`
+        words: Vec<String>,
+    },
     /// Everything a change must pass
     Test {
         /// Only these sections, in their usual order
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup { cuda, into } => setup::run(cuda, into),
         Task::Quickstart { arguments } => quickstart::run(&arguments),
+        Task::Chaos { words } => chaos::run(&words),
         Task::Test { sections } => test::run(&sections),
     };
     match done {

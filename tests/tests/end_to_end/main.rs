@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bench;
+mod chaos;
 mod generation;
 mod one_off;
 mod refusals;

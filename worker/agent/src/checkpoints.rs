@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use fulcrum_common::{
     Key,
+    fault::{point, strike},
     store::{Checkpoint, File, Store, StoreError},
 };
 use fulcrum_methods::{Keeper, Past, Snapshot, TrainError, Wanted};
@@ -68,6 +69,15 @@ struct Counts {
     kept: u64,
 }
 
+/// Held by a thread: where it ends, by a panic too, nobody waits for what it has not done.
+struct Closing(Arc<Queue>, fn(&mut Counts));
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.change(self.1);
+    }
+}
+
 impl Checkpoints {
     /// Starts the threads. They end once this is gone and what they were given is kept.
     ///
@@ -86,23 +96,26 @@ impl Checkpoints {
         let (snapshots, taken) = mpsc::channel::<Snapshot>();
         // No room in between: whoever has copied waits for the disk, with one set of bytes.
         let (files, copied) = mpsc::sync_channel(0);
-        let counts = Arc::clone(&queue);
+        let counts = Closing(Arc::clone(&queue), |counts| counts.unread = 0);
         thread::Builder::new().name("copy".to_owned()).spawn(move || {
+            let counts = counts;
             for snapshot in taken {
                 let (step, read) = (snapshot.step as u64, Files::of(&snapshot));
                 drop(snapshot);
-                counts.change(|counts| counts.unread -= 1);
+                strike("snapshot.copied");
+                counts.0.change(|counts| counts.unread = counts.unread.saturating_sub(1));
                 if files.send((step, read)).is_err() {
                     return;
                 }
             }
         })?;
-        let (counts, writer) = (Arc::clone(&queue), place.clone());
+        let (counts, writer) = (Closing(Arc::clone(&queue), |counts| counts.unkept = 0), place.clone());
         thread::Builder::new().name("keep".to_owned()).spawn(move || {
+            let counts = counts;
             for (step, files) in copied {
                 let kept = writer.keep(step, files);
-                counts.change(|counts| {
-                    counts.unkept -= 1;
+                counts.0.change(|counts| {
+                    counts.unkept = counts.unkept.saturating_sub(1);
                     if kept {
                         counts.kept = step;
                     }
@@ -176,6 +189,7 @@ impl Place {
         match kept {
             Ok(files) => {
                 self.attempt.kept(step, files);
+                strike("snapshot.told");
                 true
             }
             Err(message) => {
@@ -188,6 +202,7 @@ impl Place {
 
     fn put(&self, step: u64, Files { header, tensors }: Files) -> Result<Vec<File>, StoreError> {
         let put = |what, bytes: Vec<u8>| {
+            point(if what == HEADER { "snapshot.header" } else { "snapshot.tensors" })?;
             let name = name(self.rank as u64, what);
             let put = self.store.put_training(self.key, (self.attempt.epoch, step), &name, bytes.into());
             self.runtime.block_on(put)

@@ -13,6 +13,7 @@ use std::{
 
 use fulcrum_common::{
     exit,
+    fault::strike,
     protocol::{Assignment, Done, Failed, Hello, command::Command, worker_event::Event},
 };
 use tokio::sync::mpsc;
@@ -104,6 +105,7 @@ impl Control {
         let mut pause = PAUSES.0;
         let mut told = String::new();
         loop {
+            strike("worker.connect");
             let reason = match Session::open(&self.config.place, &self.config.hello).await {
                 Ok(session) => match self.serve(session).await {
                     End::Exit(code) => return code,
@@ -190,6 +192,7 @@ impl Control {
     fn obey(&mut self, session: &mut Session, command: Option<Command>) -> Option<i32> {
         match command? {
             Command::Welcome(welcome) => {
+                strike("worker.welcome");
                 tracing::info!("joined the run as {}", self.config.hello.worker);
                 let period = Duration::from_millis(welcome.heartbeat_ms.clamp(10, 10_000).into());
                 session.start_pulse(period, Arc::clone(&self.desk));
@@ -230,6 +233,7 @@ impl Control {
     fn start(&mut self, session: &Session, task: Task) {
         let part =
             task.shard.map_or_else(String::new, |shard| format!(", rows {}..{}", shard.start, shard.end));
+        strike("worker.assigned");
         tracing::info!(
             "epoch {}: {:?}{part}, rank {} of {}",
             task.epoch,

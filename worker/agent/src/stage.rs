@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use fulcrum_common::{
     Key, exit,
+    fault::{self, Who, point},
     protocol::{Heartbeat, Shard},
     store::{File, Manifest, Store, StoreError},
 };
@@ -53,6 +54,7 @@ impl Stages {
     /// The files that the stage left in its scratch folder, durable.
     fn put(&self, key: Key, epoch: u64, folder: &Path, names: &[String]) -> Result<Vec<File>, Fault> {
         let put = |name: &String| {
+            point("worker.put").map_err(Fault::passing)?;
             let source = folder.join(name);
             let put = self.store.put_file(key, epoch, name, &source);
             self.runtime.block_on(put).map_err(Fault::passing)
@@ -63,20 +65,28 @@ impl Stages {
 
 impl Engine for Stages {
     fn run(&mut self, task: &Task, attempt: &Arc<Attempt>) -> Result<Product, Fault> {
+        fault::i_am(Who::Rank(task.rank, task.world));
+        fault::at_step(0);
         let inputs = self.check_out(&task.inputs)?;
+        point("worker.inputs").map_err(Fault::passing)?;
         let scratch = self.scratch.folder().map_err(Fault::passing)?;
         let shard = task.shard.map(range).transpose()?;
         let device = self.device.torch();
         let job = Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device };
+        point("worker.gather.before").map_err(Fault::passing)?;
         let gang = gang::gather(task, attempt, self.device)?;
+        point("worker.gather.after").map_err(Fault::passing)?;
         let start = |what| Checkpoints::start(what, task, attempt, &self.store, &self.runtime);
         let kept = task.checkpoints.as_ref().map(start).transpose().map_err(Fault::passing)?;
         let kept = kept.as_ref().map(|kept| Kept { keeper: kept, past: kept });
+        point("worker.load").map_err(Fault::passing)?;
         let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt), kept).map_err(fault)?;
+        point("worker.made").map_err(Fault::passing)?;
         if task.rank > 0 {
             return Ok(Product::default());
         }
         let files = self.put(task.stage.key, task.epoch, scratch.path(), &outcome.files)?;
+        point("worker.done").map_err(Fault::passing)?;
         Ok(Product { files, facts: outcome.facts })
     }
 }

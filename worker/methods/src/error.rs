@@ -110,7 +110,10 @@ impl Error {
                 unread || matches!(error, Read { .. } | Write { .. } | Torch(_))
             }
             Self::Train(error) => {
-                let machine = matches!(error, Train::Torch(_) | Train::Shim(_) | Train::Write { .. });
+                let machine = matches!(
+                    error,
+                    Train::Torch(_) | Train::Shim(_) | Train::Write { .. } | Train::Injected(_)
+                );
                 machine || self.is_membership() || self.is_cancelled()
             }
             _ => false,

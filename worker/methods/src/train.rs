@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fulcrum_common::{
+    fault::point,
     plan::{self, Head, HeadInit, HeadSpec, Part, Train, Trainable},
     source::ADAPTER_FILES,
 };
@@ -44,6 +45,7 @@ pub(crate) fn run(
     if rank > 0 {
         return Ok(Outcome { files: Vec::new(), facts: [parameters(&model.merged()), steps].into() });
     }
+    point("train.save").map_err(fulcrum_train::Error::from)?;
     let mut adapter = Vec::new();
     if work.lora.is_some() {
         model.save_adapter(job.output)?;

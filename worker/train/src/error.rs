@@ -94,6 +94,9 @@ pub enum Error {
     /// The parts of libtorch that tch lacks.
     #[error(transparent)]
     Shim(#[from] fulcrum_torch_shim::Error),
+    /// A test made it fail.
+    #[error(transparent)]
+    Injected(#[from] fulcrum_common::fault::Injected),
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),

@@ -6,7 +6,7 @@
 //! Shape suffixes: b rows of a batch, t tokens, n predicted tokens of a batch, d residual width, c classes,
 //! v vocabulary.
 
-use fulcrum_common::plan::Head;
+use fulcrum_common::{fault::point, plan::Head};
 use fulcrum_models::Model;
 use tch::Kind;
 
@@ -99,6 +99,7 @@ fn in_batches<R>(
     monitor: &dyn Monitor,
     run: impl Fn(&[usize], &Padded) -> Result<Vec<R>, Error>,
 ) -> Result<Vec<R>, Error> {
+    point("infer.begin")?;
     let batches = buckets(examples, batch_tokens)?;
     let mut results: Vec<Option<R>> = std::iter::repeat_with(|| None).take(examples.len()).collect();
     let mut done = 0;
@@ -106,6 +107,7 @@ fn in_batches<R>(
         if monitor.cancelled() {
             return Err(Error::Cancelled { step });
         }
+        point("infer.batch")?;
         let padded = examples.pad(rows, tch::Device::Cpu)?;
         let found = tch::no_grad(|| run(rows, &padded))?;
         for (&row, result) in rows.iter().zip(found) {
@@ -114,6 +116,7 @@ fn in_batches<R>(
         done += rows.len();
         monitor.progress(Progress { step: step + 1, steps: batches.len(), examples: done, loss: None });
     }
+    point("infer.end")?;
     let results: Option<Vec<R>> = results.into_iter().collect();
     results.ok_or_else(|| Error::Examples("a batch gave fewer results than it has rows".into()))
 }

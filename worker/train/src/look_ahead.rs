@@ -2,7 +2,7 @@
 //!
 //! Shape suffixes: b rows of a slot, n rows of the global batch, c classes.
 
-use fulcrum_common::plan::Head;
+use fulcrum_common::{fault::point, plan::Head};
 use tch::{Kind, Tensor};
 
 use crate::{
@@ -28,6 +28,7 @@ impl Trainer<'_> {
         let Some(Head::Classifier { classes }) = self.job.model.head() else {
             return Err(Error::Objective("only a classifier has logits for the whole global batch".into()));
         };
+        point("step.look_ahead")?;
         let mut mine = Vec::with_capacity(shares.len());
         let keep = shares.len() == 1;
         for round in 0..self.rounds(batch.len()) {

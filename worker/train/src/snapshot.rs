@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use fulcrum_common::fault::point;
 use tch::Tensor;
 
 use crate::{
@@ -146,6 +147,7 @@ impl Trainer<'_> {
             fragments.iter().any(|it| self.names[it.parameter] == name && overlaps(&it.numbers))
         };
         for place in 0..past.places() {
+            point("train.restore.before")?;
             let read = past.read(place, &wanted);
             if let Err(error) = &read {
                 tracing::warn!("a checkpoint cannot be read, an earlier one is taken: {error}");
@@ -153,7 +155,8 @@ impl Trainer<'_> {
             if self.job.gang.all_agree(read.is_ok(), self.device())?
                 && let Ok(snapshots) = read
             {
-                return self.restore(&snapshots);
+                self.restore(&snapshots)?;
+                return Ok(point("train.restore.after")?);
             }
         }
         Ok(())

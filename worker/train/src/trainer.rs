@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use fulcrum_common::{
+    fault::{self, point},
     order::Batches,
     plan::{self, Head},
 };
@@ -169,13 +170,16 @@ impl<'a> Trainer<'a> {
             self.job.monitor.timed(&self.clock.time());
             self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(loss.loss) });
             if let Some(keeper) = self.job.keeper.filter(|_| keep && step + 1 < steps) {
+                point("snapshot.take")?;
                 keeper.keep(self.snapshot(step + 1)?);
             }
+            point("step.end")?;
             if leave && step + 1 < steps {
                 self.leave(step + 1)?;
             }
         }
         self.settle();
+        point("train.finish")?;
         self.engine.finish()?;
         self.frozen.restore();
         Ok(self.losses)
@@ -193,6 +197,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn step(&mut self, step: usize) -> Result<Done, Error> {
+        fault::at_step(step);
+        point("step.begin")?;
         self.job.gang.all().begin_step(step);
         self.clock.start();
         let agreed = loop {
@@ -218,6 +224,7 @@ impl<'a> Trainer<'a> {
         let terms = self.terms(step, &batch)? as f64;
         let mut shares = self.shares(step, &batch)?;
         self.clock.lap(Phase::Data);
+        point("step.data")?;
         let mut tally = Tally::default();
         let global = self.look_ahead(&batch, &mut shares, &mut tally)?;
 
@@ -233,6 +240,7 @@ impl<'a> Trainer<'a> {
                     }
                     _ => Output::Logits(output),
                 };
+                point("step.forward")?;
                 let sum = score(job, share, output, global.as_ref(), step, steps)?;
                 Ok(sum.f_div_scalar(terms)?)
             };
@@ -248,11 +256,14 @@ impl<'a> Trainer<'a> {
                 Passed::Nothing => {}
             }
         }
+        point("step.backward")?;
         self.engine.reduce()?;
+        point("step.reduce")?;
         let slots = self.slots(batch.len());
         let held = self.engine.is_held(slots)?;
         let agreed = tally.agree(&self.job.gang, self.device(), slots, held, self.wishes(step))?;
         self.clock.lap(Phase::Communication);
+        point("step.agree")?;
         if agreed.stop { Err(Error::Cancelled { step }) } else { Ok(agreed) }
     }
 
@@ -269,11 +280,14 @@ impl<'a> Trainer<'a> {
         if !norm.is_finite() {
             return Ok(false);
         }
+        point("step.clip")?;
         for gradient in gradients {
             self.clip.apply(gradient, norm)?;
         }
         self.settle();
+        point("step.update")?;
         self.optimizer.update(learning_rate)?;
+        point("step.publish")?;
         self.engine.publish()?;
         Ok(true)
     }

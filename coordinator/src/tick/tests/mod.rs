@@ -7,6 +7,7 @@ mod failures;
 mod placement;
 mod properties;
 mod rules;
+mod stall;
 
 use fulcrum_common::protocol::command::Command;
 

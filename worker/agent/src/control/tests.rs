@@ -142,6 +142,7 @@ impl Scene {
             gang: None,
             listen: "127.0.0.1:0".parse().unwrap(),
             cadence: Cadence::default(),
+            stall: Duration::ZERO,
             insecure_listen: false,
         };
         let bound = bind(run).await.unwrap();
