@@ -1,10 +1,11 @@
 //! Compiles the C++ files against libtorch's headers.
 
-const FILES: [&str; 2] = ["src/shim.cpp", "src/nodes.cpp"];
+const FILES: [&str; 3] = ["src/shim.cpp", "src/nodes.cpp", "src/memory.cpp"];
+const HEADERS: [&str; 5] = ["src/face.h", "src/operation.h", "src/exchange.h", "src/group.h", "include"];
 
 fn main() {
     let include = fulcrum_link::libtorch().join("include");
-    for changed in FILES.iter().chain(&["src/face.h", "include"]) {
+    for changed in FILES.iter().chain(&HEADERS) {
         println!("cargo:rerun-if-changed={changed}");
     }
     cc::Build::new()

@@ -45,13 +45,14 @@ pub trait Collective: Debug + Send + Sync {
     fn all_reduce(&self, tensor: &Tensor, op: Reduction) -> Result<Handle, Error>;
 
     /// Reduces `input` over all members and leaves this rank's share, the `rank`-th of `world` equal parts,
-    /// in `output`.
+    /// in `output`, which may be that very part of `input`.
     ///
     /// # Errors
     /// See the trait; also if `input` is not `world` times as long as `output`.
     fn reduce_scatter(&self, output: &Tensor, input: &Tensor, op: Reduction) -> Result<Handle, Error>;
 
-    /// Collects the `input` of all members in `output`, in the order of their ranks.
+    /// Collects the `input` of all members in `output`, in the order of their ranks. The input may be this rank's
+    /// part of the output.
     ///
     /// # Errors
     /// See the trait; also if `output` is not `world` times as long as `input`.

@@ -30,7 +30,8 @@ pub(crate) fn fresh(description: &Description, slot: &Slot, seed: u64) -> Tensor
             let mut rng = Rng::new(seed, &slot.name, 0);
             let numbers = 0..slot.shape.iter().product();
             let values: Vec<f32> = numbers.map(|_| (DEVIATION * scale * rng.normal()) as f32).collect();
-            Tensor::from_slice(&values).view(shape.as_slice())
+            // No view: that would keep its base in memory after the weight has moved elsewhere.
+            Tensor::from_slice(&values).resize_(shape.as_slice())
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The parts of libtorch that tch lacks: gradient hooks, fused optimizers, Gloo, and opening the CUDA half at run time.
 //!
-//! Two C++ files give them a plain C face (`nodes.cpp` to operations that add gradients where they are kept, `shim.cpp` to
-//! the rest); the modules here check everything that C++ would
-//! answer with undefined behaviour before they call it, and turn its messages into [`Error`].
+//! Three C++ files give them a plain C face (`nodes.cpp` to operations that add gradients where they are kept, `memory.cpp`
+//! to what tensors hold, `shim.cpp` to the rest); the modules here check everything that C++ would answer with undefined behaviour before they call it, and turn its messages into [`Error`].
 
 pub mod check;
 
@@ -11,6 +10,7 @@ pub mod cuda;
 mod fused;
 mod gloo;
 mod gradient;
+pub mod memory;
 mod nodes;
 mod store;
 mod sys;

@@ -4,15 +4,11 @@
 // no exception crosses the border. Tensors come as tch holds them: pointers to at::Tensor.
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <ATen/ops/_fused_adamw.h>
@@ -25,25 +21,14 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "face.h"
+#include "group.h"
 
 using fulcrum::copied;
 using fulcrum::guarded;
 
 namespace {
 
-using Millis = std::chrono::milliseconds;
-using WorkPtr = c10::intrusive_ptr<c10d::Work>;
-
-// Tags of point-to-point messages; collective operations have a numbering of their own.
-constexpr int kAbortTag = 1;    // nothing is ever sent with it
-constexpr int kGoodbyeTag = 2;  // the last message of a member that leaves in order
-
-// c10d notes every operation of a process in one flight recorder, whose table of groups has no lock:
-// members that share a process (the tests', or two stages' for a moment) must not start operations at once.
-std::mutex flight_recorder;
-
-constexpr auto kForever = std::chrono::hours(24 * 365);
-constexpr auto kGoodbyeTime = std::chrono::seconds(2);
+using fulcrum::Millis;
 
 c10d::ReduceOp reduction(int op) {
   switch (op) {
@@ -64,145 +49,6 @@ struct FulcrumStore {
   c10::intrusive_ptr<c10d::TCPStore> tcp;
 };
 
-// An operation that was started. Some of c10d's (reduce-scatter) never say that they are completed: they are once they
-// were waited for.
-struct Operation {
-  explicit Operation(WorkPtr started) : work(std::move(started)) {}
-
-  bool done() const {
-    return waited || work->isCompleted();
-  }
-
-  const WorkPtr work;
-  std::atomic<bool> waited{false};
-};
-
-struct FulcrumWork {
-  std::shared_ptr<Operation> operation;
-};
-
-// A member's end of a Gloo group, with two things that c10d's has not: it can be aborted, and it notices
-// at once when a peer is gone, even one that the operation under way does not talk to.
-class FulcrumGroup {
- public:
-  explicit FulcrumGroup(c10::intrusive_ptr<c10d::ProcessGroupGloo> connected) : gloo(std::move(connected)) {
-    for_each_peer([&](int peer) {
-      goodbyes_.push_back(receive(peer, kGoodbyeTag));
-      watchers_.emplace_back(&FulcrumGroup::watch, this, goodbyes_.back());
-    });
-  }
-
-  // Operations in flight are aborted, or this would wait for them. Leaving in order says goodbye, so that
-  // the peers' watchers do not take the closed connection for a death.
-  ~FulcrumGroup() {
-    if (idle() && !broken_) {
-      say_goodbye();
-    } else {
-      abort();
-    }
-    for (const auto& goodbye : goodbyes_) {
-      goodbye->abort();
-    }
-    for (auto& watcher : watchers_) {
-      watcher.join();
-    }
-  }
-
-  // Starts an operation. The process group numbers them without a lock of its own.
-  template <typename Start>
-  FulcrumWork* start(Start&& body) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    while (!in_flight_.empty() && in_flight_.front()->done()) {
-      in_flight_.pop_front();
-    }
-    std::lock_guard<std::mutex> recording(flight_recorder);
-    in_flight_.push_back(std::make_shared<Operation>(body()));
-    return new FulcrumWork{in_flight_.back()};
-  }
-
-  // Gloo closes every connection of a group when one receive times out. So a receive of something that is
-  // never sent, given no time, fails all operations in flight here and, through the closed connections,
-  // those of the peers. A connection that is broken already throws at once: ask each.
-  void abort() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    broken_ = true;
-    for_each_peer([&](int peer) {
-      try {
-        receive(peer, kAbortTag)->wait(Millis(1));
-      } catch (const std::exception&) {
-        // The purpose.
-      }
-    });
-  }
-
-  bool broken() const {
-    return broken_;
-  }
-
-  const c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-
- private:
-  template <typename Body>
-  void for_each_peer(Body&& body) {
-    for (int peer = 0; peer < gloo->getSize(); ++peer) {
-      if (peer != gloo->getRank()) {
-        body(peer);
-      }
-    }
-  }
-
-  WorkPtr receive(int peer, int tag) {
-    std::vector<at::Tensor> byte{at::zeros({1}, at::kByte)};
-    std::lock_guard<std::mutex> recording(flight_recorder);
-    return gloo->recv(byte, peer, tag);
-  }
-
-  void watch(const WorkPtr& goodbye) {
-    try {
-      goodbye->wait(kForever);
-    } catch (const std::exception&) {
-      abort();
-    }
-  }
-
-  bool idle() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    for (const auto& operation : in_flight_) {
-      if (!operation->done()) {
-        return false;
-      }
-    }
-    return true;
-  }
-
-  void say_goodbye() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<WorkPtr> sent;
-    for_each_peer([&](int peer) {
-      try {
-        std::vector<at::Tensor> byte{at::zeros({1}, at::kByte)};
-        std::lock_guard<std::mutex> recording(flight_recorder);
-        sent.push_back(gloo->send(byte, peer, kGoodbyeTag));
-      } catch (const std::exception&) {
-        // It left before us.
-      }
-    });
-    for (const auto& work : sent) {
-      try {
-        work->wait(kGoodbyeTime);
-      } catch (const std::exception&) {
-        // It leaves at the same time.
-      }
-    }
-  }
-
-  std::mutex mutex_;
-  std::atomic<bool> broken_{false};
-  std::deque<std::shared_ptr<Operation>> in_flight_;
-  std::vector<WorkPtr> goodbyes_;
-  std::vector<std::thread> watchers_;
-};
-
 namespace {
 
 struct ClosureHook final : torch::autograd::PostAccumulateGradHook {
@@ -221,7 +67,7 @@ struct ClosureHook final : torch::autograd::PostAccumulateGradHook {
   void (*drop)(void*);
 };
 
-// Gloo would compare the shapes of parts and whole; here only the lengths count.
+// Only lengths count, not shapes.
 at::Tensor flat(const at::Tensor& tensor) {
   return tensor.view({-1});
 }
@@ -317,17 +163,17 @@ char* fulcrum_gloo_all_reduce(FulcrumGroup* group, at::Tensor* tensor, int op, F
 char* fulcrum_gloo_reduce_scatter(FulcrumGroup* group, at::Tensor* output, at::Tensor* input, int op,
                                   FulcrumWork** out) {
   return guarded([&] {
-    c10d::ReduceScatterOptions options;
-    options.reduceOp = reduction(op);
-    at::Tensor part = flat(*output), whole = flat(*input);
-    *out = group->start([&] { return group->gloo->_reduce_scatter_base(part, whole, options); });
+    *out = group->exchange([part = flat(*output), whole = flat(*input), by = reduction(op)](fulcrum::Exchange exchange) {
+      exchange.reduce_scatter(part, whole, by);
+    });
   });
 }
 
 char* fulcrum_gloo_all_gather(FulcrumGroup* group, at::Tensor* output, at::Tensor* input, FulcrumWork** out) {
   return guarded([&] {
-    at::Tensor whole = flat(*output), part = flat(*input);
-    *out = group->start([&] { return group->gloo->_allgather_base(whole, part); });
+    *out = group->exchange([whole = flat(*output), part = flat(*input)](fulcrum::Exchange exchange) {
+      exchange.all_gather(whole, part);
+    });
   });
 }
 
@@ -347,8 +193,7 @@ char* fulcrum_gloo_barrier(FulcrumGroup* group, FulcrumWork** out) {
 // A negative time waits for as long as the group's own timeout lets the operation run.
 char* fulcrum_work_wait(FulcrumWork* work, int64_t timeout_ms) {
   return guarded([&] {
-    work->operation->work->wait(timeout_ms < 0 ? kNoTimeout : Millis(timeout_ms));
-    work->operation->waited = true;
+    work->operation->wait(timeout_ms < 0 ? kNoTimeout : Millis(timeout_ms));
   });
 }
 

@@ -153,6 +153,9 @@ unsafe extern "C" {
         momentum: f64,
         nesterov: bool,
     ) -> *mut c_char;
+    pub(crate) fn fulcrum_memory_count();
+    pub(crate) fn fulcrum_memory_counted(now: *mut i64, most: *mut i64);
+    pub(crate) fn fulcrum_memory_trim();
 }
 
 /// Turns what the C face returned into a result, and frees the message.

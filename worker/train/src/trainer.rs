@@ -134,6 +134,8 @@ impl<'a> Trainer<'a> {
         let numbers = Numbers::from(job.numerics);
         let frozen = Frozen::cast(job.model, numbers.compute)?;
         let engine = engine(job.model, parameters, &extents, &job.gang, numbers)?;
+        // The model has left its old place, which most of what comes next does not fit into.
+        fulcrum_torch_shim::memory::trim();
         let shapes = extents.iter().map(|extent| extent.shape.as_slice()).collect::<Vec<_>>();
         let optimizer = Optimizer::new(&job.settings, &engine.own().pieces(elementwise, &shapes))?;
         let count = extents.iter().map(Extent::length).sum();
@@ -180,9 +182,12 @@ impl<'a> Trainer<'a> {
         }
         self.settle();
         point("train.finish")?;
-        self.engine.finish()?;
-        self.frozen.restore();
-        Ok(self.losses)
+        let Self { mut engine, optimizer, mut frozen, losses, .. } = self;
+        // What it remembers makes room for the weights of others.
+        drop(optimizer);
+        engine.finish()?;
+        frozen.restore();
+        Ok(losses)
     }
 
     /// Ends before the end, with what was kept in safety.

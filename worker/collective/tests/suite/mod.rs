@@ -25,10 +25,11 @@ pub(crate) struct Place {
 pub(crate) type Check = fn(&dyn Collective, &Place);
 
 /// The checks that leave the gang whole.
-pub(crate) const CHECKS: [(&str, Check); 9] = [
+pub(crate) const CHECKS: [(&str, Check); 10] = [
     ("all_reduce combines all ranks", all_reduce_combines_all_ranks),
     ("reduce_scatter leaves each rank its share", reduce_scatter_leaves_each_rank_its_share),
     ("all_gather collects in the order of ranks", all_gather_collects_in_the_order_of_ranks),
+    ("shares lie in the whole", shares_may_lie_in_the_whole),
     ("broadcast copies from any root", broadcast_copies_from_any_root),
     ("tensors of any shape are carried flat", tensors_of_any_shape_are_carried_flat),
     ("many operations may be in flight", many_operations_may_be_in_flight),
@@ -90,6 +91,30 @@ pub(crate) fn all_gather_collects_in_the_order_of_ranks(member: &dyn Collective,
         member.all_gather(&output, &filled(length, kind, rank, place.device)).unwrap().wait().unwrap();
         holds(&output, (0..world).flat_map(|rank| vec![rank; length]));
     });
+}
+
+pub(crate) fn shares_may_lie_in_the_whole(member: &dyn Collective, place: &Place) {
+    let (rank, world) = (member.rank(), member.world());
+    // All start before the first is waited for, and the last is longer than what travels at a time.
+    let scenes = [1, 700_001].map(|length| {
+        let whole: Vec<_> =
+            (0..world).map(|part| filled(length, Kind::Float, part + rank, place.device)).collect();
+        let whole = Tensor::cat(&whole, 0);
+        let mine = whole.narrow(0, (rank * length) as i64, length as i64);
+        let summed = member.reduce_scatter(&mine, &whole, Reduction::Sum).unwrap();
+        let between = filled(3, Kind::Float, 1, place.device);
+        let reduced = member.all_reduce(&between, Reduction::Sum).unwrap();
+        (length, whole, mine, summed, between, reduced)
+    });
+    for (length, whole, mine, summed, between, reduced) in scenes {
+        summed.wait().unwrap();
+        let gathered = member.all_gather(&whole, &mine).unwrap();
+        reduced.wait().unwrap();
+        gathered.wait().unwrap();
+        holds(&between, [world; 3]);
+        let sums = (0..world).map(|part| world * part + (0..world).sum::<usize>());
+        holds(&whole, sums.flat_map(|sum| vec![sum; length]));
+    }
 }
 
 pub(crate) fn broadcast_copies_from_any_root(member: &dyn Collective, place: &Place) {

@@ -134,7 +134,8 @@ fn fresh(target: &Target, rank: usize, seed: u64, device: Device) -> [Tensor; 2]
     let mut rng = Rng::new(seed, &format!("{name}.lora_A.weight"), 0);
     let bound = (*inputs as f64).sqrt().recip();
     let a: Vec<f32> = (0..rank * inputs).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect();
-    let a_ri = Tensor::from_slice(&a).view([rank as i64, *inputs as i64]);
+    // No view, as in `initialize::fresh`.
+    let a_ri = Tensor::from_slice(&a).resize_([rank as i64, *inputs as i64]);
     let b_or = Tensor::zeros([*outputs as i64, rank as i64], (Kind::Float, device));
     [a_ri.to_device(device), b_or]
 }

@@ -12,11 +12,11 @@
 
 use fulcrum_collective::{Handle, Reduction};
 use fulcrum_models::Model;
-use fulcrum_torch_shim::{clear_gradient, set_gradient};
 use tch::{Kind, Tensor};
 
 use super::{
     Engine, Gang, Layout, Loss, Own, Passed, Share,
+    borrowed::Borrowed,
     pass::{Pass, backward_from, leaf},
     sum::{Adding, Peak},
 };
@@ -32,37 +32,25 @@ const OUTSIDE: usize = 0;
 #[derive(Debug)]
 pub(super) struct ByBlock<'a> {
     model: &'a Model,
-    parameters: Vec<Tensor>,
-    shapes: Vec<Vec<i64>>,
-    compute: Kind,
+    borrowed: Borrowed,
     adding: Adding,
     gang: Gang,
     own: Own,
     /// Of the type of a sum; the gradients themselves where that is f32.
     sums: Vec<Tensor>,
-    /// On its way to this rank.
-    coming: Option<Coming>,
     /// On its way to those who own it.
     leaving: Option<Leaving>,
     peak: Peak,
-}
-
-/// The weights of a segment, being gathered.
-#[derive(Debug)]
-struct Coming {
-    segment: usize,
-    weights: Tensor,
-    handle: Handle,
-    _mine: Tensor,
 }
 
 /// The gradient of a segment, being reduced.
 #[derive(Debug)]
 struct Leaving {
     segment: usize,
+    slot: Tensor,
+    /// This rank's part of what is sent.
     share: Tensor,
     handle: Handle,
-    _whole: Tensor,
 }
 
 impl<'a> ByBlock<'a> {
@@ -76,14 +64,28 @@ impl<'a> ByBlock<'a> {
         adding: Adding,
     ) -> Result<Self, Error> {
         let _guard = tch::no_grad_guard();
-        let shapes = parameters.iter().map(Tensor::size).collect();
+        let device = model.device();
         let mut own = Own::new(layout, gang.shards().rank());
-        let mut sums = Vec::new();
+        let mut borrowed = Borrowed::new(parameters, compute, device, gang.clone(), &own);
         let lengths: Vec<i64> =
             own.layout.segments.iter().map(|segment| own.layout.own(segment).len() as i64).collect();
+        let fragments = own.layout.fragments(own.rank);
+        for (at, &length) in lengths.iter().enumerate() {
+            let weights = Tensor::f_zeros([length], (Kind::Float, device))?;
+            let start = own.layout.own(&own.layout.segments[at]).start;
+            for fragment in fragments.iter().filter(|fragment| fragment.segment == at) {
+                let (from, length) = (fragment.numbers.start as i64, fragment.numbers.len() as i64);
+                let numbers =
+                    borrowed.parameter(fragment.parameter).f_reshape(-1)?.f_narrow(0, from, length)?;
+                weights.narrow(0, (fragment.own - start) as i64, length).f_copy_(&numbers)?;
+            }
+            own.weights.push(weights);
+            // Now, so that a rank never holds all of the model and its share of everything else.
+            borrowed.release(&own, at)?;
+        }
+        let mut sums = Vec::new();
         for length in lengths {
-            let zeros = |kind| Tensor::f_zeros([length], (kind, model.device()));
-            own.weights.push(zeros(Kind::Float)?);
+            let zeros = |kind| Tensor::f_zeros([length], (kind, device));
             let gradient = zeros(Kind::Float)?;
             sums.push(match adding.kind() {
                 Kind::Float => gradient.shallow_clone(),
@@ -91,36 +93,13 @@ impl<'a> ByBlock<'a> {
             });
             own.gradients.push(gradient);
         }
-        for fragment in own.layout.fragments(own.rank) {
-            let start = fragment.own - own.layout.own(&own.layout.segments[fragment.segment]).start;
-            let (from, length) = (fragment.numbers.start as i64, fragment.numbers.len() as i64);
-            let numbers = parameters[fragment.parameter].f_reshape(-1)?.f_narrow(0, from, length)?;
-            own.weights[fragment.segment].narrow(0, start as i64, length).f_copy_(&numbers)?;
-        }
-        let peak = Peak::default();
-        let (coming, leaving) = (None, None);
-        let engine =
-            Self { model, parameters, shapes, compute, adding, gang, own, sums, coming, leaving, peak };
-        (0..engine.segments()).try_for_each(|segment| engine.release(segment))?;
-        Ok(engine)
+        Ok(Self { model, borrowed, adding, gang, own, sums, leaving: None, peak: Peak::default() })
     }
 
     fn segments(&self) -> usize {
         self.own.layout.segments.len()
     }
 
-    /// Sends for the weights of a segment, as they are computed with.
-    fn send_for(&self, segment: usize, kind: Kind) -> Result<Coming, Error> {
-        let _guard = tch::no_grad_guard();
-        let length = self.own.layout.segments[segment].range.len() as i64;
-        let mine = self.own.weights[segment].f_to_kind(kind)?;
-        let weights = Tensor::f_empty([length], (kind, self.model.device()))?;
-        let handle = self.gang.shards().all_gather(&weights, &mine)?;
-        Ok(Coming { segment, weights, handle, _mine: mine })
-    }
-
-    /// Waits for the weights of a segment, makes the parameters views of them, and sends for those of the `next`.
-    /// What was done before was `phase`.
     fn gather(
         &mut self,
         segment: usize,
@@ -128,59 +107,11 @@ impl<'a> ByBlock<'a> {
         phase: Phase,
         clock: &mut Clock,
     ) -> Result<(), Error> {
-        clock.lap(phase);
-        let coming = match self.coming.take() {
-            Some(coming) if coming.segment == segment => coming,
-            _ => self.send_for(segment, self.compute)?,
-        };
-        coming.handle.wait()?;
-        clock.lap(Phase::Communication);
-        self.hand_out(segment, &coming.weights)?;
-        self.coming = next.map(|next| self.send_for(next, self.compute)).transpose()?;
-        Ok(())
+        self.borrowed.gather(&self.own, segment, next, phase, clock)
     }
 
-    /// Makes the parameters of a segment views of its weights.
-    fn hand_out(&self, segment: usize, weights: &Tensor) -> Result<(), Error> {
-        for (parameter, view) in self.views(segment, weights) {
-            self.parameters[parameter].shallow_clone().set_data(&view?);
-        }
-        Ok(())
-    }
-
-    /// Its part of a segment's buffer for every parameter in it, in the parameter's shape.
-    fn views<'s>(
-        &'s self,
-        segment: usize,
-        buffer: &'s Tensor,
-    ) -> impl Iterator<Item = (usize, Result<Tensor, Error>)> + 's {
-        let layout = &self.own.layout;
-        let begin = layout.segments[segment].range.start;
-        layout.segments[segment].members.iter().map(move |&parameter| {
-            let place = &layout.places[parameter];
-            let part = buffer.narrow(0, (place.start - begin) as i64, place.length as i64);
-            (parameter, part.f_view(self.shapes[parameter].as_slice()).map_err(Error::from))
-        })
-    }
-
-    /// Lets the weights of a segment go, and the place of their gradients.
-    fn release(&self, segment: usize) -> Result<(), Error> {
-        let nothing = Tensor::f_empty([0], (self.compute, self.model.device()))?;
-        for &parameter in &self.own.layout.segments[segment].members {
-            clear_gradient(&self.parameters[parameter])?;
-            self.parameters[parameter].shallow_clone().set_data(&nothing);
-        }
-        Ok(())
-    }
-
-    /// A buffer in which the backward pass adds up the gradient of a segment.
-    fn slot(&self, segment: usize) -> Result<Tensor, Error> {
-        let length = self.own.layout.segments[segment].range.len() as i64;
-        let slot = Tensor::f_zeros([length], (self.compute, self.model.device()))?;
-        for (parameter, view) in self.views(segment, &slot) {
-            set_gradient(&self.parameters[parameter], &view?)?;
-        }
-        Ok(slot)
+    fn release(&mut self, segment: usize) -> Result<(), Error> {
+        self.borrowed.release(&self.own, segment)
     }
 
     /// Sends the gradient of a segment to those who own it. One is on its way at a time.
@@ -191,20 +122,23 @@ impl<'a> ByBlock<'a> {
             self.peak.see(&slot)?;
         }
         let whole = self.adding.term(&slot)?;
-        let share = self.sums[segment].f_empty_like()?;
+        let length = self.sums[segment].numel() as i64;
+        // The sum over ranks takes the place of this rank's own term of it.
+        let share = whole.f_narrow(0, self.own.rank as i64 * length, length)?;
         let handle = self.gang.shards().reduce_scatter(&share, &whole, Reduction::Sum)?;
-        self.leaving = Some(Leaving { segment, share, handle, _whole: whole });
+        self.leaving = Some(Leaving { segment, slot, share, handle });
         Ok(())
     }
 
     /// Waits for what is on its way, and adds it to this rank's sums.
     fn arrive(&mut self, clock: &mut Clock) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        if let Some(Leaving { segment, share, handle, .. }) = self.leaving.take() {
+        if let Some(Leaving { segment, slot, share, handle }) = self.leaving.take() {
             clock.lap(Phase::Backward);
             handle.wait()?;
             clock.lap(Phase::Communication);
             let _ = self.sums[segment].f_add_(&share)?;
+            self.borrowed.give(slot);
         }
         Ok(())
     }
@@ -269,7 +203,7 @@ impl Engine for ByBlock<'_> {
         let mut read = self.forward(&mut pass, clock)?;
         let blocks = self.segments() - 1;
 
-        let outside = self.slot(OUTSIDE)?;
+        let outside = self.borrowed.slot(&self.own, OUTSIDE)?;
         let (mut value, mut gradient) = (None, None);
         pass.compute(|walk| {
             let share = share.as_ref().expect("who walks has a slot");
@@ -282,7 +216,7 @@ impl Engine for ByBlock<'_> {
         })?;
         for block in (0..blocks).rev() {
             self.gather(block + 1, (block > 0).then_some(block), Phase::Backward, clock)?;
-            let slot = self.slot(block + 1)?;
+            let slot = self.borrowed.slot(&self.own, block + 1)?;
             pass.compute(|walk| {
                 let x_btd = leaf(&read.pop().expect("every block has read something"));
                 let gradient_btd = gradient.take().expect("the block after it left a gradient");
@@ -335,10 +269,10 @@ impl Engine for ByBlock<'_> {
     }
 
     fn finish(&mut self) -> Result<(), Error> {
+        (self.sums, self.own.gradients) = (Vec::new(), Vec::new());
         for segment in 0..self.segments() {
-            let Coming { weights, handle, .. } = self.send_for(segment, Kind::Float)?;
-            handle.wait()?;
-            self.hand_out(segment, &weights)?;
+            self.borrowed.settle(&self.own, segment)?;
+            self.own.weights[segment] = Tensor::f_empty([0], (Kind::Float, self.model.device()))?;
         }
         Ok(())
     }

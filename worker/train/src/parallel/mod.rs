@@ -2,8 +2,9 @@
 //! rank computes with all weights, and [`ByBlock`], where weights come and go block by block.
 //!
 //! Reading order: `gang` (who is who), `layout` (flat buffers), `sum` (how slots add up), `whole` and `travel`,
-//! `by_block` and `pass`, `norm`.
+//! `by_block` with `borrowed` and `pass`, `norm`.
 
+mod borrowed;
 mod by_block;
 mod gang;
 mod layout;
@@ -94,7 +95,8 @@ pub(crate) trait Engine: Debug {
     /// Makes the updated weights those that are computed with.
     fn publish(&mut self) -> Result<(), Error>;
 
-    /// Gives the model all of its weights, in f32.
+    /// Gives the model all of its weights, in f32. It is the last that is asked of an engine, which has no weights of its
+    /// own then, or none that it keeps.
     fn finish(&mut self) -> Result<(), Error>;
 }
 

@@ -55,10 +55,18 @@ impl<'a> Whole<'a> {
             flat.narrow(0, range.start as i64, range.len() as i64)
         };
         let masters = buffer(layout.length, Kind::Float)?;
+        let weights = match compute {
+            Kind::Float => masters.shallow_clone(),
+            _ => buffer(layout.length, compute)?,
+        };
+        // Each leaves its old place at once, so that the model is not in memory twice for long.
         for (parameter, place) in parameters.iter().zip(&layout.places) {
-            cut(&masters, place.start..place.start + place.length).f_copy_(&parameter.f_view(-1)?)?;
+            let range = place.start..place.start + place.length;
+            for flat in [&masters, &weights] {
+                cut(flat, range.clone()).f_view_as(parameter)?.f_copy_(parameter)?;
+            }
+            parameter.shallow_clone().set_data(&cut(&weights, range).f_view_as(parameter)?);
         }
-        let weights = masters.f_to_kind(compute)?;
         let slots = buffer(layout.length, compute)?;
         let sums = match adding {
             Adding::InPlace => slots.shallow_clone(),
@@ -67,10 +75,7 @@ impl<'a> Whole<'a> {
         let (mut buckets, mut own) = (Vec::new(), Own::new(layout.clone(), rank));
         for segment in &layout.segments {
             let (slot, sum) = (cut(&slots, segment.range.clone()), cut(&sums, segment.range.clone()));
-            let share = match layout.shards {
-                1 => sum.shallow_clone(),
-                shards => buffer(segment.range.len() / shards, adding.kind())?,
-            };
+            let share = cut(&sums, layout.share(segment, rank));
             let mine = cut(&masters, layout.share(segment, rank));
             own.weights.push(if compute == Kind::Float { mine } else { mine.copy() });
             own.gradients.push(match adding {
@@ -80,10 +85,6 @@ impl<'a> Whole<'a> {
                 Adding::Exact => buffer(share.numel(), Kind::Float)?,
             });
             buckets.push(Bucket { parameters: segment.members.len(), slot, sum, share });
-        }
-        for (parameter, place) in parameters.iter().zip(&layout.places) {
-            let view = cut(&weights, place.start..place.start + place.length).f_view_as(parameter)?;
-            parameter.shallow_clone().set_data(&view);
         }
         let travel = Arc::new(Mutex::new(Travel::new(gang.clone(), adding, buckets)));
         let hooks = hook(&travel, &parameters, &layout, &slots)?;
@@ -101,7 +102,7 @@ impl<'a> Whole<'a> {
         let start = |segment| {
             let narrow =
                 |range: std::ops::Range<usize>| flat.narrow(0, range.start as i64, range.len() as i64);
-            let mine = narrow(layout.share(segment, self.own.rank)).copy();
+            let mine = narrow(layout.share(segment, self.own.rank));
             Ok(self.gang.shards().all_gather(&narrow(segment.range.clone()), &mine)?)
         };
         let handles: Vec<Handle> = layout.segments.iter().map(start).collect::<Result<_, Error>>()?;

@@ -1,0 +1,159 @@
+//! The weights of a segment, and the place of its gradient, for as long as a rank computes with them.
+
+use fulcrum_collective::Handle;
+use fulcrum_torch_shim::{clear_gradient, set_gradient};
+use tch::{Device, Kind, Tensor};
+
+use super::{Gang, Own};
+use crate::{
+    Error,
+    clock::{Clock, Phase},
+};
+
+/// Whole segments of weights that are this rank's own in part.
+#[derive(Debug)]
+pub(super) struct Borrowed {
+    parameters: Vec<Tensor>,
+    shapes: Vec<Vec<i64>>,
+    compute: Kind,
+    device: Device,
+    gang: Gang,
+    /// On its way to this rank.
+    coming: Option<Coming>,
+    /// What parameters are views of, by segment.
+    held: Vec<Option<Tensor>>,
+    spare: Spare,
+}
+
+/// The weights of a segment, being gathered.
+#[derive(Debug)]
+struct Coming {
+    segment: usize,
+    weights: Tensor,
+    handle: Handle,
+    _mine: Tensor,
+}
+
+/// Buffers that nobody uses now. Blocks are of one size, so that a few serve all of them; an allocator
+/// would keep more between what else comes and goes.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Vec<Tensor>);
+
+impl Spare {
+    /// One of them, or a new one. What it holds is meaningless.
+    fn take(&mut self, length: usize, options: (Kind, Device)) -> Result<Tensor, Error> {
+        let fits = |buffer: &Tensor| buffer.numel() == length && buffer.kind() == options.0;
+        Ok(match self.0.iter().position(fits) {
+            Some(at) => self.0.swap_remove(at),
+            None => Tensor::f_empty([length as i64], options)?,
+        })
+    }
+
+    fn give(&mut self, buffer: Tensor) {
+        self.0.push(buffer);
+    }
+}
+
+impl Borrowed {
+    /// Parameters still have weights of their own: [`Borrowed::release`] takes them.
+    pub(super) fn new(parameters: Vec<Tensor>, compute: Kind, device: Device, gang: Gang, own: &Own) -> Self {
+        let shapes = parameters.iter().map(Tensor::size).collect();
+        let held = own.layout.segments.iter().map(|_| None).collect();
+        Self { parameters, shapes, compute, device, gang, coming: None, held, spare: Spare::default() }
+    }
+
+    /// The weights that the parameter has now.
+    pub(super) fn parameter(&self, at: usize) -> &Tensor {
+        &self.parameters[at]
+    }
+
+    /// Sends for the weights of a segment, in this type.
+    fn send_for(&mut self, own: &Own, segment: usize, kind: Kind) -> Result<Coming, Error> {
+        let _guard = tch::no_grad_guard();
+        let length = own.layout.segments[segment].range.len();
+        let mine = own.weights[segment].f_to_kind(kind)?;
+        let weights = self.spare.take(length, (kind, self.device))?;
+        let handle = self.gang.shards().all_gather(&weights, &mine)?;
+        Ok(Coming { segment, weights, handle, _mine: mine })
+    }
+
+    /// Waits for the weights of a segment, makes the parameters views of them, and sends for those of the `next`.
+    /// What was done before was `phase`.
+    pub(super) fn gather(
+        &mut self,
+        own: &Own,
+        segment: usize,
+        next: Option<usize>,
+        phase: Phase,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        clock.lap(phase);
+        let Coming { weights, handle, .. } = match self.coming.take() {
+            Some(coming) if coming.segment == segment => coming,
+            _ => self.send_for(own, segment, self.compute)?,
+        };
+        handle.wait()?;
+        clock.lap(Phase::Communication);
+        self.hand_out(own, segment, weights)?;
+        self.coming = next.map(|next| self.send_for(own, next, self.compute)).transpose()?;
+        Ok(())
+    }
+
+    /// Makes the parameters of a segment views of its weights, in f32, to stay.
+    pub(super) fn settle(&mut self, own: &Own, segment: usize) -> Result<(), Error> {
+        self.spare = Spare::default();
+        let Coming { weights, handle, .. } = self.send_for(own, segment, Kind::Float)?;
+        handle.wait()?;
+        self.hand_out(own, segment, weights)
+    }
+
+    fn hand_out(&mut self, own: &Own, segment: usize, weights: Tensor) -> Result<(), Error> {
+        for (parameter, view) in self.views(own, segment, &weights) {
+            self.parameters[parameter].shallow_clone().set_data(&view?);
+        }
+        self.held[segment] = Some(weights);
+        Ok(())
+    }
+
+    /// Its part of a segment's buffer for every parameter in it, in the parameter's shape.
+    fn views<'s>(
+        &'s self,
+        own: &'s Own,
+        segment: usize,
+        buffer: &'s Tensor,
+    ) -> impl Iterator<Item = (usize, Result<Tensor, Error>)> + 's {
+        let begin = own.layout.segments[segment].range.start;
+        own.layout.segments[segment].members.iter().map(move |&parameter| {
+            let place = &own.layout.places[parameter];
+            let part = buffer.narrow(0, (place.start - begin) as i64, place.length as i64);
+            (parameter, part.f_view(self.shapes[parameter].as_slice()).map_err(Error::from))
+        })
+    }
+
+    /// Lets the weights of a segment go, and the place of their gradients.
+    pub(super) fn release(&mut self, own: &Own, segment: usize) -> Result<(), Error> {
+        let nothing = Tensor::f_empty([0], (self.compute, self.device))?;
+        for &parameter in &own.layout.segments[segment].members {
+            clear_gradient(&self.parameters[parameter])?;
+            self.parameters[parameter].shallow_clone().set_data(&nothing);
+        }
+        self.held[segment].take().into_iter().for_each(|weights| self.spare.give(weights));
+        Ok(())
+    }
+
+    /// A buffer in which the backward pass adds up the gradient of a segment.
+    pub(super) fn slot(&mut self, own: &Own, segment: usize) -> Result<Tensor, Error> {
+        let length = own.layout.segments[segment].range.len();
+        let mut slot = self.spare.take(length, (self.compute, self.device))?;
+        let _ = tch::no_grad(|| slot.f_zero_())?;
+        for (parameter, view) in self.views(own, segment, &slot) {
+            set_gradient(&self.parameters[parameter], &view?)?;
+        }
+        Ok(slot)
+    }
+
+    /// Takes a buffer back that was a slot.
+    pub(super) fn give(&mut self, slot: Tensor) {
+        self.spare.give(slot);
+    }
+}
