@@ -111,6 +111,12 @@ impl Job<'_> {
 
     /// The model in a role, and its tokenizer file.
     pub(crate) fn model(&self, role: &str) -> Result<(Model, &Path), Error> {
+        let (model, tokenizer) = self.outline(role)?;
+        Ok((model.filled()?, tokenizer))
+    }
+
+    /// The same, outlined only. Its weights are of a file that was verified and stays open.
+    pub(crate) fn outline(&self, role: &str) -> Result<(Model, &Path), Error> {
         let file = |name| self.file(role, name);
         let tokenizer = file(ModelFiles::TOKENIZER)?;
         let files = ModelFiles {
@@ -118,7 +124,7 @@ impl Job<'_> {
             weights: WeightFiles::Whole(file(ModelFiles::WEIGHTS)?.to_owned()),
             tokenizer: Some(tokenizer.to_owned()),
         };
-        Ok((Model::load(&files, self.device)?, tokenizer))
+        Ok((Model::outline(&files, self.device)?, tokenizer))
     }
 
     /// The tokenizer of the model in a role, and all that goes with it.
@@ -139,9 +145,9 @@ impl Job<'_> {
     }
 }
 
-/// The fact that counts a model's parameters.
+/// The fact that counts a model's parameters, as it is saved.
 pub(crate) fn parameters(model: &Model) -> (String, u64) {
-    ("parameters".to_owned(), model.parameter_count() as u64)
+    ("parameters".to_owned(), model.merged_count() as u64)
 }
 
 /// Name of a shard's file.

@@ -37,13 +37,14 @@ pub(crate) fn run(
     let settings = work.optimizer.clone();
     let training = Training::new(&model, &examples, &*objective, settings, work.seed, gang.clone());
     let (keeper, past) = (kept.map(|kept| kept.keeper), kept.map(|kept| kept.past));
-    let losses =
-        fulcrum_train::train(Training { numerics: work.numerics, monitor, keeper, past, ..training })?;
+    let numerics = work.numerics;
+    let training = Training { numerics, monitor, keeper, past, everywhere: false, ..training };
+    let losses = fulcrum_train::train(training)?;
     let steps = ("steps".to_owned(), losses.len() as u64);
     let skipped = losses.iter().filter(|loss| loss.skipped).count() as u64;
     let skipped = (skipped > 0).then(|| ("skipped".to_owned(), skipped));
     if rank > 0 {
-        return Ok(Outcome { files: Vec::new(), facts: [parameters(&model.merged()), steps].into() });
+        return Ok(Outcome { files: Vec::new(), facts: [parameters(&model), steps].into() });
     }
     point("train.save").map_err(fulcrum_train::Error::from)?;
     let mut adapter = Vec::new();
@@ -65,7 +66,7 @@ fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
     if rows == 0 {
         return Err(Error::Mismatch("there is nothing to train on: the data has no rows".to_owned()));
     }
-    let (model, tokenizer) = job.model("model")?;
+    let (model, tokenizer) = job.outline("model")?;
     let model = prepare(model.with_head(&new_head(&work.head, tokenizer)?, work.seed)?, work)?;
     let examples = job.examples(0..rows, &model)?;
     let examples = match (work.objective, work.head.head) {

@@ -15,6 +15,12 @@ pub enum ModelError {
         /// Why.
         source: io::Error,
     },
+    /// A model that was only outlined is asked to compute.
+    #[error("{absent} weights of the model have not been read: it was only outlined")]
+    Absent {
+        /// How many.
+        absent: usize,
+    },
     /// A file of the model cannot be written.
     #[error("cannot write {}: {reason}", path.display())]
     Write {

@@ -64,25 +64,19 @@ impl NewHead {
     ///
     /// # Errors
     /// If tokens are not one per class, not of the vocabulary, or the model has no unembedding.
-    pub(crate) fn weight(
-        &self,
-        description: &Description,
-        slots: &[Slot],
-        parameters: &[(String, Tensor)],
-    ) -> Result<Option<Tensor>, ModelError> {
+    pub(crate) fn weight(&self, model: &Model) -> Result<Option<Tensor>, ModelError> {
+        let description = &model.description;
         let logits = Description { head: Some(self.head), ..description.clone() }.logits();
         let (Some(logits), hidden) = (logits, description.hidden as i64) else { return Ok(None) };
         match &self.init {
             Init::Normal => Ok(None),
-            Init::Zero => {
-                Ok(Some(Tensor::zeros([logits as i64, hidden], (Kind::Float, parameters[0].1.device()))))
-            }
+            Init::Zero => Ok(Some(Tensor::zeros([logits as i64, hidden], (Kind::Float, model.device())))),
             Init::Unembedding(ids) if ids.len() != logits => {
                 let reason = format!("{} tokens for {logits} logits: give one for each", ids.len());
                 Err(ModelError::Init(reason))
             }
             Init::Unembedding(ids) => {
-                let table_vd = unembedding(description, slots, parameters)?;
+                let table_vd = unembedding(model)?;
                 let vocabulary = description.vocabulary as i64;
                 if let Some(id) = ids.iter().find(|id| !(0..vocabulary).contains(id)) {
                     let reason = format!("token {id} is outside the vocabulary of {vocabulary}");
@@ -99,14 +93,11 @@ impl NewHead {
 ///
 /// # Errors
 /// If the model has none.
-fn unembedding<'a>(
-    description: &Description,
-    slots: &[Slot],
-    parameters: &'a [(String, Tensor)],
-) -> Result<&'a Tensor, ModelError> {
+fn unembedding(model: &Model) -> Result<Tensor, ModelError> {
+    let description = &model.description;
     let weight = |module| {
         let of_module = |slot: &Slot| slot.place.module == module && slot.place.part == Part::Weight;
-        slots.iter().position(of_module).map(|at| &parameters[at].1)
+        model.slots.iter().position(of_module)
     };
     let model_type = description.family.model_type;
     if !description.family.causal {
@@ -115,11 +106,12 @@ fn unembedding<'a>(
         )));
     }
     let tied = || weight(Module::TokenEmbedding).filter(|_| description.traits.tied);
-    weight(Module::Unembedding).or_else(tied).ok_or_else(|| {
+    let at = weight(Module::Unembedding).or_else(tied).ok_or_else(|| {
         ModelError::Init(format!(
             "this {model_type} model has lost its unembedding to another head: begin with the language model"
         ))
-    })
+    })?;
+    model.fetch(at)
 }
 
 impl Model {
@@ -133,7 +125,7 @@ impl Model {
     /// If models of this family cannot end so, or the head cannot begin so.
     pub fn with_head(self, new: &NewHead, seed: u64) -> Result<Self, ModelError> {
         new.check(&self.description)?;
-        let weight = new.weight(&self.description, &self.slots, &self.parameters)?;
+        let weight = new.weight(&self)?;
         let same = self.description.head == Some(new.head);
         let mut description = Description { head: Some(new.head), ..self.description.clone() };
         if !same {
@@ -145,26 +137,25 @@ impl Model {
         }
         let model = self.rebuilt(description, seed);
         if let Some(weight) = weight {
-            model.begin_head(&weight);
+            model.begin_head(&weight)?;
         }
         Ok(model)
     }
 
     /// Puts `weight` into the last matrix of the head, under a bias of zero.
-    fn begin_head(&self, weight: &Tensor) {
+    fn begin_head(&self, weight: &Tensor) -> Result<(), ModelError> {
         let _guard = tch::no_grad_guard();
-        let of_head = self
-            .slots
-            .iter()
-            .zip(&self.parameters)
-            .filter(|(slot, _)| slot.place.module == Module::Classifier);
-        for (slot, (_, tensor)) in of_head {
-            let mut tensor = tensor.shallow_clone();
+        let of_head =
+            self.slots.iter().enumerate().filter(|(_, slot)| slot.place.module == Module::Classifier);
+        for (at, slot) in of_head {
+            self.fill(at)?;
+            let mut tensor = self.parameters[at].1.shallow_clone();
             match slot.place.part {
                 Part::Weight => tensor.copy_(weight),
                 Part::Bias => drop(tensor.zero_()),
             }
         }
+        Ok(())
     }
 
     /// Which state a classifier or a reward reads; none for other heads.

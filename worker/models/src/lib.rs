@@ -1,12 +1,13 @@
 //! Transformers in the Hugging Face layout: decoder, encoder, heads.
 //!
 //! Reading order: [`model`](Model) and `reading_on` (what others call), `description` and `traits` (what a transformer
-//! is made of), `families` (how each family spells it), `layout` (its tensors), `files`, `weights` and
+//! is made of), `families` (how each family spells it), `layout` (its tensors), `files`, `weights`, `absent` and
 //! `generation_config` (what is on disk), then the computation: `walk`, `batch`, `attend`, `modules`, `attention`, `rotary`,
 //! `cache`, `decoder`, `encoder`, `head`; `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
 
+mod absent;
 mod attend;
 mod attention;
 mod batch;

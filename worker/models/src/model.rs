@@ -2,13 +2,14 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width, v vocabulary, c classes.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{cell::RefCell, collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use fulcrum_common::plan::{Architecture, Head};
 use tch::{Device, Tensor};
 
 use crate::{
     ModelError,
+    absent::{Absent, Origin, placeholder},
     decoder::Decoder,
     description::{Description, SpecialTokens},
     encoder::Encoder,
@@ -33,6 +34,8 @@ pub struct Model {
     pub(crate) adapters: Option<Adapters>,
     pub(crate) network: Network,
     pub(crate) head: Option<SequenceHead>,
+    /// What a model that was only outlined has not read yet.
+    pub(crate) absent: Absent,
     device: Device,
 }
 
@@ -50,10 +53,20 @@ impl Model {
     /// If a file cannot be read, the configuration asks for what is not supported, or a tensor is missing,
     /// extra, misshapen, of another kind, or not finite.
     pub fn load(files: &ModelFiles, device: Device) -> Result<Self, ModelError> {
+        Self::outline(files, device)?.filled()
+    }
+
+    /// As [`Model::load`], but weights stay in their files, which are kept open, until they are asked for one by one
+    /// ([`Model::take`], [`Model::fill`]); till then parameters have shapes and no memory. Such a model can be given a head
+    /// or adapters, and frozen; it computes nothing.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; whether numbers are finite is found out when they are read.
+    pub fn outline(files: &ModelFiles, device: Device) -> Result<Self, ModelError> {
         let description = families::read(&files.config, &read_config(&files.config)?)?;
         let slots = layout::slots(&description);
-        let tensors = weights::read(files, &description, &slots)?;
-        Ok(Self::assemble(description, slots, tensors, None, device))
+        let stored = weights::open(files, &description, &slots)?;
+        Ok(Self::outlined(description, slots, stored.into_iter().map(Origin::File), device))
     }
 
     /// A decoder of the gpt2 family with a language model head and seeded random weights: the same seed gives
@@ -68,7 +81,7 @@ impl Model {
         seed: u64,
         device: Device,
     ) -> Result<Self, ModelError> {
-        Self::random(Description::from_scratch(architecture, vocabulary, tokens)?, seed, device)
+        Self::random(Description::from_scratch(architecture, vocabulary, tokens)?, seed, device)?.filled()
     }
 
     /// A model as the text of a `config.json` describes it, with seeded random weights as in [`Model::new`].
@@ -76,6 +89,14 @@ impl Model {
     /// # Errors
     /// If the text asks for what is not supported, or for a size beyond reason.
     pub fn from_config(text: &str, seed: u64, device: Device) -> Result<Self, ModelError> {
+        Self::outline_random(text, seed, device)?.filled()
+    }
+
+    /// As [`Model::from_config`], but weights are drawn when they are asked for: see [`Model::outline`].
+    ///
+    /// # Errors
+    /// As [`Model::from_config`].
+    pub fn outline_random(text: &str, seed: u64, device: Device) -> Result<Self, ModelError> {
         let description = families::read(Path::new(ModelFiles::CONFIG), text)?;
         Self::random(description, seed, device)
     }
@@ -83,8 +104,23 @@ impl Model {
     fn random(description: Description, seed: u64, device: Device) -> Result<Self, ModelError> {
         let slots = layout::slots(&description);
         initialize::check_size(&slots)?;
-        let tensors = slots.iter().map(|slot| initialize::fresh(&description, slot, seed)).collect();
-        Ok(Self::assemble(description, slots, tensors, None, device))
+        let shared = Arc::new(description.clone());
+        let drawn =
+            |slot: &Slot| Origin::Drawn { description: Arc::clone(&shared), slot: slot.clone(), seed };
+        let origins: Vec<_> = slots.iter().map(drawn).collect();
+        Ok(Self::outlined(description, slots, origins, device))
+    }
+
+    /// A model that has none of its weights.
+    fn outlined(
+        description: Description,
+        slots: Vec<Slot>,
+        origins: impl IntoIterator<Item = Origin>,
+        device: Device,
+    ) -> Self {
+        let absent = slots.iter().map(|slot| slot.place).zip(origins).collect();
+        let tensors = slots.iter().map(placeholder).collect();
+        Self::assemble(description, slots, tensors, None, RefCell::new(absent), device)
     }
 
     /// The first `layers` blocks of the model under the same head.
@@ -106,24 +142,30 @@ impl Model {
         let mut old: BTreeMap<Place, Tensor> =
             places.zip(self.parameters).map(|(place, (_, tensor))| (place, tensor)).collect();
         let slots = layout::slots(&description);
+        let (mut origins, mut absent) = (self.absent.into_inner(), BTreeMap::new());
         let tensors = slots
             .iter()
             .map(|slot| {
                 let fits = |tensor: &Tensor| {
                     tensor.size().iter().map(|&n| n as usize).eq(slot.shape.iter().copied())
                 };
-                let kept = old.remove(&slot.place).filter(fits);
-                kept.unwrap_or_else(|| initialize::fresh(&description, slot, seed))
+                match old.remove(&slot.place).filter(fits) {
+                    Some(kept) => {
+                        absent.extend(origins.remove_entry(&slot.place));
+                        kept
+                    }
+                    None => initialize::fresh(&description, slot, seed),
+                }
             })
             .collect();
         let adapters = self.adapters.and_then(|adapters| adapters.kept(&description, &slots));
-        Self::assemble(description, slots, tensors, adapters, self.device)
+        Self::assemble(description, slots, tensors, adapters, RefCell::new(absent), self.device)
     }
 
     /// The same model under these adapters, or none.
     pub(crate) fn adapted(self, adapters: Option<Adapters>) -> Self {
         let tensors = self.parameters.into_iter().take(self.slots.len()).map(|(_, tensor)| tensor).collect();
-        Self::assemble(self.description, self.slots, tensors, adapters, self.device)
+        Self::assemble(self.description, self.slots, tensors, adapters, self.absent, self.device)
     }
 
     fn assemble(
@@ -131,11 +173,17 @@ impl Model {
         slots: Vec<Slot>,
         tensors: Vec<Tensor>,
         adapters: Option<Adapters>,
+        absent: Absent,
         device: Device,
     ) -> Self {
         let leaf = |(slot, tensor): (&Slot, Tensor)| {
             let trained = adapters.is_none() || lora::of_head(slot);
-            (slot.full_name(&description), tensor.to_device(device).set_requires_grad(trained))
+            // What stands for an absent weight takes no memory here, and would take all of it on a device.
+            let tensor = match absent.borrow().contains_key(&slot.place) {
+                true => tensor,
+                false => tensor.to_device(device),
+            };
+            (slot.full_name(&description), tensor.set_requires_grad(trained))
         };
         let mut parameters: Vec<_> = slots.iter().zip(tensors).map(leaf).collect();
         let places = slots.iter().map(|slot| slot.place);
@@ -148,7 +196,7 @@ impl Model {
             Network::Encoder(Encoder::new(&description, &tensors))
         };
         let head = description.logits().map(|_| SequenceHead::new(&description, &tensors));
-        Self { description, slots, parameters, adapters, network, head, device }
+        Self { description, slots, parameters, adapters, network, head, absent, device }
     }
 
     /// Logits f32 of a padded batch: `[b, t, v]` from a language model, `[b, c]` from a classifier and `[b, 1]`
@@ -202,9 +250,14 @@ impl Model {
         &self.parameters
     }
 
-    /// Numbers in [`Model::parameters`]; a tied head counts once.
+    /// Numbers in [`Model::parameters`], wherever they are; a tied head counts once.
     pub fn parameter_count(&self) -> usize {
-        self.parameters.iter().map(|(_, tensor)| tensor.numel()).sum()
+        self.merged_count() + self.adapters.as_ref().map_or(0, Adapters::count)
+    }
+
+    /// Those that are left once adapters are merged.
+    pub fn merged_count(&self) -> usize {
+        self.slots.iter().map(|slot| slot.shape.iter().product::<usize>()).sum()
     }
 
     /// What the model ends in; none for a bare encoder or decoder.
@@ -246,8 +299,9 @@ impl Model {
     /// reads them. The same model gives the same bytes.
     ///
     /// # Errors
-    /// If the model has adapters, a weight is not finite, or a file cannot be written.
+    /// If the model has adapters, a weight is absent or not finite, or a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        self.check_present()?;
         if self.adapters.is_some() {
             let reason = "a checkpoint has no place for them: merge them first";
             return Err(ModelError::Adapter(reason.to_owned()));

@@ -37,6 +37,7 @@ impl Model {
         mask_bt: &Tensor,
         noise: Option<&Noise>,
     ) -> Result<Walk<'_>, ModelError> {
+        self.check_present()?;
         let rows = ids_bt.size().first().copied().unwrap_or_default();
         let noisy = noise.zip(self.adapters.as_ref());
         let noise = noisy.map(|(noise, adapters)| adapters.dropout().begin(noise, rows)).transpose()?;

@@ -22,8 +22,10 @@ namespace fulcrum {
 // members that share a process (the tests', or two stages' for a moment) must not start operations at once.
 inline std::mutex flight_recorder;
 
-// Bytes that a member has on the way from another while it sums; twice, as the next ones come meanwhile.
-constexpr int64_t kPiece = 1 << 20;
+// Bytes that a member has on the way from all others while it sums; twice, as the next ones come meanwhile.
+constexpr int64_t kRoom = 1 << 20;
+// Of another at least.
+constexpr int64_t kMessage = 1 << 16;
 // libtorch adds fewer numbers than these on the calling thread. Another would start threads of its own here.
 constexpr int64_t kStretch = 1 << 14;
 
@@ -54,7 +56,8 @@ class Exchange {
   // Members are added in the order of ranks, this one first.
   void reduce_scatter(const at::Tensor& part, const at::Tensor& whole, c10d::ReduceOp op) {
     at::NoGradGuard guard;
-    const int64_t length = part.numel(), piece = kPiece / part.element_size(), peers = gloo_.getSize() - 1;
+    const int64_t length = part.numel(), peers = gloo_.getSize() - 1;
+    const int64_t piece = std::max(kMessage, kRoom / std::max<int64_t>(1, peers)) / part.element_size();
     const at::Tensor mine = whole.narrow(0, rank() * length, length);
     if (length > 0 && mine.data_ptr() != part.data_ptr()) {
       part.copy_(mine);

@@ -31,7 +31,8 @@ const MOST_SKIPPED: usize = 10;
 /// What is trained, on what, and how. The same on every rank of the gang, but for `gang`, `monitor` and `keeper`.
 #[derive(Clone)]
 pub struct Training<'a> {
-    /// Its trainable weights are updated in place, the others keep their bytes. Every rank must start from the same.
+    /// Its trainable weights are updated in place, the others keep their bytes. Every rank must start from the same. Of a
+    /// model that is only outlined, a rank reads what its strategy has it keep.
     pub model: &'a Model,
     /// All rows, with labels if the objective reads them.
     pub examples: &'a Examples,
@@ -51,6 +52,9 @@ pub struct Training<'a> {
     pub keeper: Option<&'a dyn Keeper>,
     /// Where earlier trainings of the same description have stopped. None to begin.
     pub past: Option<&'a dyn Past>,
+    /// Whether every rank's model has all weights in the end. Without it, where ranks hold shares of them, only that of the
+    /// first has.
+    pub everywhere: bool,
 }
 
 impl<'a> Training<'a> {
@@ -64,8 +68,8 @@ impl<'a> Training<'a> {
         gang: Gang,
     ) -> Self {
         let numerics = plan::Numerics::default();
-        let (monitor, keeper, past) = (&(), None, None);
-        Self { model, examples, objective, settings, numerics, seed, gang, monitor, keeper, past }
+        let (monitor, keeper, past, everywhere) = (&(), None, None, true);
+        Self { model, examples, objective, settings, numerics, seed, gang, monitor, keeper, past, everywhere }
     }
 }
 
@@ -130,10 +134,11 @@ impl<'a> Trainer<'a> {
         if !elementwise && job.gang.shards().world() > 1 {
             return Err(Error::Sharded(job.settings.rule));
         }
-        let (names, parameters, extents) = trainable(job.model, &job.settings)?;
+        let (places, names, parameters, extents) = trainable(job.model, &job.settings)?;
         let numbers = Numbers::from(job.numerics);
         let frozen = Frozen::cast(job.model, numbers.compute)?;
-        let engine = engine(job.model, parameters, &extents, &job.gang, numbers)?;
+        let begin = |at: usize| Ok(job.model.take(places[at])?);
+        let engine = engine(job.model, parameters, &begin, &extents, &job.gang, numbers)?;
         // The model has left its old place, which most of what comes next does not fit into.
         fulcrum_torch_shim::memory::trim();
         let shapes = extents.iter().map(|extent| extent.shape.as_slice()).collect::<Vec<_>>();
@@ -182,10 +187,10 @@ impl<'a> Trainer<'a> {
         }
         self.settle();
         point("train.finish")?;
-        let Self { mut engine, optimizer, mut frozen, losses, .. } = self;
+        let Self { job, mut engine, optimizer, mut frozen, losses, .. } = self;
         // What it remembers makes room for the weights of others.
         drop(optimizer);
-        engine.finish()?;
+        engine.finish(job.everywhere)?;
         frozen.restore();
         Ok(losses)
     }
@@ -354,23 +359,29 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Names of the parameters that are trained, themselves, and what the layout wants to know of them.
-#[expect(clippy::type_complexity, reason = "three lists in step, taken apart at once")]
+/// Places in the model of the parameters that are trained, their names, themselves, and what the layout wants to know of
+/// them. The others get their weights if they have none.
+#[expect(clippy::type_complexity, reason = "four lists in step, taken apart at once")]
 fn trainable<'a>(
     model: &'a Model,
     settings: &plan::Optimizer,
-) -> Result<(Vec<&'a str>, Vec<Tensor>, Vec<Extent>), Error> {
+) -> Result<(Vec<usize>, Vec<&'a str>, Vec<Tensor>, Vec<Extent>), Error> {
     let named = model.parameters().iter().map(|(name, _)| name.as_str());
     let decay = Decay::new(&settings.no_decay, named)?;
-    let (mut names, mut parameters, mut extents) = (Vec::new(), Vec::new(), Vec::new());
-    for ((name, tensor), block) in model.parameters().iter().zip(model.blocks_of_parameters()) {
+    let (mut places, mut names, mut parameters, mut extents) = (vec![], vec![], vec![], vec![]);
+    for (at, ((name, tensor), block)) in
+        model.parameters().iter().zip(model.blocks_of_parameters()).enumerate()
+    {
         if tensor.requires_grad() {
+            places.push(at);
             names.push(name.as_str());
             parameters.push(tensor.shallow_clone());
             extents.push(Extent { shape: tensor.size(), decays: decay.applies(name, tensor), block });
+        } else {
+            model.fill(at)?;
         }
     }
-    if parameters.is_empty() { Err(Error::Frozen) } else { Ok((names, parameters, extents)) }
+    if parameters.is_empty() { Err(Error::Frozen) } else { Ok((places, names, parameters, extents)) }
 }
 
 /// The sum of a slot's terms, with its graph.

@@ -11,7 +11,7 @@ use super::{Found, network, watch::Watch};
 
 /// A step is one batch; each rank has rows of its own and waits for nobody.
 pub(super) fn measure(job: &Job, rows: &Rows, gang: &Gang, device: Device) -> anyhow::Result<Found> {
-    let model = network::model(rows, job.seed, device)?;
+    let model = network::model(rows, job.seed, device)?.filled()?;
     let count = rows.batch * (job.warmup + job.steps);
     let examples = network::examples(rows, gang.all().rank() * count, count, &model, job.seed)?;
     let told = network::told(rows, &model, Strategy::default(), Numerics::default());

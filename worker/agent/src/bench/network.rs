@@ -9,14 +9,14 @@ use fulcrum_models::{Model, ModelFiles, NewHead};
 use fulcrum_train::{Examples, Objective};
 use tch::Device;
 
-/// The model, with the head that is asked for.
+/// The model, with the head that is asked for, outlined only.
 ///
 /// # Errors
 /// If it cannot be read or made, or does not take rows of that length.
 pub(super) fn model(rows: &Rows, seed: u64, device: Device) -> anyhow::Result<Model> {
     let model = match &rows.model {
-        Named::Folder(folder) => Model::load(&ModelFiles::in_folder(folder), device)?,
-        Named::Shape(shape) => Model::from_config(shape.config(), seed, device)?,
+        Named::Folder(folder) => Model::outline(&ModelFiles::in_folder(folder), device)?,
+        Named::Shape(shape) => Model::outline_random(shape.config(), seed, device)?,
     };
     let most = model.max_tokens();
     anyhow::ensure!(

@@ -49,7 +49,7 @@ pub(super) fn measure(
     };
     let training = Training::new(&model, &examples, &*objective, settings, job.seed, gang.clone());
     let watch = Watch::new();
-    let losses = fulcrum_train::train(Training { numerics, monitor: &watch, ..training })?;
+    let losses = fulcrum_train::train(Training { numerics, monitor: &watch, everywhere: false, ..training })?;
     let loss = losses.first().zip(losses.last()).map(|(a, b)| Losses { first: a.loss, last: b.loss });
     let (steps, split) = (watch.steps(job.warmup), Some(watch.split(job.warmup)));
     Ok(Found { steps, split, loss, network: Some(told), traffic: None, flops })

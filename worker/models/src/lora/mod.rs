@@ -102,6 +102,12 @@ impl Adapters {
             .map(|adapter| ((adapter.target.module, adapter.target.block), adapter.shallow_clone()))
     }
 
+    /// Numbers in all factors.
+    pub(crate) fn count(&self) -> usize {
+        let count = |Adapter { target, .. }: &Adapter| self.lora.rank * (target.inputs + target.outputs);
+        self.all.iter().map(count).sum()
+    }
+
     /// That of every adapter.
     pub(crate) fn dropout(&self) -> &Dropout {
         &self.dropout
@@ -163,6 +169,7 @@ impl Model {
     /// misshapen, of another kind, or not finite.
     pub fn with_adapter(self, folder: &Path) -> Result<Self, ModelError> {
         self.check_plain()?;
+        self.check_present()?;
         let (model, adapters) = folder::read(folder, self)?;
         Ok(model.adapted(Some(adapters)))
     }

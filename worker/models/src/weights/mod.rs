@@ -1,14 +1,14 @@
 //! Weights on disk: the tensors of a checkpoint, checked against those that the configuration calls for.
 //!
-//! Every header is checked in full before any weight is read. Weights are then read shard by shard and one tensor at
-//! a time, so loading takes the memory of the model and of its largest tensor; mapping the files would save a copy
+//! Every header is checked in full before any weight is read. Weights are then read one tensor at a time, when they
+//! are asked for, so loading takes the memory of the model and of its largest tensor, or of less than the model; mapping the files would save a copy
 //! but is unsafe (somebody may change them under us).
 
 mod names;
 mod shards;
 mod write;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use fulcrum_common::source::WeightFiles;
 use safetensors::{Dtype, tensor::TensorInfo};
@@ -20,17 +20,36 @@ use shards::Shards;
 
 pub(crate) use write::{write, write_named};
 
-/// The tensors of `slots`, in their order: f32, on the CPU.
+/// A weight in its file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    shards: Arc<Shards>,
+    name: String,
+    transposed: bool,
+}
+
+impl Stored {
+    /// As the model has it: f32, on the CPU.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not finite.
+    pub(crate) fn tensor(&self) -> Result<Tensor, ModelError> {
+        let stored = self.shards.tensor(&self.name)?;
+        Ok(if self.transposed { stored.f_tr()?.f_contiguous()? } else { stored })
+    }
+}
+
+/// Where the tensors of `slots` are, in their order.
 ///
 /// # Errors
 /// If a file is cut short, malformed, or pickled; index and shards differ; a tensor is missing, extra, of another
-/// shape or kind, or not finite.
-pub(crate) fn read(
+/// shape or kind; or the copy of an embedding differs from it.
+pub(crate) fn open(
     files: &ModelFiles,
     description: &Description,
     slots: &[Slot],
-) -> Result<Vec<Tensor>, ModelError> {
-    let shards = Shards::open(&files.weights)?;
+) -> Result<Vec<Stored>, ModelError> {
+    let shards = Arc::new(Shards::open(&files.weights)?);
     let found = match_names(description, slots, &shards)?;
     for (slot, name) in slots.iter().zip(&found.slots) {
         check(name, &slot.stored_shape(), &shards)?;
@@ -38,19 +57,17 @@ pub(crate) fn read(
     let embedding = slots.iter().position(|slot| slot.place.module == Module::TokenEmbedding);
     if let (Some(copy), Some(original)) = (&found.unembedding, embedding) {
         check(copy, &slots[original].stored_shape(), &shards)?;
+        let name = &found.slots[original];
+        if shards.tensor(copy)? != shards.tensor(name)? {
+            let (path, other) = (shards.path(copy).to_owned(), name.clone());
+            return Err(ModelError::Contradiction { path, name: copy.clone(), other });
+        }
     }
-    let mut tensors = Vec::with_capacity(slots.len());
-    for (slot, name) in slots.iter().zip(&found.slots) {
-        let stored = shards.tensor(name)?;
-        tensors.push(if slot.transposed { stored.f_tr()?.f_contiguous()? } else { stored });
-    }
-    if let (Some(copy), Some(original)) = (&found.unembedding, embedding)
-        && shards.tensor(copy)? != tensors[original]
-    {
-        let (path, other) = (shards.path(copy).to_owned(), found.slots[original].clone());
-        return Err(ModelError::Contradiction { path, name: copy.clone(), other });
-    }
-    Ok(tensors)
+    let stored = |(slot, name): (&Slot, String)| {
+        let shards = Arc::clone(&shards);
+        Stored { shards, name, transposed: slot.transposed }
+    };
+    Ok(slots.iter().zip(found.slots).map(stored).collect())
 }
 
 /// The tensors of a file that must hold these names and shapes, and nothing else: f32, on the CPU.

@@ -18,6 +18,7 @@ use super::{check_finite, kind};
 use crate::ModelError;
 
 /// Files whose headers have been checked against their lengths and the index.
+#[derive(Debug)]
 pub(super) struct Shards {
     /// The one file, or the index.
     origin: PathBuf,
@@ -28,6 +29,7 @@ pub(super) struct Shards {
     names: Vec<String>,
 }
 
+#[derive(Debug)]
 struct Open {
     path: PathBuf,
     file: File,

@@ -55,16 +55,24 @@ impl Spare {
 }
 
 impl Borrowed {
-    /// Parameters still have weights of their own: [`Borrowed::release`] takes them.
+    /// Parameters still have weights of their own, until they [leave](Borrowed::leave).
     pub(super) fn new(parameters: Vec<Tensor>, compute: Kind, device: Device, gang: Gang, own: &Own) -> Self {
         let shapes = parameters.iter().map(Tensor::size).collect();
         let held = own.layout.segments.iter().map(|_| None).collect();
         Self { parameters, shapes, compute, device, gang, coming: None, held, spare: Spare::default() }
     }
 
-    /// The weights that the parameter has now.
-    pub(super) fn parameter(&self, at: usize) -> &Tensor {
-        &self.parameters[at]
+    /// How many there are.
+    pub(super) fn parameters(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// Takes the weights of a parameter, and the place of its gradient.
+    pub(super) fn leave(&self, at: usize) -> Result<(), Error> {
+        clear_gradient(&self.parameters[at])?;
+        let nothing = Tensor::f_empty([0], (self.compute, self.device))?;
+        self.parameters[at].shallow_clone().set_data(&nothing);
+        Ok(())
     }
 
     /// Sends for the weights of a segment, in this type.
@@ -132,11 +140,7 @@ impl Borrowed {
 
     /// Lets the weights of a segment go, and the place of their gradients.
     pub(super) fn release(&mut self, own: &Own, segment: usize) -> Result<(), Error> {
-        let nothing = Tensor::f_empty([0], (self.compute, self.device))?;
-        for &parameter in &own.layout.segments[segment].members {
-            clear_gradient(&self.parameters[parameter])?;
-            self.parameters[parameter].shallow_clone().set_data(&nothing);
-        }
+        own.layout.segments[segment].members.iter().try_for_each(|&parameter| self.leave(parameter))?;
         self.held[segment].take().into_iter().for_each(|weights| self.spare.give(weights));
         Ok(())
     }

@@ -15,7 +15,7 @@ use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
 use super::{
-    Engine, Gang, Layout, Loss, Own, Passed, Share,
+    Begin, Engine, Gang, Layout, Loss, Own, Passed, Share,
     borrowed::Borrowed,
     pass::{Pass, backward_from, leaf},
     sum::{Adding, Peak},
@@ -58,6 +58,7 @@ impl<'a> ByBlock<'a> {
     pub(super) fn new(
         model: &'a Model,
         parameters: Vec<Tensor>,
+        begin: Begin<'_>,
         layout: Layout,
         gang: Gang,
         compute: Kind,
@@ -66,22 +67,24 @@ impl<'a> ByBlock<'a> {
         let _guard = tch::no_grad_guard();
         let device = model.device();
         let mut own = Own::new(layout, gang.shards().rank());
-        let mut borrowed = Borrowed::new(parameters, compute, device, gang.clone(), &own);
+        let borrowed = Borrowed::new(parameters, compute, device, gang.clone(), &own);
         let lengths: Vec<i64> =
             own.layout.segments.iter().map(|segment| own.layout.own(segment).len() as i64).collect();
+        for &length in &lengths {
+            own.weights.push(Tensor::f_zeros([length], (Kind::Float, device))?);
+        }
+        // One after the other, and each leaves its old place at once: no rank ever has the whole model.
         let fragments = own.layout.fragments(own.rank);
-        for (at, &length) in lengths.iter().enumerate() {
-            let weights = Tensor::f_zeros([length], (Kind::Float, device))?;
-            let start = own.layout.own(&own.layout.segments[at]).start;
-            for fragment in fragments.iter().filter(|fragment| fragment.segment == at) {
+        for at in 0..borrowed.parameters() {
+            let beginning = begin(at)?.f_reshape(-1)?;
+            for fragment in fragments.iter().filter(|fragment| fragment.parameter == at) {
+                let segment = fragment.segment;
+                let start = own.layout.own(&own.layout.segments[segment]).start;
                 let (from, length) = (fragment.numbers.start as i64, fragment.numbers.len() as i64);
-                let numbers =
-                    borrowed.parameter(fragment.parameter).f_reshape(-1)?.f_narrow(0, from, length)?;
-                weights.narrow(0, (fragment.own - start) as i64, length).f_copy_(&numbers)?;
+                let mine = own.weights[segment].narrow(0, (fragment.own - start) as i64, length);
+                mine.shallow_clone().f_copy_(&beginning.f_narrow(0, from, length)?)?;
             }
-            own.weights.push(weights);
-            // Now, so that a rank never holds all of the model and its share of everything else.
-            borrowed.release(&own, at)?;
+            borrowed.leave(at)?;
         }
         let mut sums = Vec::new();
         for length in lengths {
@@ -268,10 +271,14 @@ impl Engine for ByBlock<'_> {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&mut self, everywhere: bool) -> Result<(), Error> {
         (self.sums, self.own.gradients) = (Vec::new(), Vec::new());
+        let keeps = everywhere || self.gang.all().rank() == 0;
         for segment in 0..self.segments() {
             self.borrowed.settle(&self.own, segment)?;
+            if !keeps {
+                self.release(segment)?;
+            }
             self.own.weights[segment] = Tensor::f_empty([0], (Kind::Float, self.model.device()))?;
         }
         Ok(())

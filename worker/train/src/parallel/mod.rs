@@ -95,9 +95,9 @@ pub(crate) trait Engine: Debug {
     /// Makes the updated weights those that are computed with.
     fn publish(&mut self) -> Result<(), Error>;
 
-    /// Gives the model all of its weights, in f32. It is the last that is asked of an engine, which has no weights of its
-    /// own then, or none that it keeps.
-    fn finish(&mut self) -> Result<(), Error>;
+    /// Gives the model all of its weights, in f32; where ranks hold shares of them, on every rank only if they are to be
+    /// `everywhere`, and else on the first. It is the last that is asked of an engine.
+    fn finish(&mut self, everywhere: bool) -> Result<(), Error>;
 }
 
 /// The share of weights and gradients that is a rank's own, f32, by segment of the layout.
@@ -164,10 +164,15 @@ impl From<plan::Numerics> for Numbers {
     }
 }
 
+/// The weights that a trainable parameter begins with. Asked for once for each, so that no more than one is in memory
+/// beside what the engine keeps.
+pub(crate) type Begin<'b> = &'b dyn Fn(usize) -> Result<Tensor, Error>;
+
 /// The engine of a gang for a model, whose trainable parameters are told with what the layout wants to know.
 pub(crate) fn engine<'a>(
     model: &'a Model,
     parameters: Vec<Tensor>,
+    begin: Begin<'_>,
     extents: &[Extent],
     gang: &Gang,
     numbers: Numbers,
@@ -177,9 +182,9 @@ pub(crate) fn engine<'a>(
     let shards = gang.shards().world();
     Ok(if gang.holds_all_weights() {
         let layout = Layout::in_buckets(extents, shards);
-        Box::new(Whole::new(model, parameters, layout, gang.clone(), compute, adding)?)
+        Box::new(Whole::new(model, parameters, begin, layout, gang.clone(), compute, adding)?)
     } else {
         let layout = Layout::by_block(extents, shards);
-        Box::new(ByBlock::new(model, parameters, layout, gang.clone(), compute, adding)?)
+        Box::new(ByBlock::new(model, parameters, begin, layout, gang.clone(), compute, adding)?)
     })
 }

@@ -14,7 +14,7 @@ use fulcrum_torch_shim::Hook;
 use tch::{Kind, Tensor};
 
 use super::{
-    Engine, Gang, Layout, Loss, Own, Passed, Share,
+    Begin, Engine, Gang, Layout, Loss, Own, Passed, Share,
     sum::Adding,
     travel::{Bucket, Travel, hook, lock},
 };
@@ -42,6 +42,7 @@ impl<'a> Whole<'a> {
     pub(super) fn new(
         model: &'a Model,
         parameters: Vec<Tensor>,
+        begin: Begin<'_>,
         layout: Layout,
         gang: Gang,
         compute: Kind,
@@ -59,11 +60,12 @@ impl<'a> Whole<'a> {
             Kind::Float => masters.shallow_clone(),
             _ => buffer(layout.length, compute)?,
         };
-        // Each leaves its old place at once, so that the model is not in memory twice for long.
-        for (parameter, place) in parameters.iter().zip(&layout.places) {
+        // Each leaves its old place at once, so that the model is not in memory twice.
+        for (at, (parameter, place)) in parameters.iter().zip(&layout.places).enumerate() {
+            let beginning = begin(at)?;
             let range = place.start..place.start + place.length;
             for flat in [&masters, &weights] {
-                cut(flat, range.clone()).f_view_as(parameter)?.f_copy_(parameter)?;
+                cut(flat, range.clone()).f_view_as(parameter)?.f_copy_(&beginning)?;
             }
             parameter.shallow_clone().set_data(&cut(&weights, range).f_view_as(parameter)?);
         }
@@ -190,7 +192,7 @@ impl Engine for Whole<'_> {
         if layout.shards > 1 { self.gather(&self.weights) } else { Ok(()) }
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&mut self, _everywhere: bool) -> Result<(), Error> {
         if self.weights.kind() == Kind::Float {
             return Ok(());
         }
