@@ -96,6 +96,7 @@ const NEUTRAL: &[(&str, &str, &str)] = &[
     ("", "name", r#""renamed""#),
     ("parallel", "workers", "2"),
     ("parallel", "threads", "3"),
+    ("parallel", "fewest", "1"),
     ("checkpoint", "steps", "7"),
     ("checkpoint", "seconds", "7"),
     ("store", "path", r#""elsewhere""#),

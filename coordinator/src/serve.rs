@@ -56,6 +56,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Workers in a gang; all seats where it is not said.
     pub gang: Option<NonZeroUsize>,
+    /// Fewest workers that a training goes on with once others stay away; none for as many as a gang has.
+    pub fewest: Option<NonZeroUsize>,
     /// When trainings keep checkpoints.
     pub cadence: Cadence,
     /// How long a worker may live and not get on with its work; zero for ever.
@@ -167,6 +169,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let past = Past { checkpoints, ..recover(&journal)? };
     let mut state = State::new(&config.run, &config.plan, gang, &made, past);
     state.cadence = config.cadence;
+    state.fewest = config.fewest.map_or(gang, NonZeroUsize::get);
     state.stall = config.stall.as_millis().try_into().unwrap_or(u64::MAX);
     strike("coordinator.recovered");
     journal.begin(&state)?;
@@ -359,6 +362,7 @@ mod tests {
             workers: NonZeroUsize::MIN,
             gang: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            fewest: None,
             cadence: Cadence::default(),
             stall: Duration::ZERO,
             insecure_listen: false,

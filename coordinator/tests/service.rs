@@ -81,6 +81,7 @@ fn config(folder: &Path) -> Config {
         workers: NonZeroUsize::new(2).unwrap(),
         gang: None,
         listen: "127.0.0.1:0".parse().unwrap(),
+        fewest: None,
         cadence: Cadence::default(),
         stall: Duration::ZERO,
         insecure_listen: false,

@@ -36,6 +36,7 @@ pub(crate) struct Width {
 pub(crate) struct Crew {
     pub(crate) workers: NonZeroUsize,
     pub(crate) gang: Option<NonZeroUsize>,
+    pub(crate) fewest: Option<NonZeroUsize>,
     pub(crate) threads: NonZeroUsize,
     pub(crate) devices: Devices,
 }
@@ -56,7 +57,7 @@ impl Crew {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         let share = NonZeroUsize::new(cores / workers).unwrap_or(NonZeroUsize::MIN);
         let threads = width.threads.or(threads.and_then(NonZeroUsize::new)).unwrap_or(share);
-        Ok(Self { workers, gang, threads, devices: width.device.unwrap_or_default() })
+        Ok(Self { workers, gang, fewest: None, threads, devices: width.device.unwrap_or_default() })
     }
 }
 
@@ -83,6 +84,7 @@ pub(crate) async fn run(
         store: PathBuf::from(store.root()),
         workers: crew.workers,
         gang: crew.gang,
+        fewest: crew.fewest,
         threads: crew.threads,
         checkpoints,
         devices: crew.devices,

@@ -1,7 +1,11 @@
-//! What a run should be told of although nothing failed: texts that two parts of a split share.
+//! What a run should be told of although nothing failed: texts that two parts of a split share, trainings that changed
+//! their size.
 
 use anyhow::{Context, Result};
-use fulcrum_common::{plan::Plan, store::Store};
+use fulcrum_common::{
+    plan::{Plan, RESIZED},
+    store::Store,
+};
 use serde::Deserialize;
 
 /// The file of a dataset artifact that says what went where.
@@ -46,6 +50,7 @@ pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> 
     let mut lines = Vec::new();
     for stage in plan.stages() {
         let Some(manifest) = store.manifest(stage.key).await? else { continue };
+        lines.extend(manifest.facts.get(RESIZED).map(|ranks| resized(&stage.name, *ranks)));
         if manifest.facts.get(DUPLICATES).is_none_or(|&rows| rows == 0) {
             continue;
         }
@@ -55,6 +60,13 @@ pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> 
         lines.extend(line(&split.duplicates));
     }
     Ok(lines)
+}
+
+fn resized(stage: &str, ranks: u64) -> String {
+    format!(
+        "warning: {stage:?} was begun by {ranks} workers and ended by another number: its last bits are not those of an \
+         undisturbed run; mode = \"deterministic\" in [parallel] makes them so"
+    )
 }
 
 /// Texts that were left out need no warning: that was asked for.

@@ -414,6 +414,9 @@ sections! {
         mode: Mode = Mode::Fast;
         /// Workers that train one model together.
         workers: Option<Count> = None, else "all workers of the run";
+        /// Workers that a training goes on with once others have stayed away for 30 seconds. In fast mode its bytes are
+        /// then not those of the whole gang, and the run says so.
+        fewest: Option<Count> = None, else "1 in `deterministic` mode, else those of a gang";
         /// Threads per worker.
         threads: Option<Count> = None, else "cores over local workers";
     }

@@ -123,6 +123,8 @@ impl Experiment {
 pub struct Parallel {
     /// Workers per gang; none for all workers of the run.
     pub workers: Option<usize>,
+    /// Fewest workers that a training goes on with once others stay away; none for those of a gang.
+    pub fewest: Option<usize>,
     /// Threads per worker; none for cores over local workers.
     pub threads: Option<usize>,
 }

@@ -16,6 +16,9 @@ use crate::Key;
 /// whenever the same description starts to produce other bytes.
 pub const CODE_VERSION: u32 = 2;
 
+/// The fact of a training that another number of workers began, as many as it says, where that decides bytes.
+pub const RESIZED: &str = "resized";
+
 /// A graph of stages in topological order: every stage comes after its inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Listed")]

@@ -48,7 +48,7 @@ fn the_good_file_is_good() {
     let experiment = parse(GOOD).unwrap();
     assert_eq!(experiment.name(), "t");
     assert_eq!(experiment.store(), Path::new("fulcrum-store"));
-    assert_eq!(experiment.parallel(), Parallel { workers: None, threads: None });
+    assert_eq!(experiment.parallel(), Parallel { workers: None, fewest: None, threads: None });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fulcrum_common::{
-    plan::{Stage, Work},
+    plan::{Stage, Strategy, Work},
     store::{Checkpoint, File, Manifest},
 };
 
@@ -121,6 +121,16 @@ impl Entry {
     /// Whether its manifest is on its way into the store, and not held up: then the journal keeps it.
     pub(super) fn commits(&self) -> bool {
         matches!(self.state, StageState::Committing(_)) && self.recommit.is_none()
+    }
+
+    /// The largest number of workers below `most` and not below `fewest` that a gang of this stage can be.
+    pub(crate) fn fewer(&self, most: usize, fewest: usize) -> Option<usize> {
+        let Work::Train(train) = &self.stage.spec.work else { return None };
+        let fits = |world: &usize| match train.strategy {
+            Strategy::Hybrid { shards } => world.is_multiple_of(shards),
+            Strategy::Data | Strategy::Zero1 | Strategy::Sharded => true,
+        };
+        (fewest.max(1)..=most).rev().find(fits)
     }
 
     /// Workers that a gang of this stage takes.

@@ -29,6 +29,8 @@ pub struct State {
     pub run: String,
     /// Workers in a gang.
     pub gang: usize,
+    /// Fewest workers that a training goes on with, once others have stayed away for long.
+    pub fewest: usize,
     /// When trainings keep checkpoints.
     pub cadence: Cadence,
     /// Milliseconds without any progress after which a worker's work is taken back; 0 for never.
@@ -46,6 +48,8 @@ pub struct State {
     pub(crate) agenda: Agenda,
     /// Since when other workers are free, but none of the class that made its finished shards is here, by stage.
     pub(crate) classless: BTreeMap<usize, u64>,
+    /// Since when too few workers are here for a training that could go on with fewer, by stage.
+    pub(crate) short: BTreeMap<usize, u64>,
     /// Stages whose gangs an earlier coordinator formed, until all members have come back.
     expecting: BTreeSet<usize>,
     /// When workers that do not get on are looked for again.
@@ -152,6 +156,7 @@ impl State {
         let mut state = Self {
             run: run.to_owned(),
             gang,
+            fewest: gang,
             cadence: Cadence::default(),
             stall: 0,
             next_stall: 0,
@@ -162,6 +167,7 @@ impl State {
             reason: String::new(),
             ended: None,
             classless: BTreeMap::new(),
+            short: BTreeMap::new(),
             expecting: BTreeSet::new(),
             next_epoch: next_epoch.max(1),
             now: 0,

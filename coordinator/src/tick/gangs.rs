@@ -19,7 +19,8 @@ pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &
     let entry = &mut state.stages[stage];
     entry.attempts += 1;
     entry.since = state.now;
-    out.because(format!("epoch {epoch}: {:?} goes to {}", entry.stage.name, members.join(", ")));
+    let fewer = if members.len() < entry.world(state.gang) { ", fewer than it was meant for" } else { "" };
+    out.because(format!("epoch {epoch}: {:?} goes to {}{fewer}", entry.stage.name, members.join(", ")));
     let key = entry.stage.key;
     out.record(Record::EpochBegan { epoch, key, shard: None, members: members.clone() });
     state.turn(stage, StageState::Gang(Gang::new(epoch, members.clone())));

@@ -15,6 +15,9 @@ use crate::{
 /// Milliseconds for which finished shards wait for a worker of the class that made them while others are free.
 pub(super) const CLASS_PATIENCE_MS: u64 = 10_000;
 
+/// Milliseconds for which a training waits for workers that stay away before it goes on with fewer.
+pub(super) const SHORT_PATIENCE_MS: u64 = 30_000;
+
 /// Stages whose inputs stand in the store become ready.
 pub(super) fn promote(state: &mut State, out: &mut Decisions) {
     while state.phase == Phase::Running
@@ -105,7 +108,8 @@ fn explain(state: &mut State, mut round: Round, from: usize, out: &mut Decisions
 fn form(state: &mut State, stage: usize, round: &mut Round, out: &mut Decisions) -> Option<String> {
     let world = state.stages[stage].world(state.gang);
     let members = state.workers.classes(&round.held).find_map(|(_, roster)| roster.gang(world));
-    if let Some(members) = members {
+    if let Some(members) = members.or_else(|| fewer(state, stage, world, &round.held)) {
+        state.short.remove(&stage);
         gangs::form(state, stage, members, out);
         return None;
     }
@@ -119,6 +123,20 @@ fn form(state: &mut State, stage: usize, round: &mut Round, out: &mut Decisions)
     let what = if is_here { "to be free" } else { "to join" };
     let name = &state.stages[stage].stage.name;
     Some(format!("{name:?} waits for {world} equal workers {what}"))
+}
+
+/// The members of a smaller gang for a training, once workers have stayed away for long and all that are here are free.
+fn fewer(state: &mut State, stage: usize, world: usize, held: &BTreeSet<Class>) -> Option<Vec<String>> {
+    let (_, roster) = state.workers.classes(held).max_by_key(|(_, roster)| roster.here.len())?;
+    let entry = &state.stages[stage];
+    let possible = entry.fewer(roster.here.len(), state.fewest).filter(|fewer| *fewer < world);
+    let (Some(fewer), true) = (possible, roster.here.len() < world) else {
+        state.short.remove(&stage);
+        return None;
+    };
+    let members = roster.gang(fewer).filter(|_| roster.idle.len() == roster.here.len());
+    let since = *state.short.entry(stage).or_insert(state.now);
+    members.filter(|_| state.now - since >= SHORT_PATIENCE_MS)
 }
 
 /// Leases the stage's pending shards to free workers of one class. Where none of that class is here, returns that

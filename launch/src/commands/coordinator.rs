@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Workers in a gang [default: all]
     #[arg(long, value_name = "N")]
     gang: Option<NonZeroUsize>,
+    /// Fewest workers that a training goes on with once others have stayed away for 30 seconds [default: those of a gang]
+    #[arg(long, value_name = "N")]
+    fewest: Option<NonZeroUsize>,
     /// Keep a checkpoint of every training after so many steps; 0 for never by steps
     #[arg(long, value_name = "N", default_value_t = 0)]
     checkpoint_steps: u64,
@@ -88,6 +91,7 @@ fn check(args: &Args) -> Result<Config> {
         plan: read_json(&args.plan)?,
         workers: args.workers,
         gang: args.gang,
+        fewest: args.fewest,
         cadence: Cadence { steps: args.checkpoint_steps, ms: u64::from(args.checkpoint_seconds) * 1000 },
         stall: Duration::from_secs(args.stall_seconds.into()),
         listen: args.listen,

@@ -1,6 +1,6 @@
 //! `fulcrum run`: an experiment from its file to its report, on this machine.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Result;
 use fulcrum_common::store::Store;
@@ -37,6 +37,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let compiled = compile(&args.file, &args.places, Fetch::Missing)?;
     let parallel = compiled.experiment.parallel();
     let crew = Crew::new(args.width, parallel.workers, parallel.threads)?;
+    let crew = Crew { fewest: parallel.fewest.and_then(NonZeroUsize::new), ..crew };
     let folder = RunFolder::create(&args.runs, compiled.experiment.name())?;
     let _lock = folder.lock()?;
     let store = Store::open(&compiled.store)?;

@@ -51,6 +51,8 @@ pub(crate) struct Cluster {
     pub(crate) workers: NonZeroUsize,
     /// Workers per gang; all of them where it is not said.
     pub(crate) gang: Option<NonZeroUsize>,
+    /// Fewest workers that a training goes on with; those of a gang where it is not said.
+    pub(crate) fewest: Option<NonZeroUsize>,
     /// When trainings keep checkpoints.
     pub(crate) checkpoints: Checkpoints,
     /// Threads per worker.

@@ -40,6 +40,7 @@ impl Programs {
         command.arg("--plan").arg(cluster.folder.plan()).arg("--store").arg(&cluster.store);
         command.arg("--workers").arg(cluster.workers.to_string());
         command.args(cluster.gang.map(|gang| format!("--gang={gang}")));
+        command.args(cluster.fewest.map(|fewest| format!("--fewest={fewest}")));
         let Checkpoints { steps, seconds } = cluster.checkpoints;
         command.args([format!("--checkpoint-steps={steps}"), format!("--checkpoint-seconds={seconds}")]);
         command

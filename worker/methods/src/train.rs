@@ -1,15 +1,15 @@
 //! Train: finetune a model on ground truth, on weak labels, or as a language model.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use fulcrum_common::{
     fault::point,
-    plan::{self, Head, HeadInit, HeadSpec, Part, Train, Trainable},
+    plan::{self, Head, HeadInit, HeadSpec, Mode, Part, RESIZED, Train, Trainable},
     source::ADAPTER_FILES,
 };
 use fulcrum_data::{Probabilities, Tokenizer};
 use fulcrum_models::{Init, Model, NewHead};
-use fulcrum_train::{Examples, Gang, Monitor, Training, write_losses};
+use fulcrum_train::{Examples, Gang, Monitor, Past, Snapshot, Training, Wanted, write_losses};
 
 use crate::{Error, Job, Kept, Outcome, job::parameters, labels, objectives};
 
@@ -36,13 +36,18 @@ pub(crate) fn run(
     let objective = objectives::objective(work.objective);
     let settings = work.optimizer.clone();
     let training = Training::new(&model, &examples, &*objective, settings, work.seed, gang.clone());
-    let (keeper, past) = (kept.map(|kept| kept.keeper), kept.map(|kept| kept.past));
+    let past =
+        kept.map(|kept| Sizes { past: kept.past, world: gang.all().world(), changed: Cell::new(None) });
+    let (keeper, from) = (kept.map(|kept| kept.keeper), past.as_ref().map(|past| past as &dyn Past));
     let numerics = work.numerics;
-    let training = Training { numerics, monitor, keeper, past, everywhere: false, ..training };
+    let training = Training { numerics, monitor, keeper, past: from, everywhere: false, ..training };
     let losses = fulcrum_train::train(training)?;
     let steps = ("steps".to_owned(), losses.len() as u64);
     let skipped = losses.iter().filter(|loss| loss.skipped).count() as u64;
     let skipped = (skipped > 0).then(|| ("skipped".to_owned(), skipped));
+    // In deterministic mode the number of ranks changes no byte.
+    let changed = past.and_then(|past| past.changed.get()).filter(|_| work.numerics.mode == Mode::Fast);
+    let resized = changed.map(|ranks| (RESIZED.to_owned(), ranks as u64));
     if rank > 0 {
         return Ok(Outcome { files: Vec::new(), facts: [parameters(&model), steps].into() });
     }
@@ -56,8 +61,29 @@ pub(crate) fn run(
     outcome.files.append(&mut adapter);
     write_losses(&job.output.join(LOSSES), &losses)?;
     outcome.files.push(LOSSES.to_owned());
-    outcome.facts.extend([steps].into_iter().chain(skipped));
+    outcome.facts.extend([steps].into_iter().chain(skipped).chain(resized));
     Ok(outcome)
+}
+
+/// Notes whether a training goes on from a checkpoint of another number of ranks.
+struct Sizes<'a> {
+    past: &'a dyn Past,
+    world: usize,
+    /// How many they were.
+    changed: Cell<Option<usize>>,
+}
+
+impl Past for Sizes<'_> {
+    fn places(&self) -> usize {
+        self.past.places()
+    }
+
+    fn read(&self, place: usize, wanted: Wanted<'_>) -> Result<Vec<Snapshot>, fulcrum_train::Error> {
+        let snapshots = self.past.read(place, wanted)?;
+        let changed = snapshots.len() != self.world || snapshots.iter().any(|snapshot| snapshot.resized);
+        self.changed.set(changed.then_some(snapshots.len()));
+        Ok(snapshots)
+    }
 }
 
 /// The model as it is trained, and the rows with their labels.

@@ -30,6 +30,7 @@ pub struct Header {
     updates: u64,
     skipped: u64,
     micro_batch: u64,
+    resized: bool,
     parts: Vec<Place>,
     memory: Vec<String>,
     /// Loss, learning rate, and whether the step was skipped.
@@ -74,6 +75,7 @@ impl Header {
             updates: snapshot.updates,
             skipped: snapshot.skipped as u64,
             micro_batch: snapshot.micro_batch as u64,
+            resized: snapshot.resized,
             parts: snapshot.parts.iter().map(place).collect(),
             memory: snapshot.memory.keys().cloned().collect(),
             losses: snapshot.losses.iter().map(loss).collect(),
@@ -120,6 +122,7 @@ impl Header {
             updates: self.updates,
             skipped: number(self.skipped)?,
             micro_batch: number(self.micro_batch)?,
+            resized: self.resized,
             parts,
             memory,
             losses: losses.map(loss).collect(),
@@ -223,7 +226,7 @@ mod tests {
         ];
         let memory = BTreeMap::from([("rows".to_owned(), Tensor::from_slice(&[4f32]))]);
         let parts = vec![part("a.weight", 1.0), part("b.weight", 7.0)];
-        Snapshot { step: 2, updates: 1, skipped: 0, micro_batch: 8, parts, memory, losses }
+        Snapshot { step: 2, updates: 1, skipped: 0, micro_batch: 8, resized: true, parts, memory, losses }
     }
 
     fn read(files: &Files, wanted: Wanted<'_>) -> Result<Snapshot, Error> {
@@ -237,7 +240,7 @@ mod tests {
         let all = read(&files, &|_, _| true).unwrap();
         let second = read(&files, &|name, numbers| name == "b.weight" && *numbers == (3..5)).unwrap();
         assert_eq!((all.step, all.updates, all.skipped, all.micro_batch, all.parts.len()), (2, 1, 0, 8, 2));
-        assert!(all.losses[0].loss.is_nan() && all.losses[0].skipped);
+        assert!(all.resized && all.losses[0].loss.is_nan() && all.losses[0].skipped);
         assert_eq!(all.losses[1], snapshot().losses[1]);
         assert_eq!(all.memory["rows"], Tensor::from_slice(&[4f32]));
         let [part] = second.parts.as_slice() else { panic!("{} parts", second.parts.len()) };

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub skipped: usize,
     /// Rows per slot, which are fewer than the settings say once memory has run out.
     pub micro_batch: usize,
+    /// Whether the training has ever gone on with another number of ranks.
+    pub resized: bool,
     /// What it owns of each parameter.
     pub parts: Vec<Part>,
     /// What the optimizer remembers where that is not number by number; of rank 0 alone.
@@ -102,9 +104,10 @@ impl Snapshot {
             numbers: numbers.clone(),
             tensors: share(tensors),
         };
-        let Self { step, updates, skipped, micro_batch, .. } = *self;
+        let Self { step, updates, skipped, micro_batch, resized, .. } = *self;
         let (memory, losses) = (share(&self.memory), self.losses.clone());
-        Self { step, updates, skipped, micro_batch, parts: parts.map(part).collect(), memory, losses }
+        let parts = parts.map(part).collect();
+        Self { step, updates, skipped, micro_batch, resized, parts, memory, losses }
     }
 }
 
@@ -125,7 +128,7 @@ impl Trainer<'_> {
         };
         let losses = if first { self.losses.clone() } else { Vec::new() };
         let (updates, skipped, micro_batch) = (self.optimizer.updates(), self.skipped, self.micro_batch);
-        Ok(Snapshot { step, updates, skipped, micro_batch, parts, memory, losses })
+        Ok(Snapshot { step, updates, skipped, micro_batch, resized: self.resized, parts, memory, losses })
     }
 
     /// This rank's share of what it and others own alike.
@@ -183,6 +186,7 @@ impl Trainer<'_> {
             let tensors = memory.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
             self.optimizer.restore(&optimizer::State { updates: first.updates, tensors })?;
         }
+        self.resized = first.resized || snapshots.len() != self.job.gang.all().world();
         (self.begin, self.skipped, self.micro_batch) = (first.step, first.skipped, first.micro_batch.max(1));
         self.losses = snapshots.iter().flat_map(|snapshot| snapshot.losses.iter().copied()).collect();
         if self.losses.len() != self.begin {

@@ -105,6 +105,8 @@ pub(crate) struct Trainer<'a> {
     /// Rows per slot; fewer than the settings say once memory has run out.
     pub(crate) micro_batch: usize,
     pub(crate) skipped: usize,
+    /// Whether it has ever gone on with another number of ranks.
+    pub(crate) resized: bool,
     /// The first step.
     pub(crate) begin: usize,
     /// Of the steps before the present one.
@@ -158,6 +160,7 @@ impl<'a> Trainer<'a> {
             count,
             micro_batch,
             skipped: 0,
+            resized: false,
             begin: 0,
             losses: Vec::new(),
             frozen,
@@ -176,7 +179,7 @@ impl<'a> Trainer<'a> {
             let examples = (step + 1) * self.batches.batch();
             self.job.monitor.timed(&self.clock.time());
             self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(loss.loss) });
-            if let Some(keeper) = self.job.keeper.filter(|_| keep && step + 1 < steps) {
+            if let Some(keeper) = self.job.keeper.filter(|_| keep) {
                 point("snapshot.take")?;
                 keeper.keep(self.snapshot(step + 1)?);
             }

@@ -10,7 +10,7 @@ use crate::{
             Value,
         },
     },
-    plan::{Arithmetic, Lora, Optimizer, Rule, Schedule, Strategy, Trainable},
+    plan::{Arithmetic, Lora, Mode, Optimizer, Rule, Schedule, Strategy, Trainable},
 };
 
 pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
@@ -61,6 +61,20 @@ pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
         log.add(workers.line, format!("{problem}: {way_out}"));
     }
     Some(training)
+}
+
+/// With how few workers a training goes on. Where that changes no byte, any number will do.
+pub(super) fn fewest(raw: &Raw, log: &Log<'_>) -> Option<usize> {
+    let keys = &raw.parallel;
+    let default = (keys.mode.value == Mode::Deterministic).then_some(1);
+    let fewest = keys.fewest.value.map(|count| count.0).or(default);
+    if let (Some(fewest), Some(Count(workers))) = (fewest, keys.workers.value)
+        && fewest > workers
+    {
+        let problem = format!("parallel.fewest = {fewest} is more than parallel.workers = {workers}");
+        log.add(keys.fewest.line, format!("{problem}: take fewer"));
+    }
+    fewest
 }
 
 /// Who holds what, as `[parallel]` says.

@@ -4,6 +4,7 @@ mod adoption;
 pub(crate) mod builder;
 mod checkpoints;
 mod failures;
+mod fewer;
 mod placement;
 mod properties;
 mod rules;

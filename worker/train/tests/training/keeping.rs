@@ -150,6 +150,7 @@ fn copied(training: Training<'_>) -> Snapshot {
         updates: 1,
         skipped: 0,
         micro_batch: training.settings.micro_batch,
+        resized: false,
         parts: training.model.parameters().iter().map(part).collect(),
         memory: Default::default(),
         losses: vec![loss],

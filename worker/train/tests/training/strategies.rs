@@ -134,7 +134,7 @@ fn copy(snapshot: &Snapshot) -> Snapshot {
     let tensors = |tensors: &BTreeMap<String, tch::Tensor>| {
         tensors.iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect()
     };
-    let Snapshot { step, updates, skipped, micro_batch, parts, memory, losses } = snapshot;
+    let Snapshot { step, updates, skipped, micro_batch, resized, parts, memory, losses } = snapshot;
     let part = |Part { name, numbers, tensors: of }: &Part| Part {
         name: name.clone(),
         numbers: numbers.clone(),
@@ -142,7 +142,8 @@ fn copy(snapshot: &Snapshot) -> Snapshot {
     };
     let parts = parts.iter().map(part).collect();
     let (step, updates, skipped, micro_batch) = (*step, *updates, *skipped, *micro_batch);
-    Snapshot { step, updates, skipped, micro_batch, parts, memory: tensors(memory), losses: losses.clone() }
+    let (resized, memory, losses) = (*resized, tensors(memory), losses.clone());
+    Snapshot { step, updates, skipped, micro_batch, resized, parts, memory, losses }
 }
 
 /// Everything that snapshots hold, by parameter and kind, in the order of its numbers.
@@ -223,6 +224,7 @@ fn in_deterministic_mode_every_strategy_gives_the_same_bytes_on_any_number_of_ra
         let job = Job { model: &model, objective, settings: settings(), numerics: DETERMINISTIC };
         let steps = job.steps();
         let expected = job.run(Data(1), None, steps).unwrap();
+        assert_eq!(expected.snapshots.len(), 1);
         for sharing in [Data(2), Data(4), Zero1(2), Sharded(1), Sharded(4), Hybrid] {
             let left = job.run(sharing, None, steps).unwrap();
             assert_eq!(left.losses, expected.losses, "case {number}, {sharing:?}");
@@ -247,6 +249,8 @@ fn a_training_that_changes_its_size_in_the_middle_ends_with_the_same_bytes() {
         let smaller = job.run(second, Some(&begun.snapshots), 4).unwrap();
         let ended = job.run(third, Some(&smaller.snapshots), steps).unwrap();
         assert_eq!(ended.losses, expected.losses);
+        let resized = |snapshots: &[Snapshot]| snapshots.iter().all(|snapshot| snapshot.resized);
+        assert!(!resized(&expected.snapshots) && resized(&smaller.snapshots) && resized(&ended.snapshots));
         assert!(ended.weights == expected.weights && whole(&ended.snapshots) == whole(&expected.snapshots));
     }
 }
