@@ -78,9 +78,10 @@ fn of_network(network: &Network) -> String {
         Strategy::Sharded => ", sharded".to_owned(),
         Strategy::Hybrid { shards } => format!(", sharded by {shards}"),
     };
+    let overlap = if network.overlap { "" } else { ", without overlap" };
     let millions = *parameters as f64 / 1e6;
     format!(
-        " {model} ({head}, {millions:.1} M parameters{precision}{strategy}), {batch} x {seq} tokens a rank"
+        " {model} ({head}, {millions:.1} M parameters{precision}{strategy}{overlap}), {batch} x {seq} tokens a rank"
     )
 }
 
@@ -106,12 +107,12 @@ mod tests {
         let text = render(&report(serde_json::json!({
             "bench": "train", "world": 2, "threads": 1, "device": "cpu", "device_name": "AMD EPYC", "steps": 20,
             "warmup": 3, "model": "gpt2-30m", "head": "classifier", "parameters": 30_343_680, "batch": 8, "seq": 128,
-            "precision": "bf16", "strategy": {"hybrid": {"shards": 2}}, "examples_per_s": 8.72, "tokens_per_s": 1116.2,
+            "precision": "bf16", "strategy": {"hybrid": {"shards": 2}}, "overlap": false, "examples_per_s": 8.72, "tokens_per_s": 1116.2,
             "mfu": null, "step_s": 1.835, "quantiles": {"p10": 1.8, "p50": 1.835, "p90": 1.9, "p99": 2.0},
             "split": {"data": 0.001, "forward": 0.5, "backward": 1.0, "communication": 0.01, "optimizer": 0.3},
             "loss": {"first": 0.7, "last": 0.1}, "peak_rss_mib": [2154.0, 2150.4], "device_memory_mib": null
         })));
-        let expected = "train gpt2-30m (classifier, 30.3 M parameters, bf16, sharded by 2), 8 x 128 tokens a rank: \
+        let expected = "train gpt2-30m (classifier, 30.3 M parameters, bf16, sharded by 2, without overlap), 8 x 128 tokens a rank: \
                         2 ranks, 1 thread each, cpu (AMD EPYC); 20 steps\n";
         assert!(text.starts_with(expected), "{text}");
         for line in ["tokens/s", "1,116", "1.83 s", "1.0 ms", "waiting for others", "2,154 2,150"] {

@@ -54,6 +54,8 @@ pub enum Work {
         strategy: Strategy,
         /// What is computed in.
         numerics: Numerics,
+        /// Whether gradients and weights travel while others are still computed.
+        overlap: bool,
     },
     /// Batches without gradients, each rank on its own.
     Infer {

@@ -59,6 +59,8 @@ pub struct Network {
     pub precision: Precision,
     /// Who held what.
     pub strategy: Strategy,
+    /// Whether gradients and weights travelled while others were still computed.
+    pub overlap: bool,
     /// Rows per second over all ranks, by the median step.
     pub examples_per_s: f64,
     /// Tokens per second over all ranks, likewise.
@@ -116,6 +118,7 @@ mod tests {
             seq: 4,
             precision: Precision::Fp32,
             strategy: Strategy::Data,
+            overlap: true,
             examples_per_s: 1.0,
             tokens_per_s: 4.0,
             mfu: None,

@@ -48,6 +48,9 @@ struct Train {
     /// Same bytes for any number of ranks
     #[arg(long)]
     deterministic: bool,
+    /// Nothing travels while something is computed: to see what overlap hides
+    #[arg(long)]
+    no_overlap: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -175,7 +178,8 @@ impl What {
                 };
                 let mode = if train.deterministic { plan::Mode::Deterministic } else { plan::Mode::Fast };
                 let numerics = Numerics { precision, mode };
-                Ok((Work::Train { rows, micro_batch, strategy, numerics }, train.common))
+                let overlap = !train.no_overlap;
+                Ok((Work::Train { rows, micro_batch, strategy, numerics, overlap }, train.common))
             }
             Self::Infer(infer) => Ok((Work::Infer { rows: infer.network.checked()? }, infer.common)),
             Self::Allreduce(sums) => Ok((Work::AllReduce { mib: sums.mib.get() }, sums.common)),

@@ -32,6 +32,7 @@ fn two_ranks_train_a_tiny_model_and_report_one_line() {
         ("seq", 8.into()),
         ("precision", "fp32".into()),
         ("strategy", "data".into()),
+        ("overlap", true.into()),
         ("mfu", Value::Null),
         ("device_memory_mib", Value::Null),
     ] {
@@ -50,6 +51,15 @@ fn two_ranks_train_a_tiny_model_and_report_one_line() {
         number(&report["loss"]["last"]) < number(&report["loss"]["first"]),
         "it learns its rows: {report}"
     );
+}
+
+#[test]
+fn what_overlap_hides_is_measured_by_doing_without() {
+    let words =
+        "train --shape llama-tiny --world 2 --batch 2 --seq 6 --steps 3 --warmup 1 --threads 1 --json";
+    let (with, without) = (measured(words), measured(&format!("{words} --no-overlap")));
+    assert_eq!((&with["overlap"], &without["overlap"]), (&true.into(), &false.into()));
+    assert_eq!(with["loss"], without["loss"], "the same numbers travel");
 }
 
 #[test]

@@ -175,8 +175,8 @@ fn meet(job: &Job, args: &Args) -> anyhow::Result<Gang> {
 
 fn measure(job: &Job, gang: &Gang, device: Device) -> anyhow::Result<Found> {
     match &job.work {
-        Work::Train { rows, micro_batch, strategy, numerics } => {
-            let how = train::How { micro_batch: *micro_batch, strategy: *strategy, numerics: *numerics };
+        &Work::Train { ref rows, micro_batch, strategy, numerics, overlap } => {
+            let how = train::How { micro_batch, strategy, numerics, overlap };
             train::measure(job, rows, how, gang, device.torch())
         }
         Work::Infer { rows } => infer::measure(job, rows, gang, device.torch()),
@@ -279,6 +279,7 @@ mod tests {
             micro_batch,
             strategy: Strategy::Data,
             numerics: Numerics::default(),
+            overlap: true,
         };
         for work in
             [train(2), train(1), Work::Infer { rows: rows(Head::LanguageModel) }, Work::AllReduce { mib: 1 }]

@@ -70,6 +70,7 @@ pub(super) fn told(rows: &Rows, model: &Model, strategy: Strategy, numerics: Num
         seq: rows.seq,
         precision: numerics.precision,
         strategy,
+        overlap: true,
         examples_per_s: 0.0,
         tokens_per_s: 0.0,
         mfu: None,

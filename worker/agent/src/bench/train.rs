@@ -1,7 +1,7 @@
 //! Training steps: AdamW over all weights, the gradient clipped to 1, the same rows in every step.
 
 use fulcrum_common::{
-    bench::{Job, Losses, Rows},
+    bench::{Job, Losses, Network, Rows},
     plan::{Numerics, Optimizer, Rule, Schedule, Strategy},
 };
 use fulcrum_methods::Gang;
@@ -15,6 +15,7 @@ pub(super) struct How {
     pub(super) micro_batch: usize,
     pub(super) strategy: Strategy,
     pub(super) numerics: Numerics,
+    pub(super) overlap: bool,
 }
 
 /// Every step is a pass over the rows of one global batch: whatever the order in which ranks take them, the mean
@@ -26,12 +27,13 @@ pub(super) fn measure(
     gang: &Gang,
     device: Device,
 ) -> anyhow::Result<Found> {
-    let How { micro_batch, strategy, numerics } = how;
+    let How { micro_batch, strategy, numerics, overlap } = how;
     let model = network::model(rows, job.seed, device)?;
     let batch = rows.batch * job.world;
     let examples = network::examples(rows, 0, batch, &model, job.seed)?;
     let objective = network::objective(rows.head);
-    let told = network::told(rows, &model, strategy, numerics);
+    let told = Network { overlap, ..network::told(rows, &model, strategy, numerics) };
+    let gang = if overlap { gang.clone() } else { gang.clone().without_overlap() };
     // A backward pass costs two forward passes.
     let flops = 3.0 * model.forward_flops(rows.seq) * (batch * rows.seq) as f64;
     let settings = Optimizer {
@@ -47,7 +49,7 @@ pub(super) fn measure(
         no_decay: Vec::new(),
         clip: Some(1.0),
     };
-    let training = Training::new(&model, &examples, &*objective, settings, job.seed, gang.clone());
+    let training = Training::new(&model, &examples, &*objective, settings, job.seed, gang);
     let watch = Watch::new();
     let losses = fulcrum_train::train(Training { numerics, monitor: &watch, everywhere: false, ..training })?;
     let loss = losses.first().zip(losses.last()).map(|(a, b)| Losses { first: a.loss, last: b.loss });

@@ -103,6 +103,7 @@ impl Borrowed {
         handle.wait()?;
         clock.lap(Phase::Communication);
         self.hand_out(own, segment, weights)?;
+        let next = next.filter(|_| self.gang.overlaps());
         self.coming = next.map(|next| self.send_for(own, next, self.compute)).transpose()?;
         Ok(())
     }

@@ -130,7 +130,7 @@ impl<'a> ByBlock<'a> {
         let share = whole.f_narrow(0, self.own.rank as i64 * length, length)?;
         let handle = self.gang.shards().reduce_scatter(&share, &whole, Reduction::Sum)?;
         self.leaving = Some(Leaving { segment, slot, share, handle });
-        Ok(())
+        if self.gang.overlaps() { Ok(()) } else { self.arrive(clock) }
     }
 
     /// Waits for what is on its way, and adds it to this rank's sums.

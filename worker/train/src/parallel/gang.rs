@@ -17,23 +17,24 @@ pub struct Gang {
     /// Those who own the same share as this member, each of another group of shards.
     copies: Arc<dyn Collective>,
     whole: bool,
+    overlap: bool,
 }
 
 impl Gang {
     /// Every member holds everything (data parallel).
     pub fn data(all: Arc<dyn Collective>) -> Self {
-        Self { copies: Arc::clone(&all), shards: Arc::new(Solo::new()), all, whole: true }
+        Self { copies: Arc::clone(&all), shards: Arc::new(Solo::new()), all, whole: true, overlap: true }
     }
 
     /// Every member holds all weights, and a share of what the optimizer remembers (Rajbhandari et al. 2020, "P_os").
     pub fn zero1(all: Arc<dyn Collective>) -> Self {
-        Self { shards: Arc::clone(&all), copies: Arc::new(Solo::new()), all, whole: true }
+        Self { shards: Arc::clone(&all), copies: Arc::new(Solo::new()), all, whole: true, overlap: true }
     }
 
     /// Every member holds a share of everything, and the weights of the block at hand (the same, "P_os+g+p"; Zhao et
     /// al. 2023).
     pub fn sharded(all: Arc<dyn Collective>) -> Self {
-        Self { shards: Arc::clone(&all), copies: Arc::new(Solo::new()), all, whole: false }
+        Self { shards: Arc::clone(&all), copies: Arc::new(Solo::new()), all, whole: false, overlap: true }
     }
 
     /// The same within a group, such as the members on one machine, of which there are several.
@@ -52,7 +53,14 @@ impl Gang {
         if !fits {
             return Err(Error::Groups { world: all.world(), shards: size, copies: copies.world() });
         }
-        Ok(Self { all, shards, copies, whole: false })
+        Ok(Self { all, shards, copies, whole: false, overlap: true })
+    }
+
+    /// The same, but nothing travels while something is computed: the bytes are those of the gang with overlap, and the
+    /// time that a step waits is what overlap hides. The same on every member.
+    #[must_use]
+    pub fn without_overlap(self) -> Self {
+        Self { overlap: false, ..self }
     }
 
     /// Everybody.
@@ -78,6 +86,11 @@ impl Gang {
         let noes = Tensor::from_slice(&[i64::from(!yes)]).f_to_device(device)?;
         self.all.all_reduce(&noes, Reduction::Sum)?.wait()?;
         Ok(noes.f_int64_value(&[0])? == 0)
+    }
+
+    /// Whether gradients and weights travel while others are still computed.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.overlap
     }
 
     /// Breaks it: whatever any member waits for fails.

@@ -84,6 +84,9 @@ impl Travel {
 
     /// Runs in the hook of a parameter, once its gradient is complete.
     fn arrived(&mut self, bucket: usize) {
+        if !self.gang.overlaps() {
+            return;
+        }
         let Some(missing) = &mut self.missing else { return };
         missing[bucket] = missing[bucket].saturating_sub(1);
         let full = missing[self.departed..].iter().take_while(|&&missing| missing == 0).count();
@@ -216,7 +219,7 @@ mod tests {
     }
 
     impl Scene {
-        fn new(shapes: &[&[i64]]) -> Self {
+        fn new(shapes: &[&[i64]], spread: impl Fn(Gang) -> Gang) -> Self {
             let ones =
                 |shape: &&[i64]| Tensor::ones(*shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
             let parameters: Vec<Tensor> = shapes.iter().map(ones).collect();
@@ -231,7 +234,7 @@ mod tests {
             };
             let buckets = layout.segments.iter().map(bucket).collect();
             let collective = Arc::new(Noting::default());
-            let gang = Gang::data(Arc::clone(&collective) as _);
+            let gang = spread(Gang::data(Arc::clone(&collective) as _));
             let travel = Arc::new(Mutex::new(Travel::new(gang, Adding::InPlace, buckets)));
             let hooks = hook(&travel, &parameters, &layout, &slots).unwrap();
             Self { parameters, layout, slots, collective, travel, _hooks: hooks }
@@ -250,7 +253,7 @@ mod tests {
     #[test]
     fn buckets_leave_in_order_during_the_last_backward_pass_only() {
         // Each of the large ones fills a bucket of its own.
-        let scene = Scene::new(&[&[2000, 3300], &[600, 600], &[3]]);
+        let scene = Scene::new(&[&[2000, 3300], &[600, 600], &[3]], |gang| gang);
         let in_order: Vec<_> = scene.layout.segments.iter().map(|segment| segment.range.len()).collect();
         assert_eq!(in_order.len(), 3);
         scene.pass();
@@ -274,8 +277,18 @@ mod tests {
     }
 
     #[test]
+    fn without_overlap_nothing_leaves_before_the_backward_pass_has_ended() {
+        let scene = Scene::new(&[&[600, 600], &[3]], Gang::without_overlap);
+        lock(&scene.travel).depart_when_full();
+        scene.pass();
+        assert!(scene.sent().is_empty());
+        lock(&scene.travel).arrive().unwrap();
+        assert_eq!(scene.sent().len(), scene.layout.segments.len());
+    }
+
+    #[test]
     fn a_failure_inside_a_hook_comes_out_at_the_end() {
-        let scene = Scene::new(&[&[2, 2]]);
+        let scene = Scene::new(&[&[2, 2]], |gang| gang);
         scene.collective.abort("on purpose");
         lock(&scene.travel).depart_when_full();
         scene.pass();

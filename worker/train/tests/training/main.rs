@@ -5,8 +5,10 @@
 mod device;
 mod failures;
 mod inference;
+mod job;
 mod keeping;
 mod parity;
 mod strategies;
 mod subset;
 mod support;
+mod wire;

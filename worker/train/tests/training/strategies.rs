@@ -1,167 +1,21 @@
 //! Every way to share a training gives the same result: to rounding, and in deterministic mode to the byte.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::thread;
 
-use fulcrum_collective::{Collective, Gloo, Solo};
 use fulcrum_common::plan::{Head, Lora, Mode, Numerics, Optimizer, Precision, Rule};
 use fulcrum_models::Model;
-use fulcrum_train::{Error, Gang, Keeper, Objective, Part, Past, Snapshot, StepLoss, Training, train};
+use fulcrum_train::{Objective, Snapshot, Training, train};
 
-use crate::support::{CrossEntropy, NextToken, TIMEOUT, examples, model, settings};
+use crate::{
+    job::{Job, Left, Sharing, whole},
+    support::{CrossEntropy, NextToken, examples, model, settings},
+};
 
 const CLASSIFIER: Head = Head::Classifier { classes: 2 };
-const FAST: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Fast };
-const DETERMINISTIC: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Deterministic };
+pub(crate) const FAST: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Fast };
+pub(crate) const DETERMINISTIC: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Deterministic };
 
-/// How a gang shares, and how many it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sharing {
-    Data(usize),
-    Zero1(usize),
-    Sharded(usize),
-    /// Two groups of two.
-    Hybrid,
-}
-
-impl Sharing {
-    fn gangs(self) -> Vec<Gang> {
-        match self {
-            Self::Data(world) => ends(world).into_iter().map(Gang::data).collect(),
-            Self::Zero1(world) => ends(world).into_iter().map(Gang::zero1).collect(),
-            Self::Sharded(world) => ends(world).into_iter().map(Gang::sharded).collect(),
-            Self::Hybrid => {
-                let shards = [ends(2), ends(2)].into_iter().flatten();
-                let [first, second] = [ends(2), ends(2)];
-                let [mut first, mut second] = [first.into_iter(), second.into_iter()];
-                let copies = std::iter::from_fn(|| Some([first.next()?, second.next()?])).flatten();
-                let groups = ends(4).into_iter().zip(shards).zip(copies);
-                groups.map(|((all, shards), copies)| Gang::hybrid(all, shards, copies).unwrap()).collect()
-            }
-        }
-    }
-}
-
-fn ends(world: usize) -> Vec<Arc<dyn Collective>> {
-    match world {
-        1 => vec![Arc::new(Solo::new())],
-        _ => Gloo::gang(world, TIMEOUT).unwrap().into_iter().map(|end| Arc::new(end) as _).collect(),
-    }
-}
-
-/// Keeps the snapshot after some steps.
-struct Keep {
-    after: usize,
-    kept: Mutex<Option<Snapshot>>,
-}
-
-impl Keeper for Keep {
-    fn is_due(&self, steps: usize) -> bool {
-        steps == self.after
-    }
-
-    fn keep(&self, snapshot: Snapshot) {
-        *self.kept.lock().unwrap() = Some(copy(&snapshot));
-    }
-
-    fn settle(&self) {}
-
-    fn finish(&self) {}
-}
-
-/// A training that is run in several ways.
-struct Job<'a> {
-    model: &'a (dyn Fn() -> Model + Sync),
-    objective: &'a dyn Objective,
-    settings: Optimizer,
-    numerics: Numerics,
-}
-
-/// What is left of it: losses, the bytes of all weights, and the snapshots that were to be kept.
-struct Left {
-    losses: Vec<StepLoss>,
-    weights: Vec<Vec<u32>>,
-    snapshots: Vec<Snapshot>,
-}
-
-impl Job<'_> {
-    /// Trains on a gang of threads, from the snapshots if there are any; keeps snapshots after so many steps.
-    fn run(&self, sharing: Sharing, resume: Option<&[Snapshot]>, after: usize) -> Result<Left, Error> {
-        let rank = |gang, resume: Option<Vec<Snapshot>>| {
-            let (model, examples) = ((self.model)(), examples(60));
-            let keep = Keep { after, kept: Mutex::default() };
-            let settings = self.settings.clone();
-            let training = Training::new(&model, &examples, self.objective, settings, 1, gang);
-            let numerics = self.numerics;
-            let past = resume.as_ref().map(|snapshots| snapshots as &dyn Past);
-            let losses = train(Training { numerics, keeper: Some(&keep), past, ..training })?;
-            let bits = |tensor: &tch::Tensor| {
-                let numbers = Vec::<f32>::try_from(tensor.detach().contiguous().view(-1)).unwrap();
-                numbers.into_iter().map(f32::to_bits).collect()
-            };
-            let weights = model.parameters().iter().map(|(_, tensor)| bits(tensor)).collect();
-            Ok(Left { losses, weights, snapshots: keep.kept.into_inner().unwrap().into_iter().collect() })
-        };
-        let ranks: Vec<Result<Left, Error>> = thread::scope(|scope| {
-            let start = |gang| {
-                let resume = resume.map(|snapshots| snapshots.iter().map(copy).collect());
-                let rank = &rank;
-                scope.spawn(move || rank(gang, resume))
-            };
-            let ranks: Vec<_> = sharing.gangs().into_iter().map(start).collect();
-            ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
-        });
-        let mut ranks = ranks.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut first = ranks.remove(0);
-        for rank in ranks {
-            assert!(rank.weights == first.weights, "ranks differ under {sharing:?}");
-            assert_eq!(rank.losses, first.losses);
-            first.snapshots.extend(rank.snapshots);
-        }
-        Ok(first)
-    }
-
-    fn steps(&self) -> usize {
-        (60 * self.settings.passes).div_ceil(self.settings.batch)
-    }
-}
-
-/// For another thread.
-fn copy(snapshot: &Snapshot) -> Snapshot {
-    let tensors = |tensors: &BTreeMap<String, tch::Tensor>| {
-        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect()
-    };
-    let Snapshot { step, updates, skipped, micro_batch, resized, parts, memory, losses } = snapshot;
-    let part = |Part { name, numbers, tensors: of }: &Part| Part {
-        name: name.clone(),
-        numbers: numbers.clone(),
-        tensors: tensors(of),
-    };
-    let parts = parts.iter().map(part).collect();
-    let (step, updates, skipped, micro_batch) = (*step, *updates, *skipped, *micro_batch);
-    let (resized, memory, losses) = (*resized, tensors(memory), losses.clone());
-    Snapshot { step, updates, skipped, micro_batch, resized, parts, memory, losses }
-}
-
-/// Everything that snapshots hold, by parameter and kind, in the order of its numbers.
-fn whole(snapshots: &[Snapshot]) -> BTreeMap<(String, String), Vec<u32>> {
-    let mut whole: BTreeMap<_, BTreeMap<usize, u32>> = BTreeMap::new();
-    for part in snapshots.iter().flat_map(|snapshot| &snapshot.parts) {
-        for (kind, tensor) in &part.tensors {
-            let numbers = Vec::<f32>::try_from(tensor).unwrap().into_iter().map(f32::to_bits);
-            whole
-                .entry((part.name.clone(), kind.clone()))
-                .or_default()
-                .extend(part.numbers.clone().zip(numbers));
-        }
-    }
-    whole.into_iter().map(|(key, numbers)| (key, numbers.into_values().collect())).collect()
-}
-
-fn classifier() -> Model {
+pub(crate) fn classifier() -> Model {
     model(CLASSIFIER)
 }
 
@@ -174,15 +28,15 @@ fn speaker() -> Model {
     model(Head::LanguageModel)
 }
 
-const THRESHOLD: CrossEntropy = CrossEntropy { threshold: true };
-const NAIVE: CrossEntropy = CrossEntropy { threshold: false };
+pub(crate) const THRESHOLD: CrossEntropy = CrossEntropy { threshold: true };
+pub(crate) const NAIVE: CrossEntropy = CrossEntropy { threshold: false };
 
 /// A model, and what it minimizes.
-type Case = (fn() -> Model, &'static dyn Objective);
+pub(crate) type Case = (fn() -> Model, &'static dyn Objective);
 
 /// Models and objectives that differ in what a strategy must get right: a loss over the whole batch, dropout and frozen
 /// weights, an output tied to the embedding.
-const CASES: [Case; 3] = [(classifier, &THRESHOLD), (adapted, &NAIVE), (speaker, &NextToken)];
+pub(crate) const CASES: [Case; 3] = [(classifier, &THRESHOLD), (adapted, &NAIVE), (speaker, &NextToken)];
 
 #[test]
 fn every_strategy_gives_the_losses_of_one_rank() {
