@@ -139,6 +139,7 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("parallel", "strategy", r#""zero1""#),
     ("parallel", "precision", r#""bf16""#),
     ("parallel", "mode", r#""deterministic""#),
+    ("parallel", "wire", r#""bf16""#),
     ("methods", "run", r#"["confidence"]"#),
     ("methods", "pairs", r#"[["small", "large"]]"#),
     ("methods.confidence", "weight", "0.75"),
@@ -387,6 +388,7 @@ fn a_default_written_out_is_the_same_as_left_out() {
         ("parallel", "strategy", r#""data""#),
         ("parallel", "precision", r#""fp32""#),
         ("parallel", "mode", r#""fast""#),
+        ("parallel", "wire", r#""fp32""#),
     ] {
         let mut document = Document::parse(MADE_HERE);
         document.set(section, key, default);

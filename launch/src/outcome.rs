@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use fulcrum_common::{
     bench::{Network, Report},
-    plan::{Precision, Strategy},
+    plan::{Precision, Strategy, Wire},
 };
 
 use crate::{
@@ -72,6 +72,7 @@ fn headline(report: &Report) -> String {
 fn of_network(network: &Network) -> String {
     let Network { model, head, parameters, batch, seq, .. } = network;
     let precision = if network.precision == Precision::Bf16 { ", bf16" } else { "" };
+    let wire = if network.wire == Wire::Bf16 { ", bf16 on the wire" } else { "" };
     let strategy = match network.strategy {
         Strategy::Data => String::new(),
         Strategy::Zero1 => ", ZeRO-1".to_owned(),
@@ -81,7 +82,7 @@ fn of_network(network: &Network) -> String {
     let overlap = if network.overlap { "" } else { ", without overlap" };
     let millions = *parameters as f64 / 1e6;
     format!(
-        " {model} ({head}, {millions:.1} M parameters{precision}{strategy}{overlap}), {batch} x {seq} tokens a rank"
+        " {model} ({head}, {millions:.1} M parameters{precision}{wire}{strategy}{overlap}), {batch} x {seq} tokens a rank"
     )
 }
 
@@ -107,13 +108,13 @@ mod tests {
         let text = render(&report(serde_json::json!({
             "bench": "train", "world": 2, "threads": 1, "device": "cpu", "device_name": "AMD EPYC", "steps": 20,
             "warmup": 3, "model": "gpt2-30m", "head": "classifier", "parameters": 30_343_680, "batch": 8, "seq": 128,
-            "precision": "bf16", "strategy": {"hybrid": {"shards": 2}}, "overlap": false, "examples_per_s": 8.72, "tokens_per_s": 1116.2,
+            "precision": "bf16", "wire": "bf16", "strategy": {"hybrid": {"shards": 2}}, "overlap": false, "examples_per_s": 8.72, "tokens_per_s": 1116.2,
             "mfu": null, "step_s": 1.835, "quantiles": {"p10": 1.8, "p50": 1.835, "p90": 1.9, "p99": 2.0},
             "split": {"data": 0.001, "forward": 0.5, "backward": 1.0, "communication": 0.01, "optimizer": 0.3},
             "loss": {"first": 0.7, "last": 0.1}, "peak_rss_mib": [2154.0, 2150.4], "device_memory_mib": null
         })));
-        let expected = "train gpt2-30m (classifier, 30.3 M parameters, bf16, sharded by 2, without overlap), 8 x 128 tokens a rank: \
-                        2 ranks, 1 thread each, cpu (AMD EPYC); 20 steps\n";
+        let expected = "train gpt2-30m (classifier, 30.3 M parameters, bf16, bf16 on the wire, sharded by 2, without overlap), 8 x 128 \
+                        tokens a rank: 2 ranks, 1 thread each, cpu (AMD EPYC); 20 steps\n";
         assert!(text.starts_with(expected), "{text}");
         for line in ["tokens/s", "1,116", "1.83 s", "1.0 ms", "waiting for others", "2,154 2,150"] {
             assert!(text.contains(line), "{line} in {text}");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Quantiles;
-use crate::plan::{Precision, Strategy};
+use crate::plan::{Precision, Strategy, Wire};
 
 /// The outcome of a measurement. Times are in seconds; those of a step are rank 0's, and ranks go in step in training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub struct Network {
     pub seq: usize,
     /// What it computed in.
     pub precision: Precision,
+    /// What gradients travelled in.
+    pub wire: Wire,
     /// Who held what.
     pub strategy: Strategy,
     /// Whether gradients and weights travelled while others were still computed.
@@ -117,6 +119,7 @@ mod tests {
             batch: 2,
             seq: 4,
             precision: Precision::Fp32,
+            wire: Wire::Fp32,
             strategy: Strategy::Data,
             overlap: true,
             examples_per_s: 1.0,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     experiment::Origin,
-    plan::{Choices, Duplicates, Formatter, HeadInit, Mode, Pick, Precision, Readout, Schedule},
+    plan::{Choices, Duplicates, Formatter, HeadInit, Mode, Pick, Precision, Readout, Schedule, Wire},
 };
 
 /// A section of the file, as read.
@@ -412,6 +412,8 @@ sections! {
         /// `fast`: the same bytes for the same number of workers, equal to rounding across numbers.
         /// `deterministic`: the same bytes for any number of workers and every strategy; slower, and twice the traffic.
         mode: Mode = Mode::Fast;
+        /// What gradients travel in from worker to worker: `bf16` halves the traffic and keeps 8 bits of every number.
+        wire: Wire = Wire::Fp32;
         /// Workers that train one model together.
         workers: Option<Count> = None, else "all workers of the run";
         /// Workers that a training goes on with once others have stayed away for 30 seconds. In fast mode its bytes are

@@ -86,6 +86,11 @@ fn a_strategy_fits_the_gang_and_the_rule() {
             "exp.toml:22: parallel.strategy = \"hybrid\" needs parallel.shards: say how many workers share a model, such \
              as those of one machine",
         ),
+        (
+            "mode = \"deterministic\"\nwire = \"bf16\"",
+            "exp.toml:23: parallel.wire = \"bf16\" rounds what parallel.mode = \"deterministic\" adds exactly: take wire = \
+             \"fp32\" or mode = \"fast\"",
+        ),
         ("shards = 2", "exp.toml:22: parallel.shards is not read: parallel.strategy is not \"hybrid\""),
         (
             "strategy = \"hybrid\"\nshards = 2\nworkers = 1",

@@ -48,6 +48,9 @@ struct Train {
     /// Same bytes for any number of ranks
     #[arg(long)]
     deterministic: bool,
+    /// What gradients travel in from rank to rank
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    wire: Precision,
     /// Nothing travels while something is computed: to see what overlap hides
     #[arg(long)]
     no_overlap: bool,
@@ -177,7 +180,14 @@ impl What {
                     Precision::Bf16 => plan::Precision::Bf16,
                 };
                 let mode = if train.deterministic { plan::Mode::Deterministic } else { plan::Mode::Fast };
-                let numerics = Numerics { precision, mode };
+                let wire = match train.wire {
+                    Precision::Fp32 => plan::Wire::Fp32,
+                    Precision::Bf16 => plan::Wire::Bf16,
+                };
+                let numerics = Numerics { precision, mode, wire };
+                if numerics.contradicts_itself() {
+                    bail!("--wire bf16 rounds what --deterministic adds exactly: take one of the two");
+                }
                 let overlap = !train.no_overlap;
                 Ok((Work::Train { rows, micro_batch, strategy, numerics, overlap }, train.common))
             }

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Training,
     plan::{
-        Form, Format, Formatter, HeadInit, Mode, Named, Numerics, Plan, Precision, Prepare, Readout, Strategy,
+        Form, Format, Formatter, HeadInit, Mode, Named, Numerics, Plan, Precision, Prepare, Readout,
+        Strategy, Wire,
     },
     recipe::{self, Finetuning},
     store::Store,
@@ -60,6 +61,9 @@ pub(crate) struct Args {
     /// What stays equal: fast (the same bytes for the same number of workers) or deterministic (for any number)
     #[arg(long, value_name = "MODE", value_parser = word::<Mode>, default_value = "fast")]
     mode: Mode,
+    /// What gradients travel in from worker to worker: fp32, or bf16 for half the traffic
+    #[arg(long, value_name = "NUMBERS", value_parser = word::<Wire>, default_value = "fp32")]
+    wire: Wire,
     /// Who holds what: data (every worker everything), zero1 (a share of the optimizer), sharded (a share of everything)
     #[arg(long, value_name = "NAME", value_parser = word::<Strategy>, default_value = "data")]
     strategy: Strategy,
@@ -136,6 +140,15 @@ fn check_head(args: &Args, format: &Format) -> Result<()> {
     }
 }
 
+/// In which numbers.
+fn numerics(args: &Args) -> Result<Numerics> {
+    let numerics = Numerics { precision: args.precision, mode: args.mode, wire: args.wire };
+    if numerics.contradicts_itself() {
+        bail!("--wire bf16 rounds what --mode deterministic adds exactly: take one of the two");
+    }
+    Ok(numerics)
+}
+
 /// Trains, and copies the model out of the store.
 ///
 /// # Errors
@@ -145,9 +158,9 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let format = format(&args)?;
     let training = Training::parse("the command line", &args.keys.text())?;
     check_head(&args, &format)?;
+    let numerics = numerics(&args)?;
     let (init, readout) = (args.head_init, args.readout);
     let files = args.common.files()?;
-    let numerics = Numerics { precision: args.precision, mode: args.mode };
     let Args { strategy, seed, .. } = args;
     let finetuning = Finetuning { files, format, init, readout, training, numerics, strategy, seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
@@ -188,6 +201,7 @@ mod tests {
         let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
         let format = super::format(&line.args).map_err(|error| error.to_string())?;
         check_head(&line.args, &format).map_err(|error| error.to_string())?;
+        numerics(&line.args).map_err(|error| error.to_string())?;
         Ok(format)
     }
 
@@ -214,6 +228,7 @@ mod tests {
             ("--format sciq --text a", "cannot be used with"),
             ("--prompt q --label y --classes 0,1", "cannot be used with"),
             ("--linear-probe", "--linear-probe is for classifiers"),
+            ("--wire bf16 --mode deterministic", "--wire bf16 rounds what --mode deterministic adds exactly"),
             ("--head-init zero", "--head-init is for classifiers"),
             ("--readout mean", "--readout is for classifiers"),
             ("--label y --classes 0,1 --head-init a,b,c", "3 tokens for 2 classes"),

@@ -31,6 +31,7 @@ fn two_ranks_train_a_tiny_model_and_report_one_line() {
         ("batch", 3.into()),
         ("seq", 8.into()),
         ("precision", "fp32".into()),
+        ("wire", "fp32".into()),
         ("strategy", "data".into()),
         ("overlap", true.into()),
         ("mfu", Value::Null),
@@ -54,12 +55,16 @@ fn two_ranks_train_a_tiny_model_and_report_one_line() {
 }
 
 #[test]
-fn what_overlap_hides_is_measured_by_doing_without() {
+fn overlap_changes_no_number_and_a_narrow_wire_few() {
     let words =
         "train --shape llama-tiny --world 2 --batch 2 --seq 6 --steps 3 --warmup 1 --threads 1 --json";
     let (with, without) = (measured(words), measured(&format!("{words} --no-overlap")));
     assert_eq!((&with["overlap"], &without["overlap"]), (&true.into(), &false.into()));
     assert_eq!(with["loss"], without["loss"], "the same numbers travel");
+    let rounded = measured(&format!("{words} --wire bf16"));
+    assert_eq!(rounded["wire"], "bf16");
+    let last = |report: &Value| report["loss"]["last"].as_f64().unwrap();
+    assert!((last(&rounded) - last(&with)).abs() < 1e-3, "{rounded} and {with}");
 }
 
 #[test]
@@ -80,6 +85,7 @@ fn what_cannot_be_measured_is_told_in_one_line() {
         ("train --shape gpt2-tiny --seq 33", 20, "error: rank 0: --seq 33 is more than the 32 tokens"),
         ("train --model empty --world 2", 20, "cannot read "),
         ("train --model nowhere", 2, "error: --model nowhere is no folder"),
+        ("train --shape gpt2-tiny --wire bf16 --deterministic", 2, "error: --wire bf16 rounds what"),
         ("train --shape gpt2-tiny --strategy hybrid --shards 2 --world 3", 20, "has no groups of 2"),
         (
             "train --shape gpt2-tiny --batch 2 --micro-batch 3",

@@ -44,6 +44,9 @@ pub enum Error {
     /// The rule needs whole parameters, and no rank has them.
     #[error("{0:?} needs whole parameters: set parallel.strategy = \"data\", or another optimizer")]
     Sharded(fulcrum_common::plan::Rule),
+    /// Sums cannot be exact over numbers that are rounded on their way.
+    #[error("bf16 on the wire rounds what deterministic mode adds exactly: set parallel.wire = \"fp32\"")]
+    Wire,
     /// The examples do not fit the request.
     #[error("{0}")]
     Examples(String),

@@ -136,6 +136,9 @@ impl<'a> Trainer<'a> {
         if !elementwise && job.gang.shards().world() > 1 {
             return Err(Error::Sharded(job.settings.rule));
         }
+        if job.numerics.contradicts_itself() {
+            return Err(Error::Wire);
+        }
         let (places, names, parameters, extents) = trainable(job.model, &job.settings)?;
         let numbers = Numbers::from(job.numerics);
         let frozen = Frozen::cast(job.model, numbers.compute)?;

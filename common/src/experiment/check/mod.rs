@@ -15,7 +15,7 @@ use super::{
     problem::Log,
     value::{MethodName, OverLong},
 };
-use crate::plan::{Numerics, SplitRule};
+use crate::plan::SplitRule;
 
 /// Accuracies that a bootstrap may hold at a time, one per draw and prediction: half a GiB.
 const MOST_ACCURACIES: usize = 1 << 26;
@@ -41,6 +41,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let train = training::train(raw, log);
     let bootstrap = bootstrap(raw, &pairs, &methods, log);
     let strategy = training::strategy(raw, log);
+    let numerics = training::numerics(raw, log);
     Some(Experiment {
         name: raw.top.name.value.0.clone(),
         folder: folder.to_owned(),
@@ -64,7 +65,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
             steps: raw.checkpoint.steps.value.map_or(0, |count| count.0),
             seconds: raw.checkpoint.seconds.value.0,
         },
-        numerics: Numerics { precision: raw.parallel.precision.value, mode: raw.parallel.mode.value },
+        numerics,
         strategy: strategy?,
         store: raw.store.path.value.clone().into(),
     })

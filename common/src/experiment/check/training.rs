@@ -10,7 +10,7 @@ use crate::{
             Value,
         },
     },
-    plan::{Arithmetic, Lora, Mode, Optimizer, Rule, Schedule, Strategy, Trainable},
+    plan::{Arithmetic, Lora, Mode, Numerics, Optimizer, Rule, Schedule, Strategy, Trainable},
 };
 
 pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
@@ -117,6 +117,18 @@ pub(super) fn strategy(raw: &Raw, log: &Log<'_>) -> Option<Strategy> {
         (StrategyName::Zero1, None) => Some(Strategy::Zero1),
         (StrategyName::Sharded, None) => Some(Strategy::Sharded),
     }
+}
+
+/// In which numbers, as `[parallel]` says.
+pub(super) fn numerics(raw: &Raw, log: &Log<'_>) -> Numerics {
+    let keys = &raw.parallel;
+    let (precision, mode, wire) = (keys.precision.value, keys.mode.value, keys.wire.value);
+    let numerics = Numerics { precision, mode, wire };
+    if numerics.contradicts_itself() {
+        let problem = "parallel.wire = \"bf16\" rounds what parallel.mode = \"deterministic\" adds exactly";
+        log.add(keys.wire.line, format!("{problem}: take wire = \"fp32\" or mode = \"fast\""));
+    }
+    numerics
 }
 
 /// The keys of `[train]` by themselves.

@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule};
+use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule, Wire};
 
 macro_rules! choice {
     ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ } later [$($later:literal),*];)+) => {$(
@@ -61,6 +61,7 @@ choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "co
 
 choice!(@value Precision { Fp32 = "fp32", Bf16 = "bf16" } later []);
 choice!(@value Mode { Fast = "fast", Deterministic = "deterministic" } later []);
+choice!(@value Wire { Fp32 = "fp32", Bf16 = "bf16" } later []);
 choice!(@value Readout { Last = "last", Mean = "mean", First = "first" } later []);
 
 /// `a, b or c`.

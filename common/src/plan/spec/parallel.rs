@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::is_default;
+
 /// Who holds what of a model in training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,6 +29,16 @@ pub struct Numerics {
     pub precision: Precision,
     /// What stays equal.
     pub mode: Mode,
+    /// What gradients travel in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wire: Wire,
+}
+
+impl Numerics {
+    /// Whether it asks for sums that lose nothing, and for numbers that lose bits on their way.
+    pub fn contradicts_itself(&self) -> bool {
+        self.mode == Mode::Deterministic && self.wire == Wire::Bf16
+    }
 }
 
 /// What models compute in. Weights that are updated, sums of gradients, losses and what an optimizer remembers are always
@@ -38,6 +50,17 @@ pub enum Precision {
     #[default]
     Fp32,
     /// bfloat16.
+    Bf16,
+}
+
+/// What gradients travel in from rank to rank, and are summed in on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wire {
+    /// f32.
+    #[default]
+    Fp32,
+    /// bfloat16: half the bytes.
     Bf16,
 }
 

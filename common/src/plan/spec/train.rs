@@ -111,7 +111,7 @@ pub struct Optimizer {
 }
 
 /// What came later is left out of a description where it says nothing, so that keys stay what they were.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -69,6 +69,7 @@ pub(super) fn told(rows: &Rows, model: &Model, strategy: Strategy, numerics: Num
         batch: rows.batch,
         seq: rows.seq,
         precision: numerics.precision,
+        wire: numerics.wire,
         strategy,
         overlap: true,
         examples_per_s: 0.0,

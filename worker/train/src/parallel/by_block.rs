@@ -10,15 +10,15 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width.
 
-use fulcrum_collective::{Handle, Reduction};
 use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
 use super::{
-    Begin, Engine, Gang, Layout, Loss, Own, Passed, Share,
+    Begin, Engine, Gang, Layout, Loss, Numbers, Own, Passed, Share,
     borrowed::Borrowed,
     pass::{Pass, backward_from, leaf},
     sum::{Adding, Peak},
+    wire::{Reducing, Wire},
 };
 use crate::{
     Error,
@@ -34,6 +34,7 @@ pub(super) struct ByBlock<'a> {
     model: &'a Model,
     borrowed: Borrowed,
     adding: Adding,
+    wire: Wire,
     gang: Gang,
     own: Own,
     /// Of the type of a sum; the gradients themselves where that is f32.
@@ -50,7 +51,7 @@ struct Leaving {
     slot: Tensor,
     /// This rank's part of what is sent.
     share: Tensor,
-    handle: Handle,
+    sum: Reducing,
 }
 
 impl<'a> ByBlock<'a> {
@@ -61,10 +62,11 @@ impl<'a> ByBlock<'a> {
         begin: Begin<'_>,
         layout: Layout,
         gang: Gang,
-        compute: Kind,
-        adding: Adding,
+        numbers: Numbers,
     ) -> Result<Self, Error> {
         let _guard = tch::no_grad_guard();
+        let Numbers { compute, exact, wire } = numbers;
+        let adding = Adding::new(compute, exact);
         let device = model.device();
         let mut own = Own::new(layout, gang.shards().rank());
         let borrowed = Borrowed::new(parameters, compute, device, gang.clone(), &own);
@@ -96,7 +98,8 @@ impl<'a> ByBlock<'a> {
             });
             own.gradients.push(gradient);
         }
-        Ok(Self { model, borrowed, adding, gang, own, sums, leaving: None, peak: Peak::default() })
+        let (leaving, peak) = (None, Peak::default());
+        Ok(Self { model, borrowed, adding, wire, gang, own, sums, leaving, peak })
     }
 
     fn segments(&self) -> usize {
@@ -128,17 +131,17 @@ impl<'a> ByBlock<'a> {
         let length = self.sums[segment].numel() as i64;
         // The sum over ranks takes the place of this rank's own term of it.
         let share = whole.f_narrow(0, self.own.rank as i64 * length, length)?;
-        let handle = self.gang.shards().reduce_scatter(&share, &whole, Reduction::Sum)?;
-        self.leaving = Some(Leaving { segment, slot, share, handle });
+        let sum = self.wire.reduce_scatter(&**self.gang.shards(), &share, &whole)?;
+        self.leaving = Some(Leaving { segment, slot, share, sum });
         if self.gang.overlaps() { Ok(()) } else { self.arrive(clock) }
     }
 
     /// Waits for what is on its way, and adds it to this rank's sums.
     fn arrive(&mut self, clock: &mut Clock) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        if let Some(Leaving { segment, slot, share, handle }) = self.leaving.take() {
+        if let Some(Leaving { segment, slot, share, sum }) = self.leaving.take() {
             clock.lap(Phase::Backward);
-            handle.wait()?;
+            sum.wait()?;
             clock.lap(Phase::Communication);
             let _ = self.sums[segment].f_add_(&share)?;
             self.borrowed.give(slot);
@@ -246,9 +249,9 @@ impl Engine for ByBlock<'_> {
         let _guard = tch::no_grad_guard();
         self.arrive(&mut Clock::new(self.model.device(), false))?;
         if self.gang.copies().world() > 1 {
-            let start = |sum| self.gang.copies().all_reduce(sum, Reduction::Sum);
-            let handles: Vec<Handle> = self.sums.iter().map(start).collect::<Result<_, _>>()?;
-            handles.into_iter().try_for_each(Handle::wait)?;
+            let start = |sum| self.wire.all_reduce(&**self.gang.copies(), sum);
+            let sums: Vec<Reducing> = self.sums.iter().map(start).collect::<Result<_, _>>()?;
+            sums.into_iter().try_for_each(Reducing::wait)?;
         }
         if self.adding == Adding::Exact {
             for (gradient, sum) in self.own.gradients.iter_mut().zip(&self.sums) {

@@ -1,8 +1,8 @@
 //! How a gang shares the weights and the work of a step. One seam, [`Engine`], and behind it [`Whole`], where every
 //! rank computes with all weights, and [`ByBlock`], where weights come and go block by block.
 //!
-//! Reading order: `gang` (who is who), `layout` (flat buffers), `sum` (how slots add up), `whole` and `travel`,
-//! `by_block` with `borrowed` and `pass`, `norm`.
+//! Reading order: `gang` (who is who), `layout` (flat buffers), `sum` (how slots add up), `wire` (in which numbers gradients
+//! travel), `whole` and `travel`, `by_block` with `borrowed` and `pass`, `norm`.
 
 mod borrowed;
 mod by_block;
@@ -13,6 +13,7 @@ mod pass;
 mod sum;
 mod travel;
 mod whole;
+mod wire;
 
 use std::fmt::Debug;
 
@@ -29,6 +30,7 @@ use by_block::ByBlock;
 use layout::Layout;
 use sum::Adding;
 use whole::Whole;
+use wire::Wire;
 
 /// A slot that a rank runs, with its tensors.
 #[derive(Debug)]
@@ -152,15 +154,17 @@ pub(crate) struct Numbers {
     pub(crate) compute: Kind,
     /// Whether sums are the same bytes for any number of ranks.
     pub(crate) exact: bool,
+    /// What gradients travel in.
+    wire: Wire,
 }
 
 impl From<plan::Numerics> for Numbers {
-    fn from(plan::Numerics { precision, mode }: plan::Numerics) -> Self {
+    fn from(plan::Numerics { precision, mode, wire }: plan::Numerics) -> Self {
         let compute = match precision {
             plan::Precision::Fp32 => Kind::Float,
             plan::Precision::Bf16 => Kind::BFloat16,
         };
-        Self { compute, exact: mode == plan::Mode::Deterministic }
+        Self { compute, exact: mode == plan::Mode::Deterministic, wire: wire.into() }
     }
 }
 
@@ -177,14 +181,12 @@ pub(crate) fn engine<'a>(
     gang: &Gang,
     numbers: Numbers,
 ) -> Result<Box<dyn Engine + 'a>, Error> {
-    let Numbers { compute, exact } = numbers;
-    let adding = Adding::new(compute, exact);
     let shards = gang.shards().world();
     Ok(if gang.holds_all_weights() {
         let layout = Layout::in_buckets(extents, shards);
-        Box::new(Whole::new(model, parameters, begin, layout, gang.clone(), compute, adding)?)
+        Box::new(Whole::new(model, parameters, begin, layout, gang.clone(), numbers)?)
     } else {
         let layout = Layout::by_block(extents, shards);
-        Box::new(ByBlock::new(model, parameters, begin, layout, gang.clone(), compute, adding)?)
+        Box::new(ByBlock::new(model, parameters, begin, layout, gang.clone(), numbers)?)
     })
 }

@@ -8,7 +8,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fulcrum_collective::{Handle, Reduction};
 use fulcrum_torch_shim::{Hook, set_gradient};
 use tch::Tensor;
 
@@ -16,6 +15,7 @@ use super::{
     Gang, Layout,
     layout::Place,
     sum::{Adding, Peak},
+    wire::{Reducing, Wire},
 };
 use crate::Error;
 
@@ -24,11 +24,12 @@ use crate::Error;
 pub(super) struct Travel {
     gang: Gang,
     pub(super) adding: Adding,
+    wire: Wire,
     pub(super) buckets: Vec<Bucket>,
     /// Gradients that are still to come, by bucket; none while gradients only add up.
     missing: Option<Vec<usize>>,
     departed: usize,
-    under_way: Vec<Handle>,
+    under_way: Vec<Reducing>,
     pub(super) peak: Peak,
     failed: Option<Error>,
 }
@@ -46,9 +47,10 @@ pub(super) struct Bucket {
 }
 
 impl Travel {
-    pub(super) fn new(gang: Gang, adding: Adding, buckets: Vec<Bucket>) -> Self {
+    pub(super) fn new(gang: Gang, adding: Adding, wire: Wire, buckets: Vec<Bucket>) -> Self {
         let (missing, departed, under_way) = (None, 0, Vec::new());
-        Self { gang, adding, buckets, missing, departed, under_way, peak: Peak::default(), failed: None }
+        let (peak, failed) = (Peak::default(), None);
+        Self { gang, adding, wire, buckets, missing, departed, under_way, peak, failed }
     }
 
     /// Forgets the last step.
@@ -68,11 +70,11 @@ impl Travel {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        mem::take(&mut self.under_way).into_iter().try_for_each(Handle::wait)?;
+        mem::take(&mut self.under_way).into_iter().try_for_each(Reducing::wait)?;
         if self.gang.shards().world() > 1 && self.gang.copies().world() > 1 {
-            let again = |bucket: &Bucket| self.gang.copies().all_reduce(&bucket.share, Reduction::Sum);
-            let handles: Vec<Handle> = self.buckets.iter().map(again).collect::<Result<_, _>>()?;
-            handles.into_iter().try_for_each(Handle::wait)?;
+            let again = |bucket: &Bucket| self.wire.all_reduce(&**self.gang.copies(), &bucket.share);
+            let sums: Vec<Reducing> = self.buckets.iter().map(again).collect::<Result<_, _>>()?;
+            sums.into_iter().try_for_each(Reducing::wait)?;
         }
         Ok(())
     }
@@ -105,21 +107,21 @@ impl Travel {
 
     fn depart(&mut self) {
         match tch::no_grad(|| self.send(self.departed)) {
-            Ok(handle) => self.under_way.push(handle),
+            Ok(sum) => self.under_way.push(sum),
             Err(error) => self.failed = self.failed.take().or(Some(error)),
         }
         self.departed += 1;
     }
 
-    fn send(&mut self, at: usize) -> Result<Handle, Error> {
+    fn send(&mut self, at: usize) -> Result<Reducing, Error> {
         if self.missing.is_some() {
             self.add(at)?;
         }
         let Bucket { sum, share, .. } = &self.buckets[at];
-        Ok(match self.gang.shards().world() {
-            1 => self.gang.copies().all_reduce(sum, Reduction::Sum)?,
-            _ => self.gang.shards().reduce_scatter(share, sum, Reduction::Sum)?,
-        })
+        match self.gang.shards().world() {
+            1 => self.wire.all_reduce(&**self.gang.copies(), sum),
+            _ => self.wire.reduce_scatter(&**self.gang.shards(), share, sum),
+        }
     }
 
     /// Adds what the slot left in every bucket.
@@ -165,7 +167,8 @@ pub(super) fn lock(travel: &Mutex<Travel>) -> MutexGuard<'_, Travel> {
 
 #[cfg(test)]
 mod tests {
-    use fulcrum_collective::{Collective, Error as GangError, Solo};
+    use fulcrum_collective::{Collective, Error as GangError, Handle, Reduction, Solo};
+    use fulcrum_common::plan;
     use tch::{Device, Kind};
 
     use super::{super::layout::Extent, *};
@@ -235,7 +238,8 @@ mod tests {
             let buckets = layout.segments.iter().map(bucket).collect();
             let collective = Arc::new(Noting::default());
             let gang = spread(Gang::data(Arc::clone(&collective) as _));
-            let travel = Arc::new(Mutex::new(Travel::new(gang, Adding::InPlace, buckets)));
+            let travel =
+                Arc::new(Mutex::new(Travel::new(gang, Adding::InPlace, plan::Wire::Fp32.into(), buckets)));
             let hooks = hook(&travel, &parameters, &layout, &slots).unwrap();
             Self { parameters, layout, slots, collective, travel, _hooks: hooks }
         }

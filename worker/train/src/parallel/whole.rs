@@ -14,9 +14,10 @@ use fulcrum_torch_shim::Hook;
 use tch::{Kind, Tensor};
 
 use super::{
-    Begin, Engine, Gang, Layout, Loss, Own, Passed, Share,
+    Begin, Engine, Gang, Layout, Loss, Numbers, Own, Passed, Share,
     sum::Adding,
     travel::{Bucket, Travel, hook, lock},
+    wire::Wire,
 };
 use crate::{
     Error,
@@ -45,10 +46,11 @@ impl<'a> Whole<'a> {
         begin: Begin<'_>,
         layout: Layout,
         gang: Gang,
-        compute: Kind,
-        adding: Adding,
+        numbers: Numbers,
     ) -> Result<Self, Error> {
         let _guard = tch::no_grad_guard();
+        let Numbers { compute, exact, wire } = numbers;
+        let adding = Adding::new(compute, exact);
         let device = model.device();
         let rank = gang.shards().rank();
         let buffer = |length: usize, kind| Tensor::f_zeros([length as i64], (kind, device));
@@ -88,7 +90,7 @@ impl<'a> Whole<'a> {
             });
             buckets.push(Bucket { parameters: segment.members.len(), slot, sum, share });
         }
-        let travel = Arc::new(Mutex::new(Travel::new(gang.clone(), adding, buckets)));
+        let travel = Arc::new(Mutex::new(Travel::new(gang.clone(), adding, wire, buckets)));
         let hooks = hook(&travel, &parameters, &layout, &slots)?;
         Ok(Self { model, parameters, weights, travel, gang, own, _hooks: hooks })
     }

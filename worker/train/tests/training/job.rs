@@ -145,7 +145,7 @@ fn copy(snapshot: &Snapshot) -> Snapshot {
     let tensors = |tensors: &BTreeMap<String, tch::Tensor>| {
         tensors.iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect()
     };
-    let Snapshot { step, updates, skipped, micro_batch, parts, memory, losses } = snapshot;
+    let Snapshot { step, updates, skipped, micro_batch, resized, parts, memory, losses } = snapshot;
     let part = |Part { name, numbers, tensors: of }: &Part| Part {
         name: name.clone(),
         numbers: numbers.clone(),
@@ -153,7 +153,8 @@ fn copy(snapshot: &Snapshot) -> Snapshot {
     };
     let parts = parts.iter().map(part).collect();
     let (step, updates, skipped, micro_batch) = (*step, *updates, *skipped, *micro_batch);
-    Snapshot { step, updates, skipped, micro_batch, parts, memory: tensors(memory), losses: losses.clone() }
+    let (resized, memory, losses) = (*resized, tensors(memory), losses.clone());
+    Snapshot { step, updates, skipped, micro_batch, resized, parts, memory, losses }
 }
 
 /// Everything that snapshots hold, by parameter and kind, in the order of its numbers.

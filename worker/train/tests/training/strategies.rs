@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use fulcrum_common::plan::{Head, Lora, Mode, Numerics, Optimizer, Precision, Rule};
+use fulcrum_common::plan::{Head, Lora, Mode, Numerics, Optimizer, Precision, Rule, Wire};
 use fulcrum_models::Model;
 use fulcrum_train::{Objective, Snapshot, Training, train};
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 const CLASSIFIER: Head = Head::Classifier { classes: 2 };
-pub(crate) const FAST: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Fast };
-pub(crate) const DETERMINISTIC: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Deterministic };
+pub(crate) const FAST: Numerics = Numerics { precision: Precision::Fp32, mode: Mode::Fast, wire: Wire::Fp32 };
+pub(crate) const DETERMINISTIC: Numerics = Numerics { mode: Mode::Deterministic, ..FAST };
 
 pub(crate) fn classifier() -> Model {
     model(CLASSIFIER)
@@ -136,7 +136,7 @@ fn bf16_follows_f32_and_leaves_f32_weights_that_all_ranks_share() {
         let job =
             |numerics| Job { model: &classifier, objective: &NAIVE, settings: settings.clone(), numerics };
         let expected = job(FAST).run(Data(1), None, 0).unwrap().losses;
-        let bf16 = job(Numerics { precision: Precision::Bf16, mode });
+        let bf16 = job(Numerics { precision: Precision::Bf16, mode, ..FAST });
         let mut first: Option<Left> = None;
         for sharing in [Data(1), Data(2), Zero1(2), Sharded(2), Hybrid] {
             let left = bf16.run(sharing, None, 0).unwrap();
