@@ -1,6 +1,6 @@
 //! Compiles the C++ files against libtorch's headers.
 
-const FILES: [&str; 3] = ["src/shim.cpp", "src/nodes.cpp", "src/memory.cpp"];
+const FILES: [&str; 4] = ["src/shim.cpp", "src/nodes.cpp", "src/memory.cpp", "src/reducer.cpp"];
 const HEADERS: [&str; 5] = ["src/face.h", "src/operation.h", "src/exchange.h", "src/group.h", "include"];
 
 fn main() {

@@ -114,6 +114,10 @@ impl Group {
         self.world
     }
 
+    pub(crate) fn raw(&self) -> *mut sys::Group {
+        self.raw.as_ptr()
+    }
+
     /// Reduces `tensor` over all members, in place.
     ///
     /// # Errors

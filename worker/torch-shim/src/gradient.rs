@@ -73,7 +73,7 @@ pub fn clear_gradient(leaf: &Tensor) -> Result<(), Error> {
     sys::check(unsafe { sys::fulcrum_set_gradient(leaf.as_ptr(), Tensor::new().as_ptr()) })
 }
 
-fn check_leaf(tensor: &Tensor) -> Result<(), Error> {
+pub(crate) fn check_leaf(tensor: &Tensor) -> Result<(), Error> {
     if tensor.requires_grad() && tensor.is_leaf() {
         return Ok(());
     }

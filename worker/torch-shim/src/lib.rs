@@ -1,7 +1,8 @@
 //! The parts of libtorch that tch lacks: gradient hooks, fused optimizers, Gloo, and opening the CUDA half at run time.
 //!
-//! Three C++ files give them a plain C face (`nodes.cpp` to operations that add gradients where they are kept, `memory.cpp`
-//! to what tensors hold, `shim.cpp` to the rest); the modules here check everything that C++ would answer with undefined behaviour before they call it, and turn its messages into [`Error`].
+//! C++ files give them a plain C face (`nodes.cpp` to operations that add gradients where they are kept, `memory.cpp` to what
+//! tensors hold, `reducer.cpp` to what tests compare with, `shim.cpp` to the rest); the modules here check everything that
+//! C++ would answer with undefined behaviour before they call it, and turn its messages into [`Error`].
 
 pub mod check;
 
@@ -12,6 +13,7 @@ mod gloo;
 mod gradient;
 pub mod memory;
 mod nodes;
+mod reducer;
 mod store;
 mod sys;
 
@@ -19,6 +21,7 @@ pub use fused::{AdamW, Moments, Sgd, fused_adamw, fused_sgd};
 pub use gloo::{Group, Interface, Reduction, Work};
 pub use gradient::{Hook, clear_gradient, set_gradient};
 pub use nodes::{cross_entropy, embedding, linear};
+pub use reducer::Reducer;
 pub use store::Store;
 
 /// A refusal of libtorch, or of a check before it.

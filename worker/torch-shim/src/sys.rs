@@ -23,6 +23,12 @@ pub(crate) struct Group {
     _opaque: [u8; 0],
 }
 
+/// A `c10d::Reducer`.
+#[repr(C)]
+pub(crate) struct Reducer {
+    _opaque: [u8; 0],
+}
+
 /// A `c10d::Work`.
 #[repr(C)]
 pub(crate) struct Work {
@@ -103,6 +109,16 @@ unsafe extern "C" {
     pub(crate) fn fulcrum_work_wait(work: *mut Work, timeout_ms: i64) -> *mut c_char;
     pub(crate) fn fulcrum_work_done(work: *mut Work) -> bool;
     pub(crate) fn fulcrum_work_free(work: *mut Work);
+    pub(crate) fn fulcrum_reducer_new(
+        group: *mut Group,
+        parameters: *const *const C_tensor,
+        count: usize,
+        first_bytes: i64,
+        bytes: i64,
+        out: *mut *mut Reducer,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_reducer_prepare(reducer: *mut Reducer) -> *mut c_char;
+    pub(crate) fn fulcrum_reducer_free(reducer: *mut Reducer);
     pub(crate) fn fulcrum_set_gradient_hook(
         leaf: *const C_tensor,
         closure: *mut c_void,

@@ -4,6 +4,8 @@
 //! Reading order: `gang` (who is who), `layout` (flat buffers), `sum` (how slots add up), `wire` (in which numbers gradients
 //! travel), `whole` and `travel`, `by_block` with `borrowed` and `pass`, `norm`.
 
+#[cfg(test)]
+mod against_ddp;
 mod borrowed;
 mod by_block;
 mod gang;
@@ -28,7 +30,6 @@ pub(crate) use norm::norm;
 use crate::{Error, batch::Padded, clock::Clock, optimizer::Piece};
 use by_block::ByBlock;
 use layout::Layout;
-use sum::Adding;
 use whole::Whole;
 use wire::Wire;
 

@@ -17,7 +17,6 @@ use super::{
     Begin, Engine, Gang, Layout, Loss, Numbers, Own, Passed, Share,
     sum::Adding,
     travel::{Bucket, Travel, hook, lock},
-    wire::Wire,
 };
 use crate::{
     Error,
