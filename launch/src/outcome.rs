@@ -46,6 +46,9 @@ pub(crate) fn render(report: &Report) -> String {
             row(&format!("  {part}"), seconds(value));
         }
     }
+    if let Some(stall) = report.checkpoint_stall_s {
+        row("held up by a checkpoint", seconds(stall));
+    }
     row("peak memory, MiB by rank", mebibytes(&report.peak_rss_mib));
     if let Some(device) = &report.device_memory_mib {
         row("of the device", mebibytes(device));

@@ -56,6 +56,8 @@ pub enum Work {
         numerics: Numerics,
         /// Whether gradients and weights travel while others are still computed.
         overlap: bool,
+        /// Steps between two checkpoints; 0 for none.
+        checkpoint_steps: usize,
     },
     /// Batches without gradients, each rank on its own.
     Infer {

@@ -34,6 +34,8 @@ pub struct Report {
     pub quantiles: Quantiles,
     /// Where the time of a training step goes.
     pub split: Option<Split>,
+    /// For how long a checkpoint holds a training up: the median over those that were timed; none without checkpoints.
+    pub checkpoint_stall_s: Option<f64>,
     /// Of training.
     pub loss: Option<Losses>,
     /// Most memory that the process ever held, by rank.
@@ -139,6 +141,7 @@ mod tests {
             step_s: 0.5,
             quantiles: Quantiles::of([0.5]),
             split: Some(Split::default()),
+            checkpoint_stall_s: None,
             loss: Some(Losses { first: 1.0, last: 0.5 }),
             peak_rss_mib: vec![10.0],
             device_memory_mib: None,

@@ -54,6 +54,9 @@ struct Train {
     /// Nothing travels while something is computed: to see what overlap hides
     #[arg(long)]
     no_overlap: bool,
+    /// Keep a checkpoint after so many steps, and tell how long it holds the training up; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    checkpoint_steps: usize,
     #[command(flatten)]
     common: Common,
 }
@@ -189,7 +192,9 @@ impl What {
                     bail!("--wire bf16 rounds what --deterministic adds exactly: take one of the two");
                 }
                 let overlap = !train.no_overlap;
-                Ok((Work::Train { rows, micro_batch, strategy, numerics, overlap }, train.common))
+                let checkpoint_steps = train.checkpoint_steps;
+                let work = Work::Train { rows, micro_batch, strategy, numerics, overlap, checkpoint_steps };
+                Ok((work, train.common))
             }
             Self::Infer(infer) => Ok((Work::Infer { rows: infer.network.checked()? }, infer.common)),
             Self::Allreduce(sums) => Ok((Work::AllReduce { mib: sums.mib.get() }, sums.common)),

@@ -20,10 +20,7 @@ use fulcrum_methods::{Keeper, Past, Snapshot, TrainError, Wanted};
 use fulcrum_train::checkpoint::{Files, Header};
 use tokio::runtime::Handle;
 
-use crate::{
-    attempt::Attempt,
-    engine::{self, Task},
-};
+use crate::{attempt::Attempt, engine};
 
 /// What a rank's files are called in a checkpoint.
 const HEADER: &str = "header";
@@ -44,12 +41,13 @@ pub(crate) struct Checkpoints {
 
 /// Where a rank's files go.
 #[derive(Clone, Debug)]
-struct Place {
-    store: Store,
-    runtime: Handle,
-    attempt: Arc<Attempt>,
-    key: Key,
-    rank: usize,
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    pub(crate) runtime: Handle,
+    pub(crate) attempt: Arc<Attempt>,
+    /// The stage that is trained.
+    pub(crate) key: Key,
+    pub(crate) rank: usize,
 }
 
 /// Snapshots that are on their way.
@@ -83,15 +81,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If the system has no thread to give.
-    pub(crate) fn start(
-        what: &engine::Checkpoints,
-        task: &Task,
-        attempt: &Arc<Attempt>,
-        store: &Store,
-        runtime: &Handle,
-    ) -> std::io::Result<Self> {
-        let (store, runtime, attempt) = (store.clone(), runtime.clone(), Arc::clone(attempt));
-        let place = Place { store, runtime, attempt, key: task.stage.key, rank: task.rank };
+    pub(crate) fn start(what: engine::Checkpoints, place: Place) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let (snapshots, taken) = mpsc::channel::<Snapshot>();
         // No room in between: whoever has copied waits for the disk, with one set of bytes.
@@ -123,7 +113,7 @@ impl Checkpoints {
             }
         })?;
         let last = Mutex::new(Instant::now());
-        Ok(Self { what: what.clone(), last, snapshots, queue, place })
+        Ok(Self { what, last, snapshots, queue, place })
     }
 }
 

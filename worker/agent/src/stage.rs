@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 
 use crate::{
     attempt::Attempt,
-    checkpoints::Checkpoints,
+    checkpoints::{self, Checkpoints},
     device::Device,
-    engine::{Engine, Fault, Product, Task},
+    engine::{self, Engine, Fault, Product, Task},
     gang,
     scratch::Scratch,
 };
@@ -76,7 +76,14 @@ impl Engine for Stages {
         point("worker.gather.before").map_err(Fault::passing)?;
         let gang = gang::gather(task, attempt, self.device)?;
         point("worker.gather.after").map_err(Fault::passing)?;
-        let start = |what| Checkpoints::start(what, task, attempt, &self.store, &self.runtime);
+        let place = || checkpoints::Place {
+            store: self.store.clone(),
+            runtime: self.runtime.clone(),
+            attempt: Arc::clone(attempt),
+            key: task.stage.key,
+            rank: task.rank,
+        };
+        let start = |what: &engine::Checkpoints| Checkpoints::start(what.clone(), place());
         let kept = task.checkpoints.as_ref().map(start).transpose().map_err(Fault::passing)?;
         let kept = kept.as_ref().map(|kept| Kept { keeper: kept, past: kept });
         point("worker.load").map_err(Fault::passing)?;

@@ -58,7 +58,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         bootstrap,
         parallel: Parallel {
             workers: raw.parallel.workers.value.map(|count| count.0),
-            fewest: training::fewest(&raw, log),
+            fewest: training::fewest(raw, log),
             threads: raw.parallel.threads.value.map(|count| count.0),
         },
         checkpoints: Checkpoints {

@@ -8,6 +8,7 @@ mod infer;
 mod memory;
 mod network;
 mod peaks;
+mod stall;
 mod train;
 mod watch;
 
@@ -69,6 +70,7 @@ struct Found {
     /// Seconds of every timed step.
     steps: Vec<f64>,
     split: Option<Split>,
+    checkpoint_stall_s: Option<f64>,
     loss: Option<Losses>,
     network: Option<Network>,
     traffic: Option<Traffic>,
@@ -88,7 +90,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let job = read(&args.folder.join(JOB_FILE))?;
     tch::set_num_threads(i32::try_from(job.threads).unwrap_or(i32::MAX));
     let gang = meet(&job, args)?;
-    let found = measure(&job, &gang, args.device);
+    let found = measure(&job, &gang, args);
     if let Err(error) = &found {
         gang.abort(&told(error));
     }
@@ -173,10 +175,13 @@ fn meet(job: &Job, args: &Args) -> anyhow::Result<Gang> {
     gang.map_err(told)
 }
 
-fn measure(job: &Job, gang: &Gang, device: Device) -> anyhow::Result<Found> {
+fn measure(job: &Job, gang: &Gang, args: &Args) -> anyhow::Result<Found> {
+    let device = args.device;
     match &job.work {
-        &Work::Train { ref rows, micro_batch, strategy, numerics, overlap } => {
-            let how = train::How { micro_batch, strategy, numerics, overlap };
+        &Work::Train { ref rows, micro_batch, strategy, numerics, overlap, checkpoint_steps } => {
+            let every = (checkpoint_steps > 0).then_some(checkpoint_steps);
+            let stall = every.map(|every| stall::Stall::new(&args.folder, args.rank, every)).transpose()?;
+            let how = train::How { micro_batch, strategy, numerics, overlap, stall };
             train::measure(job, rows, how, gang, device.torch())
         }
         Work::Infer { rows } => infer::measure(job, rows, gang, device.torch()),
@@ -186,7 +191,7 @@ fn measure(job: &Job, gang: &Gang, device: Device) -> anyhow::Result<Found> {
 
 /// What all ranks found. Every rank takes part.
 fn report(job: &Job, found: Found, gang: &Gang, device: Device) -> anyhow::Result<Report> {
-    let Found { steps, split, loss, mut network, traffic, flops } = found;
+    let Found { steps, split, checkpoint_stall_s, loss, mut network, traffic, flops } = found;
     let quantiles = Quantiles::of(steps);
     let mine = [memory::peak_rss_mib(), memory::device_mib(device)?.unwrap_or(f64::NAN), quantiles.p50];
     let all = by_rank(gang, &mine)?;
@@ -216,6 +221,7 @@ fn report(job: &Job, found: Found, gang: &Gang, device: Device) -> anyhow::Resul
         step_s: quantiles.p50,
         quantiles,
         split,
+        checkpoint_stall_s,
         loss,
         peak_rss_mib: of(0),
         device_memory_mib: (device != Device::Cpu).then(|| of(1)),
@@ -280,6 +286,7 @@ mod tests {
             strategy: Strategy::Data,
             numerics: Numerics::default(),
             overlap: true,
+            checkpoint_steps: 0,
         };
         for work in
             [train(2), train(1), Work::Infer { rows: rows(Head::LanguageModel) }, Work::AllReduce { mib: 1 }]

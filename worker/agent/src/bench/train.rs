@@ -4,11 +4,11 @@ use fulcrum_common::{
     bench::{Job, Losses, Network, Rows},
     plan::{Numerics, Optimizer, Rule, Schedule, Strategy},
 };
-use fulcrum_methods::Gang;
+use fulcrum_methods::{Gang, Keeper};
 use fulcrum_train::Training;
 use tch::Device;
 
-use super::{Found, network, watch::Watch};
+use super::{Found, network, stall::Stall, watch::Watch};
 
 /// How it is trained.
 pub(super) struct How {
@@ -16,6 +16,7 @@ pub(super) struct How {
     pub(super) strategy: Strategy,
     pub(super) numerics: Numerics,
     pub(super) overlap: bool,
+    pub(super) stall: Option<Stall>,
 }
 
 /// Every step is a pass over the rows of one global batch: whatever the order in which ranks take them, the mean
@@ -27,7 +28,7 @@ pub(super) fn measure(
     gang: &Gang,
     device: Device,
 ) -> anyhow::Result<Found> {
-    let How { micro_batch, strategy, numerics, overlap } = how;
+    let How { micro_batch, strategy, numerics, overlap, stall } = how;
     let model = network::model(rows, job.seed, device)?;
     let batch = rows.batch * job.world;
     let examples = network::examples(rows, 0, batch, &model, job.seed)?;
@@ -51,8 +52,11 @@ pub(super) fn measure(
     };
     let training = Training::new(&model, &examples, &*objective, settings, job.seed, gang);
     let watch = Watch::new();
-    let losses = fulcrum_train::train(Training { numerics, monitor: &watch, everywhere: false, ..training })?;
+    let keeper = stall.as_ref().map(|stall| stall as &dyn Keeper);
+    let training = Training { numerics, monitor: &watch, keeper, everywhere: false, ..training };
+    let losses = fulcrum_train::train(training)?;
     let loss = losses.first().zip(losses.last()).map(|(a, b)| Losses { first: a.loss, last: b.loss });
     let (steps, split) = (watch.steps(job.warmup), Some(watch.split(job.warmup)));
-    Ok(Found { steps, split, loss, network: Some(told), traffic: None, flops })
+    let checkpoint_stall_s = stall.and_then(|stall| stall.median());
+    Ok(Found { steps, split, checkpoint_stall_s, loss, network: Some(told), traffic: None, flops })
 }
