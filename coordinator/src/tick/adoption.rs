@@ -10,7 +10,7 @@ use crate::{
 
 /// Milliseconds from the coordinator's start for members to come back: longer than workers pause between two attempts to
 /// connect.
-pub(super) const PATIENCE_MS: u64 = 5_000;
+pub(super) const PATIENCE_MS: u64 = 10_000;
 
 /// A worker comes with an epoch; whether it is that of a gang that expects it.
 pub(super) fn welcome(state: &mut State, seat: &str, epoch: u64, out: &mut Decisions) -> bool {

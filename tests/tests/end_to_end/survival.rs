@@ -12,14 +12,7 @@ fn undisturbed() -> Workplace {
 #[test]
 fn a_run_killed_whole_goes_on_from_its_last_checkpoint_and_from_the_one_before_if_that_is_damaged() {
     for damaged in [false, true] {
-        let place = Workplace::new();
-        let mut run = place.start();
-        let stage = place.has_checkpoints();
-        let coordinator = coordinator(&place);
-        run.kill().unwrap();
-        run.wait().unwrap();
-        gone(coordinator);
-        let newest = place.checkpoints(&stage).pop().unwrap();
+        let (place, newest) = std::iter::repeat_with(killed_whole).flatten().next().unwrap();
         if damaged {
             let tensors = newest.join("rank-0.safetensors");
             let mut bytes = std::fs::read(&tensors).unwrap();
@@ -89,6 +82,19 @@ fn a_worker_asked_to_terminate_leaves_after_a_checkpoint_from_which_the_training
     assert!(logs.contains("goes on from step"), "{logs}");
     assert!(!logs.contains("nobody has committed"), "{logs}");
     same(&place, &undisturbed());
+}
+
+/// A run that was killed as a whole, and its newest checkpoint; none where its training was done before the kill.
+fn killed_whole() -> Option<(Workplace, std::path::PathBuf)> {
+    let place = Workplace::new();
+    let mut run = place.start();
+    let stage = place.has_checkpoints();
+    let coordinator = coordinator(&place);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    gone(coordinator);
+    let newest = place.checkpoints(&stage).pop()?;
+    Some((place, newest))
 }
 
 /// The process of the run's coordinator.
