@@ -12,6 +12,7 @@ use std::{
 
 use fulcrum_common::{
     Key, exit,
+    experiment::Cadence,
     fault::{self, Who, strike},
     plan::{Plan, PlanError},
     protocol::{CONTACT_FILE, Contact, MESSAGE_LIMIT, coordinator_server::CoordinatorServer},
@@ -31,7 +32,7 @@ use crate::{
     journal::{Journal, JournalError, recover},
     service::{Ask, Service},
     size::{self, SizeError},
-    state::{Cadence, Past, Phase, State},
+    state::{Past, Phase, State},
     tick::checkpoints,
 };
 

@@ -4,6 +4,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
+use fulcrum_common::experiment::Cadence;
 use fulcrum_common::{
     exit,
     plan::{
@@ -17,7 +18,7 @@ use fulcrum_common::{
     },
     store::Store,
 };
-use fulcrum_coordinator::{Bound, Cadence, Config, Outcome, ServeError, bind};
+use fulcrum_coordinator::{Bound, Config, Outcome, ServeError, bind};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
-    experiment::Checkpoints,
+    experiment::Cadence,
     plan::Plan,
     store::{Manifest, Store},
 };
@@ -71,7 +71,7 @@ pub(crate) async fn run(
     folder: &RunFolder,
     store: &Store,
     crew: Crew,
-    checkpoints: Checkpoints,
+    checkpoints: Cadence,
 ) -> Result<Manifest> {
     let goal = plan.goal().ok_or_else(|| Failure::bug("the plan has no stages"))?;
     if let Some(manifest) = store.manifest(goal).await? {

@@ -2,16 +2,15 @@
 //! the same bytes as the run in which nothing did.
 
 use std::{
-    collections::BTreeMap,
     fmt, fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 use fulcrum_common::fault::POINTS;
 
-use crate::binaries;
+use crate::workplace::{Left, Workplace, finish};
 
 /// Small, and with a middle: two trainings of sixty steps, four short ones, labels, measures.
 pub const EXPERIMENT: &str = r#"
@@ -75,9 +74,6 @@ pub struct Outcome {
     /// What is wrong with it; nothing where it left the bytes of the undisturbed run.
     pub problem: Option<String>,
 }
-
-/// Every file of every artifact that a run leaves, by stage and name.
-pub type Left = BTreeMap<(String, String), Vec<u8>>;
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,8 +170,8 @@ pub fn sample() -> Vec<Case> {
 /// If it fails.
 pub fn undisturbed() -> Left {
     let place = Place::new();
-    assert_eq!(place.run(&[]), Some(0), "the undisturbed run fails\n{}", place.logs());
-    place.left()
+    assert_eq!(place.run(&[]), Some(0), "the undisturbed run fails\n{}", place.0.logs());
+    place.0.artifacts()
 }
 
 /// Runs a case, and compares what it leaves.
@@ -190,13 +186,13 @@ pub fn run(case: &Case, expected: &Left) -> Outcome {
     let took = began.elapsed();
     let problem = match code {
         None => Some(format!("the run did not end within {PATIENCE:?}")),
-        Some(0) if !place.at("marks/0").exists() => Some("the fault did not strike".to_owned()),
-        Some(0) => difference(expected, &place.left()),
+        Some(0) if !place.marks().join("0").exists() => Some("the fault did not strike".to_owned()),
+        Some(0) => difference(expected, &place.0.artifacts()),
         Some(code) => Some(format!("the run ended with code {code}")),
     };
     let logs = |problem: String| {
         if std::env::var_os("FULCRUM_CHAOS_LOGS").is_some() {
-            format!("{problem}\n{}", place.logs())
+            format!("{problem}\n{}", place.0.logs())
         } else {
             problem
         }
@@ -219,68 +215,27 @@ fn difference(expected: &Left, found: &Left) -> Option<String> {
     lacks.or_else(more).or_else(other)
 }
 
-/// A folder to run in.
-struct Place(tempfile::TempDir);
+/// A folder to run it in.
+struct Place(Workplace);
 
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a temporary folder"));
-        fs::write(place.at("chaos.toml"), EXPERIMENT).expect("it can be written");
-        fs::create_dir(place.at("marks")).expect("it can be written");
+        let place = Self(Workplace::new("chaos", EXPERIMENT));
+        fs::create_dir(place.marks()).expect("a temporary folder can be written");
         place
     }
 
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
+    /// Where faults that struck leave a mark, so that each strikes once.
+    fn marks(&self) -> PathBuf {
+        self.0.at("marks")
     }
 
     /// Runs the experiment; its exit code, none where it takes too long.
     fn run(&self, environment: &[(&str, &str)]) -> Option<i32> {
-        let mut command = Command::new(&binaries().fulcrum);
-        command.args(["run", "chaos.toml", "--workers", "2", "--threads", "1"]).current_dir(self.0.path());
-        command.env_remove("FULCRUM_DATA").env_remove("LD_LIBRARY_PATH").envs(environment.iter().copied());
-        command.env("FULCRUM_FAULT_ONCE", self.at("marks")).env("FULCRUM_STALL_SECONDS", STALL);
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let began = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().expect("it is our child") {
-                return Some(status.code().unwrap_or(-1));
-            }
-            if began.elapsed() > PATIENCE {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+        let mut command = self.0.command(&["run", "chaos.toml", "--workers", "2", "--threads", "1"]);
+        command.envs(environment.iter().copied());
+        command.env("FULCRUM_FAULT_ONCE", self.marks()).env("FULCRUM_STALL_SECONDS", STALL);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        finish(child, PATIENCE)
     }
-
-    /// What its artifacts are.
-    fn left(&self) -> Left {
-        let mut left = Left::new();
-        for artifact in entries(&self.at("fulcrum-store/artifacts")) {
-            let Ok(text) = fs::read_to_string(artifact.join("manifest.json")) else { continue };
-            let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            for file in manifest["files"].as_array().into_iter().flatten() {
-                let bytes = fs::read(self.at("fulcrum-store").join(text(&file["path"]))).unwrap_or_default();
-                left.insert((text(&manifest["name"]), text(&file["name"])), bytes);
-            }
-        }
-        left
-    }
-
-    fn logs(&self) -> String {
-        let read =
-            |path: PathBuf| format!("{}:\n{}", path.display(), fs::read_to_string(&path).unwrap_or_default());
-        entries(&self.at("runs/chaos/logs")).into_iter().map(read).collect::<Vec<_>>().join("\n")
-    }
-}
-
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    paths.sort_unstable();
-    paths
 }

@@ -51,7 +51,7 @@ pub struct Experiment {
     pub(crate) infer: Batches,
     pub(crate) bootstrap: Bootstrap,
     parallel: Parallel,
-    checkpoints: Checkpoints,
+    checkpoints: Cadence,
     pub(crate) numerics: Numerics,
     pub(crate) strategy: Strategy,
     store: PathBuf,
@@ -74,7 +74,7 @@ impl Experiment {
     }
 
     /// When trainings keep checkpoints.
-    pub fn checkpoints(&self) -> Checkpoints {
+    pub fn checkpoints(&self) -> Cadence {
         self.checkpoints
     }
 
@@ -129,16 +129,16 @@ pub struct Parallel {
     pub threads: Option<usize>,
 }
 
-/// When trainings keep checkpoints. Part of no content key.
+/// When trainings keep checkpoints. Part of no content key: nothing depends on it but how much is lost with a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoints {
+pub struct Cadence {
     /// After so many steps; 0 for never by steps.
-    pub steps: usize,
-    /// After so many seconds.
-    pub seconds: usize,
+    pub steps: u64,
+    /// After so many seconds; 0 for never by time.
+    pub seconds: u64,
 }
 
-impl Default for Checkpoints {
+impl Default for Cadence {
     fn default() -> Self {
         Self { steps: 0, seconds: 60 }
     }

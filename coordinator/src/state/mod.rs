@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_common::{
     Key,
+    experiment::Cadence,
     plan::{Plan, Stage},
     store::{Checkpoint, Manifest},
 };
@@ -114,21 +115,6 @@ pub struct PastGang {
     pub key: Key,
     /// Seats by rank, each with the process that had it.
     pub members: Vec<(String, String)>,
-}
-
-/// When a training keeps checkpoints; nothing depends on it but how much is lost with a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cadence {
-    /// After so many steps; 0 for never.
-    pub steps: u64,
-    /// After so many milliseconds; 0 for never.
-    pub ms: u64,
-}
-
-impl Default for Cadence {
-    fn default() -> Self {
-        Self { steps: 0, ms: 60_000 }
-    }
 }
 
 impl State {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use fulcrum_common::{
     Key,
+    experiment::Cadence,
     plan::Work,
     protocol::{self, Committed, command::Command},
     store::{Checkpoint, File},
@@ -12,7 +13,7 @@ use fulcrum_common::{
 
 use crate::{
     action::{Action, Decisions},
-    state::{Cadence, Faults, StageState, State},
+    state::{Faults, StageState, State},
 };
 
 /// Checkpoints that a stage has at most. The last one may prove unreadable.
@@ -20,11 +21,11 @@ const KEPT: usize = 2;
 
 /// What a gang is told; nothing where the stage is no training.
 pub(super) fn told(state: &State, stage: usize) -> Option<protocol::Checkpoints> {
-    let (entry, Cadence { steps, ms }) = (&state.stages[stage], state.cadence);
+    let (entry, Cadence { steps, seconds }) = (&state.stages[stage], state.cadence);
     let past = || entry.checkpoints.iter().map(Checkpoint::to_json).collect();
     matches!(entry.stage.spec.work, Work::Train(_)).then(|| protocol::Checkpoints {
         every_steps: steps,
-        every_ms: ms,
+        every_ms: seconds.saturating_mul(1000),
         past: past(),
     })
 }

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use fulcrum_common::exit;
-use fulcrum_coordinator::{Cadence, Config, serve};
+use fulcrum_common::experiment::Cadence;
+use fulcrum_coordinator::{Config, serve};
 use tokio::sync::oneshot;
 
 use crate::{failure::Failure, run_folder::read_json};
@@ -92,7 +93,7 @@ fn check(args: &Args) -> Result<Config> {
         workers: args.workers,
         gang: args.gang,
         fewest: args.fewest,
-        cadence: Cadence { steps: args.checkpoint_steps, ms: u64::from(args.checkpoint_seconds) * 1000 },
+        cadence: Cadence { steps: args.checkpoint_steps, seconds: args.checkpoint_seconds.into() },
         stall: Duration::from_secs(args.stall_seconds.into()),
         listen: args.listen,
         insecure_listen: args.insecure_listen,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
-    experiment::{Checkpoints, Origin},
+    experiment::{Cadence, Origin},
     plan::Plan,
     source::{ModelFolder, SourceFile},
     store::{Manifest, Store},
@@ -72,7 +72,7 @@ impl OneOff {
         let store = Store::open(&self.store)?;
         let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
         let folder = RunFolder::create(runs.path(), name)?;
-        let done = job::run(name, plan, &folder, &store, crew, Checkpoints::default()).await;
+        let done = job::run(name, plan, &folder, &store, crew, Cadence::default()).await;
         if let Err(error) = &done
             && format!("{error:#}").contains(&runs.path().display().to_string())
         {

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use fulcrum_common::{
     exit,
-    experiment::Checkpoints,
+    experiment::Cadence,
     protocol::{CONTACT_FILE, Contact},
 };
 use nix::sys::signal::Signal;
@@ -54,7 +54,7 @@ pub(crate) struct Cluster {
     /// Fewest workers that a training goes on with; those of a gang where it is not said.
     pub(crate) fewest: Option<NonZeroUsize>,
     /// When trainings keep checkpoints.
-    pub(crate) checkpoints: Checkpoints,
+    pub(crate) checkpoints: Cadence,
     /// Threads per worker.
     pub(crate) threads: NonZeroUsize,
     /// What they compute on.

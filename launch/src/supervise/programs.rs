@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use fulcrum_common::experiment::Checkpoints;
+use fulcrum_common::experiment::Cadence;
 
 use super::Cluster;
 
@@ -41,7 +41,7 @@ impl Programs {
         command.arg("--workers").arg(cluster.workers.to_string());
         command.args(cluster.gang.map(|gang| format!("--gang={gang}")));
         command.args(cluster.fewest.map(|fewest| format!("--fewest={fewest}")));
-        let Checkpoints { steps, seconds } = cluster.checkpoints;
+        let Cadence { steps, seconds } = cluster.checkpoints;
         command.args([format!("--checkpoint-steps={steps}"), format!("--checkpoint-seconds={seconds}")]);
         command
     }

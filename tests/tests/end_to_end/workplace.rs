@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    ops::Deref,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use fulcrum_tests::workplace::{self, entries};
 use serde_json::{Value, json};
 
 /// Small enough for seconds, large enough to have a middle: pretraining takes some hundred steps.
@@ -54,31 +55,23 @@ steps = 20
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The folder, with the experiment in it.
-pub(crate) struct Workplace(tempfile::TempDir);
+pub(crate) struct Workplace(fulcrum_tests::workplace::Workplace);
+
+impl Deref for Workplace {
+    type Target = fulcrum_tests::workplace::Workplace;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 impl Workplace {
     pub(crate) fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        fs::write(place.at("tiny.toml"), EXPERIMENT).unwrap();
-        place
-    }
-
-    pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
+        Self(fulcrum_tests::workplace::Workplace::new("tiny", EXPERIMENT))
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&fulcrum_tests::binaries().fulcrum);
-        command
-            .args(args)
-            .current_dir(self.0.path())
-            .env_remove("FULCRUM_DATA")
-            .env_remove("LD_LIBRARY_PATH");
-        command
     }
 
     /// Runs the command line to its end; how it ended is the test's business.
@@ -140,7 +133,7 @@ impl Workplace {
     }
 
     /// The whole checkpoints of a stage, the oldest first.
-    pub(crate) fn checkpoints(&self, stage: &std::path::Path) -> Vec<PathBuf> {
+    pub(crate) fn checkpoints(&self, stage: &Path) -> Vec<PathBuf> {
         let age = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_str().unwrap();
             let (epoch, step) = name.split_once('-').unwrap();
@@ -150,18 +143,6 @@ impl Workplace {
         found.retain(|folder| folder.join("checkpoint.json").is_file());
         found.sort_by_key(age);
         found
-    }
-
-    /// The logs of the run, for the message of a failing test.
-    pub(crate) fn logs(&self) -> String {
-        let entries = fs::read_dir(self.at("runs/tiny/logs")).into_iter().flatten().flatten();
-        let mut logs: Vec<String> = entries
-            .map(|entry| {
-                format!("{}:\n{}", entry.path().display(), fs::read_to_string(entry.path()).unwrap())
-            })
-            .collect();
-        logs.sort();
-        logs.join("\n")
     }
 
     /// What `fulcrum status --json` says, once there is a run.
@@ -196,40 +177,20 @@ impl Workplace {
         let count = "SELECT count(*) FROM epochs WHERE outcome IN ('aborted', 'lost', 'failed')";
         journal.query_row(count, [], |row| row.get(0)).unwrap()
     }
-
-    /// Every committed artifact's files, by stage name and file name: the bytes that a run leaves.
-    pub(crate) fn artifacts(&self) -> BTreeMap<(String, String), Vec<u8>> {
-        let store = self.at("fulcrum-store/artifacts");
-        let mut files = BTreeMap::new();
-        for entry in fs::read_dir(store).unwrap().flatten() {
-            let Ok(text) = fs::read_to_string(entry.path().join("manifest.json")) else { continue };
-            let manifest: Value = serde_json::from_str(&text).unwrap();
-            for file in manifest["files"].as_array().unwrap() {
-                let path = self.at("fulcrum-store").join(file["path"].as_str().unwrap());
-                let name = |value: &Value| value.as_str().unwrap().to_owned();
-                files.insert((name(&manifest["name"]), name(&file["name"])), fs::read(path).unwrap());
-            }
-        }
-        files
-    }
 }
 
 /// The folders in a folder; none where that is not there.
-pub(crate) fn folders(path: &std::path::Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+pub(crate) fn folders(path: &Path) -> Vec<PathBuf> {
+    let mut found = entries(path);
+    found.retain(|path| path.is_dir());
+    found
 }
 
 /// Waits for a started run; how it ended.
-pub(crate) fn finish(mut run: Child) -> Option<i32> {
-    let patience = Instant::now();
-    loop {
-        if let Some(status) = run.try_wait().unwrap() {
-            return status.code().or(status.signal().map(|signal| -signal));
-        }
-        assert!(patience.elapsed() < PATIENCE, "the run did not end");
-        std::thread::yield_now();
-    }
+pub(crate) fn finish(run: Child) -> Option<i32> {
+    let ended = workplace::finish(run, PATIENCE);
+    assert!(ended.is_some(), "the run did not end");
+    ended
 }
 
 /// Sends a signal by name.

@@ -115,6 +115,11 @@ impl Checkpoints {
         let last = Mutex::new(Instant::now());
         Ok(Self { what, last, snapshots, queue, place })
     }
+
+    /// Comes back once nothing is on its way to the disk.
+    pub(crate) fn rest(&self) {
+        self.queue.wait(|counts| counts.unkept == 0);
+    }
 }
 
 impl Keeper for Checkpoints {

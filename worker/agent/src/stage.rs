@@ -85,9 +85,11 @@ impl Engine for Stages {
         };
         let start = |what: &engine::Checkpoints| Checkpoints::start(what.clone(), place());
         let kept = task.checkpoints.as_ref().map(start).transpose().map_err(Fault::passing)?;
-        let kept = kept.as_ref().map(|kept| Kept { keeper: kept, past: kept });
+        let keeper = kept.as_ref().map(|kept| Kept { keeper: kept, past: kept });
         point("worker.load").map_err(Fault::passing)?;
-        let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt), kept).map_err(fault)?;
+        let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt), keeper).map_err(fault)?;
+        // Once all have said that they are done, checkpoints go: one that came later would stay for ever.
+        kept.iter().for_each(Checkpoints::rest);
         point("worker.made").map_err(Fault::passing)?;
         if task.rank > 0 {
             return Ok(Product::default());

@@ -46,3 +46,4 @@ pub use model::Model;
 pub use noise::Noise;
 pub use summary::Summary;
 pub use walk::Walk;
+pub use weights::Saved;

@@ -2,12 +2,13 @@
 //!
 //! Whoever goes on from checkpoints reads the headers of all ranks, and of the tensors those that it wants.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range};
 
 use fulcrum_common::codec::Format;
-use safetensors::{Dtype, SafeTensors, View};
+use fulcrum_models::Saved;
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::{Error, Part, Snapshot, StepLoss, Wanted};
 
@@ -54,9 +55,9 @@ impl Files {
         let _guard = tch::no_grad_guard();
         let header = Header::of(snapshot);
         let parts = header.parts.iter().zip(&snapshot.parts).flat_map(|(place, part)| {
-            part.tensors.iter().map(|(kind, tensor)| (place.key(kind), Stored::new(tensor)))
+            part.tensors.iter().map(|(kind, tensor)| (place.key(kind), Saved::flat(tensor)))
         });
-        let memory = snapshot.memory.iter().map(|(name, tensor)| (memory_key(name), Stored::new(tensor)));
+        let memory = snapshot.memory.iter().map(|(name, tensor)| (memory_key(name), Saved::flat(tensor)));
         let tensors = safetensors::serialize(parts.chain(memory), None).map_err(refused)?;
         Ok(Self { header: FORMAT.encode(&header).map_err(refused)?, tensors })
     }
@@ -174,39 +175,6 @@ fn tensor(stored: &SafeTensors<'_>, key: &str) -> Result<Tensor, Error> {
     match (view.dtype(), view.shape()) {
         (Dtype::F32, &[length]) => Ok(Tensor::f_from_data_size(view.data(), &[length as i64], Kind::Float)?),
         (kind, shape) => Err(Error::State(format!("a checkpoint: {key} is {kind:?} of shape {shape:?}"))),
-    }
-}
-
-/// A tensor on its way into the file.
-struct Stored<'a> {
-    tensor: &'a Tensor,
-    shape: [usize; 1],
-}
-
-impl<'a> Stored<'a> {
-    fn new(tensor: &'a Tensor) -> Self {
-        Self { tensor, shape: [tensor.numel()] }
-    }
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let tensor = self.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-        let mut bytes = vec![0; self.data_len()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
-        Cow::Owned(bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        4 * self.shape[0]
     }
 }
 

@@ -10,7 +10,7 @@ mod training;
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Batches, Bootstrap, Checkpoints, Experiment, Method, Pair, Parallel,
+    Batches, Bootstrap, Cadence, Experiment, Method, Pair, Parallel,
     keys::{self, Raw},
     problem::Log,
     value::{MethodName, OverLong},
@@ -61,9 +61,9 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
             fewest: training::fewest(raw, log),
             threads: raw.parallel.threads.value.map(|count| count.0),
         },
-        checkpoints: Checkpoints {
-            steps: raw.checkpoint.steps.value.map_or(0, |count| count.0),
-            seconds: raw.checkpoint.seconds.value.0,
+        checkpoints: Cadence {
+            steps: raw.checkpoint.steps.value.map_or(0, |count| count.0 as u64),
+            seconds: raw.checkpoint.seconds.value.0 as u64,
         },
         numerics,
         strategy: strategy?,

@@ -8,13 +8,14 @@ use std::{
     sync::Mutex,
 };
 
+use fulcrum_common::experiment::Cadence;
 use fulcrum_common::{
     Key,
     plan::{Estimate, Plan, Spec},
     protocol::{StopRequest, coordinator_client::CoordinatorClient},
     store::Store,
 };
-use fulcrum_coordinator::{Cadence, Config as Run, bind};
+use fulcrum_coordinator::{Config as Run, bind};
 use serde_json::json;
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 

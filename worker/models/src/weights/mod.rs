@@ -18,6 +18,7 @@ use crate::{ModelError, ModelFiles, description::Description, families::Module, 
 use names::match_names;
 use shards::Shards;
 
+pub use write::Saved;
 pub(crate) use write::{write, write_named};
 
 /// A weight in its file.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, path::Path};
 
 use safetensors::{Dtype, View};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::check_finite;
 use crate::{ModelError, layout::Slot};
@@ -17,7 +17,7 @@ pub(crate) fn write(path: &Path, slots: &[Slot], parameters: &[(String, Tensor)]
         check_finite(path, name, tensor)?;
     }
     let stored = slots.iter().zip(parameters).map(|(slot, (name, tensor))| {
-        (name, Stored { tensor, shape: slot.stored_shape(), transposed: slot.transposed })
+        (name, Saved { tensor, shape: slot.stored_shape(), transposed: slot.transposed })
     });
     serialize(path, stored)
 }
@@ -32,14 +32,14 @@ pub(crate) fn write_named(path: &Path, tensors: &[(String, Tensor)]) -> Result<(
     }
     let stored = tensors.iter().map(|(name, tensor)| {
         let shape = tensor.size().into_iter().map(|size| size as usize).collect();
-        (name, Stored { tensor, shape, transposed: false })
+        (name, Saved { tensor, shape, transposed: false })
     });
     serialize(path, stored)
 }
 
 fn serialize<'a>(
     path: &Path,
-    stored: impl IntoIterator<Item = (&'a String, Stored<'a>)>,
+    stored: impl IntoIterator<Item = (&'a String, Saved<'a>)>,
 ) -> Result<(), ModelError> {
     // transformers refuses a file that does not say which framework it is for.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -47,14 +47,22 @@ fn serialize<'a>(
         .map_err(|error| ModelError::Write { path: path.to_owned(), reason: error.to_string() })
 }
 
-/// A tensor on its way to the disk.
-struct Stored<'a> {
+/// A tensor on its way to the disk, in f32.
+#[derive(Debug)]
+pub struct Saved<'a> {
     tensor: &'a Tensor,
     shape: Vec<usize>,
     transposed: bool,
 }
 
-impl View for Stored<'_> {
+impl<'a> Saved<'a> {
+    /// Its numbers in a row, without its shape.
+    pub fn flat(tensor: &'a Tensor) -> Self {
+        Self { tensor, shape: vec![tensor.numel()], transposed: false }
+    }
+}
+
+impl View for Saved<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -64,7 +72,7 @@ impl View for Stored<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let tensor = self.tensor.detach().to_device(Device::Cpu);
+        let tensor = self.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float);
         let tensor = if self.transposed { tensor.tr() } else { tensor }.contiguous();
         let mut bytes = vec![0; self.data_len()];
         tensor.copy_data_u8(&mut bytes, tensor.numel());

@@ -80,11 +80,8 @@ impl<'a> ByBlock<'a> {
         for at in 0..borrowed.parameters() {
             let beginning = begin(at)?.f_reshape(-1)?;
             for fragment in fragments.iter().filter(|fragment| fragment.parameter == at) {
-                let segment = fragment.segment;
-                let start = own.layout.own(&own.layout.segments[segment]).start;
                 let (from, length) = (fragment.numbers.start as i64, fragment.numbers.len() as i64);
-                let mine = own.weights[segment].narrow(0, (fragment.own - start) as i64, length);
-                mine.shallow_clone().f_copy_(&beginning.f_narrow(0, from, length)?)?;
+                own.weights_of(fragment)?.f_copy_(&beginning.f_narrow(0, from, length)?)?;
             }
             borrowed.leave(at)?;
         }

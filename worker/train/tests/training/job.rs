@@ -140,6 +140,15 @@ impl Job<'_> {
     }
 }
 
+impl Left {
+    /// Holds every byte to that of another run.
+    pub(crate) fn equals(&self, expected: &Self, what: &str) {
+        assert_eq!(self.losses, expected.losses, "{what}");
+        assert!(self.weights == expected.weights, "{what}: weights");
+        assert!(whole(&self.snapshots) == whole(&expected.snapshots), "{what}: state");
+    }
+}
+
 /// For another thread.
 fn copy(snapshot: &Snapshot) -> Snapshot {
     let tensors = |tensors: &BTreeMap<String, tch::Tensor>| {
