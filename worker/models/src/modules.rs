@@ -2,7 +2,7 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width (or that of a head).
 
-use fulcrum_torch_shim::linear;
+use fulcrum_torch_shim::{gated, linear, rms_norm};
 use tch::Tensor;
 
 use crate::{
@@ -32,13 +32,13 @@ impl Norm {
     }
 
     pub(crate) fn forward(&self, x_btd: &Tensor) -> Tensor {
-        let shape = self.weight_d.size();
         match self.kind {
             NormKind::Layer => {
+                let shape = self.weight_d.size();
                 x_btd.layer_norm(shape, Some(&self.weight_d), self.bias_d.as_ref(), self.epsilon, false)
             }
-            NormKind::Rms => x_btd.rms_norm(shape, Some(&self.weight_d), self.epsilon),
-            NormKind::RmsPlusOne => x_btd.rms_norm(shape, Some(&self.weight_d + 1.0), self.epsilon),
+            NormKind::Rms => rms_norm(x_btd, &self.weight_d, self.epsilon),
+            NormKind::RmsPlusOne => rms_norm(x_btd, &(&self.weight_d + 1.0), self.epsilon),
         }
     }
 }
@@ -117,6 +117,7 @@ impl FeedForward {
     pub(crate) fn forward(&self, x_btd: &Tensor) -> Tensor {
         let up = self.up.forward(x_btd);
         let inner = match &self.gate {
+            Some(gate) if self.activation == Activation::Silu => gated(&gate.forward(x_btd), &up),
             Some(gate) => self.activation.of(&gate.forward(x_btd)) * up,
             None => self.activation.of(&up),
         };

@@ -7,6 +7,7 @@
 
 use std::f64::consts::{PI, TAU};
 
+use fulcrum_torch_shim::rotated;
 use tch::{Device, Kind, Tensor};
 
 use crate::{ModelError, description::Description};
@@ -292,17 +293,6 @@ pub(crate) struct Rotation {
 impl Rotation {
     /// Turns the front of every head, pairing each dimension of its first half with one of its second.
     pub(crate) fn apply(&self, x_bnth: &Tensor) -> Tensor {
-        let half = self.cos_b1tr.size()[3];
-        let width = x_bnth.size()[3];
-        let (first_bntr, second_bntr) = (x_bnth.narrow(3, 0, half), x_bnth.narrow(3, half, half));
-        // Angles are f32 whatever the model computes in: bf16 has no room for large positions.
-        let [cos_b1tr, sin_b1tr] =
-            [&self.cos_b1tr, &self.sin_b1tr].map(|x_b1tr| x_b1tr.to_kind(x_bnth.kind()));
-        let turned = [
-            &first_bntr * &cos_b1tr - &second_bntr * &sin_b1tr,
-            &second_bntr * &cos_b1tr + &first_bntr * &sin_b1tr,
-            x_bnth.narrow(3, 2 * half, width - 2 * half),
-        ];
-        Tensor::cat(&turned, 3)
+        rotated(x_bnth, &self.cos_b1tr, &self.sin_b1tr)
     }
 }

@@ -9,8 +9,10 @@
 #include <cmath>
 #include <optional>
 
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "face.h"
@@ -41,6 +43,32 @@ at::Tensor nothing_for(const at::Tensor& weight) {
   return at::zeros(weight.sizes(), weight.options().layout(at::kSparse));
 }
 
+// Rows of a matrix product from which on it is worth to look for the faster library.
+constexpr int64_t kRows = 64;
+
+// Whether oneDNN is the faster one at x W: MKL's best kernels are for processors of its maker alone. At x W^T both are alike.
+bool multiplies_faster(const at::Tensor& x, const at::Tensor& weight) {
+#if defined(__x86_64__)
+  static const bool other = !__builtin_cpu_is("intel") && __builtin_cpu_supports("avx2");
+  const bool plain = x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat;
+  return other && plain && at::globalContext().userEnabledMkldnn() && x.numel() >= kRows * x.size(-1);
+#else
+  return false;
+#endif
+}
+
+// x W, without a graph.
+at::Tensor multiplied(const at::Tensor& x, const at::Tensor& weight) {
+  if (!multiplies_faster(x, weight)) {
+    return x.matmul(weight);
+  }
+  using Pointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::string_view,
+                               c10::List<std::optional<at::Scalar>>, std::optional<c10::string_view>);
+  static const auto pointwise =
+      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Pointwise>();
+  return pointwise.call(x, weight.t(), std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
+}
+
 // y = x W^T + b
 struct LinearNode : torch::autograd::Function<LinearNode> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
@@ -56,7 +84,7 @@ struct LinearNode : torch::autograd::Function<LinearNode> {
     const at::Tensor rows = y_gradient.reshape({-1, y_gradient.size(-1)});
     at::Tensor x_gradient, weight_gradient, bias_gradient;
     if (context->needs_input_grad(0)) {
-      x_gradient = y_gradient.matmul(weight);
+      x_gradient = multiplied(y_gradient, weight);
     }
     if (context->needs_input_grad(1)) {
       const at::Tensor inputs = x.reshape({-1, x.size(-1)});

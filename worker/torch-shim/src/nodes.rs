@@ -70,7 +70,7 @@ fn in_stretches(
 }
 
 /// What the C face has made.
-fn computed(make: impl FnOnce(*mut *mut C_tensor) -> *mut std::ffi::c_char) -> Tensor {
+pub(crate) fn computed(make: impl FnOnce(*mut *mut C_tensor) -> *mut std::ffi::c_char) -> Tensor {
     let mut out = ptr::null_mut();
     let made: Result<(), Error> = sys::check(make(&mut out));
     match made {

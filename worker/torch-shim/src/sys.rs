@@ -132,6 +132,23 @@ unsafe extern "C" {
         bias: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(crate) fn fulcrum_gated(
+        gate: *const C_tensor,
+        up: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_rms_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        epsilon: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(crate) fn fulcrum_rotated(
+        x: *const C_tensor,
+        cosine: *const C_tensor,
+        sine: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn fulcrum_embedding(
         table: *const C_tensor,
         ids: *const C_tensor,
