@@ -6,17 +6,19 @@ use tch::{Kind, Tensor};
 use crate::Error;
 
 /// The frozen parameters of a model in the type that it computes in. Their own bytes are given back in the end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Frozen {
     originals: Vec<(Tensor, Tensor)>,
 }
 
 impl Frozen {
-    /// Casts what is frozen; nothing where the model computes in f32.
-    pub(crate) fn cast(model: &Model, compute: Kind) -> Result<Self, Error> {
+    /// Gives the parameters at these places their weights, cast where the model does not compute in f32.
+    pub(crate) fn cast(model: &Model, places: &[usize], compute: Kind) -> Result<Self, Error> {
         let mut originals = Vec::new();
-        for (_, tensor) in model.parameters() {
-            if compute != Kind::Float && !tensor.requires_grad() {
+        for &at in places {
+            model.fill(at)?;
+            if compute != Kind::Float {
+                let (_, tensor) = &model.parameters()[at];
                 let (mut handle, original) = (tensor.shallow_clone(), tensor.detach());
                 handle.set_data(&original.f_to_kind(compute)?);
                 originals.push((handle, original));

@@ -21,7 +21,7 @@ use crate::{
     clock::{Clock, Phase},
     frozen::Frozen,
     optimizer::{Clip, Decay, Optimizer},
-    parallel::{Engine, Extent, Numbers, Passed, Share, engine, norm},
+    parallel::{Begin, Engine, Extent, Numbers, Passed, Portion, Share, engine, norm},
     schedule::Rate,
 };
 
@@ -139,11 +139,18 @@ impl<'a> Trainer<'a> {
         if job.numerics.contradicts_itself() {
             return Err(Error::Wire);
         }
-        let (places, names, parameters, extents) = trainable(job.model, &job.settings)?;
+        let [trained, still] = parts(job.model, &job.settings)?;
         let numbers = Numbers::from(job.numerics);
-        let frozen = Frozen::cast(job.model, numbers.compute)?;
-        let begin = |at: usize| Ok(job.model.take(places[at])?);
-        let engine = engine(job.model, parameters, &begin, &extents, &job.gang, numbers)?;
+        let frozen = match job.gang.holds_all_weights() {
+            true => Frozen::cast(job.model, &still.places, numbers.compute)?,
+            false => Frozen::default(),
+        };
+        let take = |places: &[usize], at: usize| Ok(job.model.take(places[at])?);
+        let begin = |at: usize| take(&trained.places, at);
+        let begin_still = |at: usize| take(&still.places, at);
+        let portions = [trained.portion(&begin), still.portion(&begin_still)];
+        let engine = engine(job.model, portions, &job.gang, numbers)?;
+        let Part { names, extents, .. } = trained;
         // The model has left its old place, which most of what comes next does not fit into.
         fulcrum_torch_shim::memory::trim();
         let shapes = extents.iter().map(|extent| extent.shape.as_slice()).collect::<Vec<_>>();
@@ -365,29 +372,38 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Places in the model of the parameters that are trained, their names, themselves, and what the layout wants to know of
-/// them. The others get their weights if they have none.
-#[expect(clippy::type_complexity, reason = "four lists in step, taken apart at once")]
-fn trainable<'a>(
-    model: &'a Model,
-    settings: &plan::Optimizer,
-) -> Result<(Vec<usize>, Vec<&'a str>, Vec<Tensor>, Vec<Extent>), Error> {
+/// Some of the model's parameters, in step: their places in it, their names, themselves, and what the layout wants to know.
+#[derive(Default)]
+struct Part<'a> {
+    places: Vec<usize>,
+    names: Vec<&'a str>,
+    parameters: Vec<Tensor>,
+    extents: Vec<Extent>,
+}
+
+impl Part<'_> {
+    fn portion<'b>(&self, begin: Begin<'b>) -> Portion<'b> {
+        let parameters = self.parameters.iter().map(Tensor::shallow_clone).collect();
+        Portion { parameters, begin, extents: self.extents.clone() }
+    }
+}
+
+/// What is trained, and what is not.
+fn parts<'a>(model: &'a Model, settings: &plan::Optimizer) -> Result<[Part<'a>; 2], Error> {
     let named = model.parameters().iter().map(|(name, _)| name.as_str());
     let decay = Decay::new(&settings.no_decay, named)?;
-    let (mut places, mut names, mut parameters, mut extents) = (vec![], vec![], vec![], vec![]);
-    for (at, ((name, tensor), block)) in
-        model.parameters().iter().zip(model.blocks_of_parameters()).enumerate()
-    {
-        if tensor.requires_grad() {
-            places.push(at);
-            names.push(name.as_str());
-            parameters.push(tensor.shallow_clone());
-            extents.push(Extent { shape: tensor.size(), decays: decay.applies(name, tensor), block });
-        } else {
-            model.fill(at)?;
-        }
+    let (mut trained, mut still) = (Part::default(), Part::default());
+    let parameters = model.parameters().iter().zip(model.blocks_of_parameters());
+    for (at, ((name, tensor), block)) in parameters.enumerate() {
+        let wants = tensor.requires_grad();
+        let part = if wants { &mut trained } else { &mut still };
+        let decays = wants && decay.applies(name, tensor);
+        part.places.push(at);
+        part.names.push(name);
+        part.parameters.push(tensor.shallow_clone());
+        part.extents.push(Extent { shape: tensor.size(), decays, block });
     }
-    if parameters.is_empty() { Err(Error::Frozen) } else { Ok((places, names, parameters, extents)) }
+    if trained.places.is_empty() { Err(Error::Frozen) } else { Ok([trained, still]) }
 }
 
 /// The sum of a slot's terms, with its graph.

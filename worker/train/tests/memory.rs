@@ -6,8 +6,8 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use fulcrum_collective::{Collective, Gloo, Solo};
-use fulcrum_common::plan::{Architecture, Head, Optimizer, Rule, Schedule};
-use fulcrum_models::{Model, ModelFiles};
+use fulcrum_common::plan::{Architecture, Head, Lora, Optimizer, Rule, Schedule};
+use fulcrum_models::{Model, ModelError, ModelFiles};
 use fulcrum_torch_shim::memory;
 use fulcrum_train::{Error, Examples, Gang, Objective, Slot, Training, train};
 use tch::{Device, Kind};
@@ -17,6 +17,26 @@ const WIDTH: usize = 192;
 const ROWS: usize = 8;
 /// For what a rank computes with (rows of two tokens), and what comes from others to be added.
 const REST: usize = 3 << 20;
+
+/// How a model is made of its files.
+type Make = fn(&ModelFiles) -> Result<Model, ModelError>;
+
+fn outlined(files: &ModelFiles) -> Result<Model, ModelError> {
+    with_head(Model::outline(files, Device::Cpu)?)
+}
+
+fn loaded(files: &ModelFiles) -> Result<Model, ModelError> {
+    with_head(Model::load(files, Device::Cpu)?)
+}
+
+fn adapted(files: &ModelFiles) -> Result<Model, ModelError> {
+    let targets = vec!["all-linear".to_owned()];
+    outlined(files)?.with_lora(&Lora { rank: 1, alpha: 1.0, dropout: 0.0, targets }, 9)
+}
+
+fn with_head(model: Model) -> Result<Model, ModelError> {
+    model.with_head(&Head::Classifier { classes: 2 }.into(), 5)
+}
 
 /// How a gang shares.
 type Strategy = fn(Arc<dyn Collective>) -> Gang;
@@ -70,14 +90,13 @@ fn ends(world: usize) -> Vec<Arc<dyn Collective>> {
 fn trained(
     files: &ModelFiles,
     gangs: Vec<Gang>,
-    make: fn(&ModelFiles, Device) -> Result<Model, fulcrum_models::ModelError>,
+    make: Make,
     everywhere: bool,
 ) -> (Vec<Vec<Vec<f32>>>, usize) {
     memory::count();
     let before = memory::held().now;
     let rank = |gang| {
-        let model = make(files, Device::Cpu).unwrap();
-        let model = model.with_head(&Head::Classifier { classes: 2 }.into(), 5).unwrap();
+        let model = make(files).unwrap();
         let examples = examples();
         let training = Training::new(&model, &examples, &CrossEntropy, settings(), 1, gang);
         train(Training { everywhere, ..training }).unwrap();
@@ -119,7 +138,7 @@ fn ranks_hold_what_their_strategy_says() {
         ];
         for (strategy, (gang, formula)) in strategies.into_iter().enumerate() {
             let gangs = ends(world).into_iter().map(gang).collect();
-            let (weights, most) = trained(&files, gangs, Model::outline, false);
+            let (weights, most) = trained(&files, gangs, outlined, false);
             let limit = world * (formula + REST);
             assert!(most <= limit, "strategy {strategy} of {world}: {most} bytes are more than {limit}");
             assert!(
@@ -130,10 +149,26 @@ fn ranks_hold_what_their_strategy_says() {
         }
     }
 
+    for world in [1, 2, 4] {
+        // Frozen weights have no gradient, and nothing to remember; what adapters have is in the rest.
+        let formula = all / world + 2 * block + outside;
+        let gangs = ends(world).into_iter().map(Gang::sharded).collect();
+        let (weights, most) = trained(&files, gangs, adapted, false);
+        // In the end the first rank has all weights.
+        let limit = (world * (formula + REST)).max(all + all / world * world + world * REST);
+        assert!(most <= limit, "adapters on {world}: {most} bytes are more than {limit}");
+        let gangs = ends(1).into_iter().map(Gang::data).collect();
+        let (expected, _) = trained(&files, gangs, adapted, false);
+        let far = |(found, expected): (&Vec<f32>, &Vec<f32>)| {
+            found.len() != expected.len() || found.iter().zip(expected).any(|(a, b)| (a - b).abs() > 1e-4)
+        };
+        assert!(!weights[0].iter().zip(&expected[0]).any(far), "adapters on {world}");
+    }
+
     let (_, _, outlined) =
         left.into_iter().find(|(world, strategy, _)| (*world, *strategy) == (2, 2)).unwrap();
     let gangs = ends(2).into_iter().map(Gang::sharded).collect();
-    let (loaded, _) = trained(&files, gangs, Model::load, true);
+    let (loaded, _) = trained(&files, gangs, loaded, true);
     assert!(loaded[0] == loaded[1] && loaded[0] == outlined[0], "where weights come from changes nothing");
     assert!(outlined[1].iter().all(Vec::is_empty), "only the first rank has the whole model in the end");
 }

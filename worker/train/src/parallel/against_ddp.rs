@@ -11,7 +11,7 @@ use fulcrum_models::{Model, NewHead, Noise};
 use fulcrum_torch_shim::{Group, Interface, Reducer, Store};
 use tch::{Device, Kind, Tensor};
 
-use super::{Extent, Gang, Own, Passed, Share, engine};
+use super::{Extent, Gang, Own, Passed, Portion, Share, engine};
 use crate::{Error, Examples, clock::Clock};
 
 const WORLD: usize = 2;
@@ -60,7 +60,9 @@ fn ours(rank: usize, gloo: Gloo) -> (Vec<Tensor>, usize) {
     let gang = Gang::data(Arc::new(gloo));
     let begin = |at: usize| Ok(model.take(at)?);
     let numbers = Numerics::default().into();
-    let mut engine = engine(&model, parameters(&model), &begin, &extents, &gang, numbers).unwrap();
+    let trained = Portion { parameters: parameters(&model), begin: &begin, extents };
+    let frozen = Portion { parameters: Vec::new(), begin: &begin, extents: Vec::new() };
+    let mut engine = engine(&model, [trained, frozen], &gang, numbers).unwrap();
     let mut clock = Clock::new(Device::Cpu, false);
     engine.clear().unwrap();
     for slot in 0..SLOTS {

@@ -1,10 +1,12 @@
 //! The weights of a segment, and the place of its gradient, for as long as a rank computes with them.
+//!
+//! What is trained and what is frozen lie in buffers of their own: the latter has no gradients.
 
 use fulcrum_collective::Handle;
 use fulcrum_torch_shim::{clear_gradient, set_gradient};
 use tch::{Device, Kind, Tensor};
 
-use super::{Gang, Own};
+use super::{Begin, Gang, Own};
 use crate::{
     Error,
     clock::{Clock, Phase},
@@ -55,21 +57,44 @@ impl Spare {
 }
 
 impl Borrowed {
-    /// Parameters still have weights of their own, until they [leave](Borrowed::leave).
-    pub(super) fn new(parameters: Vec<Tensor>, compute: Kind, device: Device, gang: Gang, own: &Own) -> Self {
+    /// Brings this rank's share of the parameters into its own buffers. One after the other, and each leaves its old place
+    /// at once: no rank ever has the whole model.
+    pub(super) fn taken(
+        parameters: Vec<Tensor>,
+        begin: Begin<'_>,
+        own: &mut Own,
+        compute: Kind,
+        device: Device,
+        gang: Gang,
+    ) -> Result<Self, Error> {
+        for segment in &own.layout.segments {
+            let length = own.layout.own(segment).len() as i64;
+            own.weights.push(Tensor::f_zeros([length], (Kind::Float, device))?);
+        }
+        let borrowed = Self::new(parameters, compute, device, gang, own);
+        let fragments = own.layout.fragments(own.rank);
+        for at in 0..borrowed.parameters.len() {
+            let beginning = begin(at)?.f_reshape(-1)?;
+            for fragment in fragments.iter().filter(|fragment| fragment.parameter == at) {
+                let (from, length) = (fragment.numbers.start as i64, fragment.numbers.len() as i64);
+                own.weights_of(fragment)?.f_copy_(&beginning.f_narrow(0, from, length)?)?;
+            }
+            borrowed.leave(at)?;
+        }
+        Ok(borrowed)
+    }
+
+    fn new(parameters: Vec<Tensor>, compute: Kind, device: Device, gang: Gang, own: &Own) -> Self {
         let shapes = parameters.iter().map(Tensor::size).collect();
         let held = own.layout.segments.iter().map(|_| None).collect();
         Self { parameters, shapes, compute, device, gang, coming: None, held, spare: Spare::default() }
     }
 
-    /// How many there are.
-    pub(super) fn parameters(&self) -> usize {
-        self.parameters.len()
-    }
-
     /// Takes the weights of a parameter, and the place of its gradient.
-    pub(super) fn leave(&self, at: usize) -> Result<(), Error> {
-        clear_gradient(&self.parameters[at])?;
+    fn leave(&self, at: usize) -> Result<(), Error> {
+        if self.parameters[at].requires_grad() {
+            clear_gradient(&self.parameters[at])?;
+        }
         let nothing = Tensor::f_empty([0], (self.compute, self.device))?;
         self.parameters[at].shallow_clone().set_data(&nothing);
         Ok(())
@@ -95,6 +120,10 @@ impl Borrowed {
         phase: Phase,
         clock: &mut Clock,
     ) -> Result<(), Error> {
+        let has_any = |segment: usize| !own.layout.segments[segment].members.is_empty();
+        if !has_any(segment) {
+            return Ok(());
+        }
         clock.lap(phase);
         let Coming { weights, handle, .. } = match self.coming.take() {
             Some(coming) if coming.segment == segment => coming,
@@ -103,7 +132,7 @@ impl Borrowed {
         handle.wait()?;
         clock.lap(Phase::Communication);
         self.hand_out(own, segment, weights)?;
-        let next = next.filter(|_| self.gang.overlaps());
+        let next = next.filter(|&next| self.gang.overlaps() && has_any(next));
         self.coming = next.map(|next| self.send_for(own, next, self.compute)).transpose()?;
         Ok(())
     }

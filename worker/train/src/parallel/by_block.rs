@@ -3,7 +3,8 @@
 //! A rank owns a share of every segment: the weights, their gradient, what the optimizer remembers. The forward pass
 //! gathers a block, keeps what the block reads, and lets its weights go. The backward pass gathers it again, computes it
 //! again, and reduce-scatters its gradient. The next segment is on its way while the one at hand is computed. What is
-//! outside of the blocks stays from the beginning of a pass to its end.
+//! outside of the blocks stays from the beginning of a pass to its end. Frozen weights are shared and gathered the same
+//! way; they have no gradient.
 //!
 //! Every rank gathers and reduces the same segments in the same order. One without a slot, or whose memory is
 //! used up, takes part without computing.
@@ -14,7 +15,7 @@ use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
 use super::{
-    Begin, Engine, Gang, Layout, Loss, Numbers, Own, Passed, Share,
+    Engine, Gang, Layout, Loss, Numbers, Own, Passed, Portion, Share,
     borrowed::Borrowed,
     pass::{Pass, backward_from, leaf},
     sum::{Adding, Peak},
@@ -33,6 +34,7 @@ const OUTSIDE: usize = 0;
 pub(super) struct ByBlock<'a> {
     model: &'a Model,
     borrowed: Borrowed,
+    frozen: Frozen,
     adding: Adding,
     wire: Wire,
     gang: Gang,
@@ -42,6 +44,13 @@ pub(super) struct ByBlock<'a> {
     /// On its way to those who own it.
     leaving: Option<Leaving>,
     peak: Peak,
+}
+
+/// What is not trained: this rank's share of it, and what it has of others.
+#[derive(Debug)]
+struct Frozen {
+    own: Own,
+    borrowed: Borrowed,
 }
 
 /// The gradient of a segment, being reduced.
@@ -58,9 +67,7 @@ impl<'a> ByBlock<'a> {
     /// Keeps this rank's share of the parameters, and takes the rest from the model.
     pub(super) fn new(
         model: &'a Model,
-        parameters: Vec<Tensor>,
-        begin: Begin<'_>,
-        layout: Layout,
+        [trained, frozen]: [Portion<'_>; 2],
         gang: Gang,
         numbers: Numbers,
     ) -> Result<Self, Error> {
@@ -68,23 +75,17 @@ impl<'a> ByBlock<'a> {
         let Numbers { compute, exact, wire } = numbers;
         let adding = Adding::new(compute, exact);
         let device = model.device();
-        let mut own = Own::new(layout, gang.shards().rank());
-        let borrowed = Borrowed::new(parameters, compute, device, gang.clone(), &own);
+        let take = |Portion { parameters, begin, extents }: Portion<'_>| {
+            let layout = Layout::by_block(&extents, model.layers(), gang.shards().world());
+            let mut own = Own::new(layout, gang.shards().rank());
+            let borrowed = Borrowed::taken(parameters, begin, &mut own, compute, device, gang.clone())?;
+            Ok::<_, Error>((own, borrowed))
+        };
+        let (own, borrowed) = take(frozen)?;
+        let frozen = Frozen { own, borrowed };
+        let (mut own, borrowed) = take(trained)?;
         let lengths: Vec<i64> =
             own.layout.segments.iter().map(|segment| own.layout.own(segment).len() as i64).collect();
-        for &length in &lengths {
-            own.weights.push(Tensor::f_zeros([length], (Kind::Float, device))?);
-        }
-        // One after the other, and each leaves its old place at once: no rank ever has the whole model.
-        let fragments = own.layout.fragments(own.rank);
-        for at in 0..borrowed.parameters() {
-            let beginning = begin(at)?.f_reshape(-1)?;
-            for fragment in fragments.iter().filter(|fragment| fragment.parameter == at) {
-                let (from, length) = (fragment.numbers.start as i64, fragment.numbers.len() as i64);
-                own.weights_of(fragment)?.f_copy_(&beginning.f_narrow(0, from, length)?)?;
-            }
-            borrowed.leave(at)?;
-        }
         let mut sums = Vec::new();
         for length in lengths {
             let zeros = |kind| Tensor::f_zeros([length], (kind, device));
@@ -96,7 +97,7 @@ impl<'a> ByBlock<'a> {
             own.gradients.push(gradient);
         }
         let (leaving, peak) = (None, Peak::default());
-        Ok(Self { model, borrowed, adding, wire, gang, own, sums, leaving, peak })
+        Ok(Self { model, borrowed, frozen, adding, wire, gang, own, sums, leaving, peak })
     }
 
     fn segments(&self) -> usize {
@@ -110,10 +111,13 @@ impl<'a> ByBlock<'a> {
         phase: Phase,
         clock: &mut Clock,
     ) -> Result<(), Error> {
+        let Frozen { own, borrowed } = &mut self.frozen;
+        borrowed.gather(own, segment, next, phase, clock)?;
         self.borrowed.gather(&self.own, segment, next, phase, clock)
     }
 
     fn release(&mut self, segment: usize) -> Result<(), Error> {
+        self.frozen.borrowed.release(&self.frozen.own, segment)?;
         self.borrowed.release(&self.own, segment)
     }
 
@@ -275,11 +279,14 @@ impl Engine for ByBlock<'_> {
         (self.sums, self.own.gradients) = (Vec::new(), Vec::new());
         let keeps = everywhere || self.gang.all().rank() == 0;
         for segment in 0..self.segments() {
-            self.borrowed.settle(&self.own, segment)?;
-            if !keeps {
-                self.release(segment)?;
+            let Frozen { own, borrowed } = &mut self.frozen;
+            for (own, borrowed) in [(own, borrowed), (&mut self.own, &mut self.borrowed)] {
+                borrowed.settle(own, segment)?;
+                if !keeps {
+                    borrowed.release(own, segment)?;
+                }
+                own.weights[segment] = Tensor::f_empty([0], (Kind::Float, self.model.device()))?;
             }
-            self.own.weights[segment] = Tensor::f_empty([0], (Kind::Float, self.model.device()))?;
         }
         Ok(())
     }

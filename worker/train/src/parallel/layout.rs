@@ -124,9 +124,8 @@ impl Layout {
         Self::new(extents, groups, shards)
     }
 
-    /// What is outside of the blocks, then the blocks; weights and updates are shared among `shards`.
-    pub(crate) fn by_block(extents: &[Extent], shards: usize) -> Self {
-        let blocks = extents.iter().filter_map(|extent| extent.block).max().map_or(0, |last| last + 1);
+    /// What is outside of the blocks, then each of the `blocks`; weights and updates are shared among `shards`.
+    pub(crate) fn by_block(extents: &[Extent], blocks: usize, shards: usize) -> Self {
         let of = |block| (0..extents.len()).filter(|&at| extents[at].block == block).collect();
         let groups = std::iter::once(None).chain((0..blocks).map(Some)).map(of).collect();
         Self::new(extents, groups, shards)
@@ -241,7 +240,7 @@ mod tests {
     fn by_block_what_is_outside_comes_first() {
         let extents = [(None, 4), (Some(0), 20), (Some(0), 3), (Some(1), 7), (None, 9)]
             .map(|(block, length)| extent(length, true, block));
-        let layout = Layout::by_block(&extents, 2);
+        let layout = Layout::by_block(&extents, 2, 2);
         let members: Vec<_> = layout.segments.iter().map(|segment| segment.members.clone()).collect();
         assert_eq!(members, [vec![0, 4], vec![1, 2], vec![3]]);
         assert!(layout.segments.iter().all(|segment| segment.range.len() % 32 == 0));
@@ -259,7 +258,7 @@ mod tests {
             extents in extents(), shards in 1usize..6, blocks in any::<bool>()
         ) {
             let layout = match blocks {
-                true => Layout::by_block(&extents, shards),
+                true => Layout::by_block(&extents, 4, shards),
                 false => Layout::bucketed(&extents, shards, 100, 500),
             };
             let mut owners: Vec<Vec<usize>> = extents.iter().map(|extent| vec![0; extent.length()]).collect();

@@ -173,21 +173,26 @@ impl From<plan::Numerics> for Numbers {
 /// beside what the engine keeps.
 pub(crate) type Begin<'b> = &'b dyn Fn(usize) -> Result<Tensor, Error>;
 
-/// The engine of a gang for a model, whose trainable parameters are told with what the layout wants to know.
+/// Some of a model's parameters: themselves, where their weights come from, and what a layout wants to know of them.
+pub(crate) struct Portion<'b> {
+    pub(crate) parameters: Vec<Tensor>,
+    pub(crate) begin: Begin<'b>,
+    pub(crate) extents: Vec<Extent>,
+}
+
+/// The engine of a gang for a model of trained and frozen parameters. Where every rank holds all weights, the frozen ones
+/// are in the model already.
 pub(crate) fn engine<'a>(
     model: &'a Model,
-    parameters: Vec<Tensor>,
-    begin: Begin<'_>,
-    extents: &[Extent],
+    [trained, frozen]: [Portion<'_>; 2],
     gang: &Gang,
     numbers: Numbers,
 ) -> Result<Box<dyn Engine + 'a>, Error> {
-    let shards = gang.shards().world();
     Ok(if gang.holds_all_weights() {
-        let layout = Layout::in_buckets(extents, shards);
+        let Portion { parameters, begin, extents } = trained;
+        let layout = Layout::in_buckets(&extents, gang.shards().world());
         Box::new(Whole::new(model, parameters, begin, layout, gang.clone(), numbers)?)
     } else {
-        let layout = Layout::by_block(extents, shards);
-        Box::new(ByBlock::new(model, parameters, begin, layout, gang.clone(), numbers)?)
+        Box::new(ByBlock::new(model, [trained, frozen], gang.clone(), numbers)?)
     })
 }
