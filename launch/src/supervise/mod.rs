@@ -35,6 +35,9 @@ pub(crate) use ranks::measure;
 /// How often the children are looked after.
 const TICK: Duration = Duration::from_millis(50);
 
+/// A coordinator that has not answered for so many seconds hangs, unless the variable says another number; 0 for never.
+const SILENCE: (&str, u64) = ("FULCRUM_SILENCE_SECONDS", 30);
+
 /// Once the run is over its processes have so long to end by themselves.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -119,6 +122,8 @@ struct Supervisor<'a> {
     /// Whether the coordinator has begun to send its workers home.
     ending: bool,
     watcher: Watcher,
+    /// How long the coordinator may owe an answer.
+    silence: Option<Duration>,
     stopping: Option<Stopping>,
 }
 
@@ -145,6 +150,7 @@ impl<'a> Supervisor<'a> {
             listening: false,
             ending: false,
             watcher: Watcher::new(),
+            silence: silence()?,
             stopping: None,
         })
     }
@@ -163,7 +169,18 @@ impl<'a> Supervisor<'a> {
         }
         self.start_what_is_due()?;
         self.find_coordinator()?;
+        self.end_silence(progress);
         Ok(None)
+    }
+
+    /// Kills a coordinator that hangs: the next one takes its gangs back.
+    fn end_silence(&mut self, progress: &mut Progress) {
+        let silent = self.watcher.silence().filter(|silent| self.silence.is_some_and(|most| *silent > most));
+        if let Some(silent) = silent {
+            progress.note(&format!("coordinator has not answered for {} s, killing it", silent.as_secs()));
+            self.coordinator.signal(Signal::SIGKILL);
+            self.watcher.look_at(None);
+        }
     }
 
     fn seats(&mut self) -> impl Iterator<Item = &mut Seat> {
@@ -284,6 +301,16 @@ impl<'a> Supervisor<'a> {
         self.seats().for_each(Seat::kill);
         Ok(())
     }
+}
+
+/// How long a coordinator may owe an answer; none for ever.
+fn silence() -> Result<Option<Duration>> {
+    let (name, usual) = SILENCE;
+    let seconds = match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is {text:?}: set it to whole seconds"))?,
+        Err(_) => usual,
+    };
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
 
 fn stopped() -> Failure {

@@ -1,6 +1,6 @@
 //! Asks the coordinator how things are, again and again, beside everything else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fulcrum_common::protocol::StatusReply;
 use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
@@ -15,6 +15,7 @@ const EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Watcher {
     whom: watch::Sender<Option<Client>>,
     said: watch::Receiver<Option<StatusReply>>,
+    heard: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
 }
 
@@ -23,8 +24,9 @@ impl Watcher {
     pub(super) fn new() -> Self {
         let (whom, ask_whom) = watch::channel(None);
         let (says, said) = watch::channel(None);
-        let task = tokio::spawn(ask(ask_whom, says));
-        Self { whom, said, task }
+        let (hears, heard) = watch::channel(None);
+        let task = tokio::spawn(ask(ask_whom, says, hears));
+        Self { whom, said, heard, task }
     }
 
     /// Asks this coordinator from now on, or nobody.
@@ -39,6 +41,11 @@ impl Watcher {
         }
         self.said.borrow_and_update().clone()
     }
+
+    /// How long the coordinator has owed an answer; none where none is asked.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        self.heard.borrow().map(|heard| heard.elapsed())
+    }
 }
 
 impl Drop for Watcher {
@@ -52,7 +59,11 @@ pub(super) fn is_ending(reply: &StatusReply) -> bool {
     reply.phase != "running"
 }
 
-async fn ask(mut whom: watch::Receiver<Option<Client>>, says: watch::Sender<Option<StatusReply>>) {
+async fn ask(
+    mut whom: watch::Receiver<Option<Client>>,
+    says: watch::Sender<Option<StatusReply>>,
+    hears: watch::Sender<Option<Instant>>,
+) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut client: Option<Client> = None;
@@ -60,14 +71,17 @@ async fn ask(mut whom: watch::Receiver<Option<Client>>, says: watch::Sender<Opti
         ticks.tick().await;
         if whom.has_changed().unwrap_or(false) {
             client = whom.borrow_and_update().clone();
+            hears.send_replace(client.as_ref().map(|_| Instant::now()));
         }
-        // A coordinator that does not answer is asked again: whether it lives is seen from its process.
+        // A coordinator that does not answer is asked again.
         let Some(asked) = &mut client else { continue };
         let Ok(reply) = asked.status().await else { continue };
+        hears.send_replace(Some(Instant::now()));
         if matches!(reply.phase.as_str(), "done" | "failed") {
             // It may be gone already, and then that is well too.
             let _ = asked.dismiss().await;
             client = None;
+            hears.send_replace(None);
         }
         says.send_replace(Some(reply));
     }

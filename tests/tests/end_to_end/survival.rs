@@ -1,5 +1,7 @@
 //! Runs that are disturbed end like runs that are not.
 
+use std::process::Stdio;
+
 use crate::workplace::{PATIENCE, Workplace, finish, folders, pid_of, signal};
 
 /// What a run leaves when nothing happens to it.
@@ -68,6 +70,22 @@ fn a_coordinator_killed_in_the_middle_interrupts_no_training() {
     let logs = place.logs();
     assert!(logs.contains("is still in epoch"), "the kill disturbed nothing\n{logs}");
     assert_eq!(place.lost_attempts(), 0, "{logs}");
+    same(&place, &undisturbed());
+}
+
+#[test]
+fn a_coordinator_that_hangs_is_replaced() {
+    let place = Workplace::new();
+    let mut run = place.command(&["run", "tiny.toml", "--workers", "2"]);
+    run.env("FULCRUM_SILENCE_SECONDS", "3").stdout(Stdio::null()).stderr(Stdio::piped());
+    let run = run.spawn().unwrap();
+    place.in_the_middle_of("train", 64);
+    let hung = coordinator(&place);
+    signal("STOP", hung);
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("has not answered for"), "{said}\n{}", place.logs());
+    assert!(!std::path::Path::new(&format!("/proc/{hung}")).exists(), "it still hangs");
     same(&place, &undisturbed());
 }
 
