@@ -4,7 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["fulcrum.proto"], ["proto"])?;
     // What the command line also prints as JSON.
-    let shown = ["StatusReply", "StageStatus", "WorkerStatus"];
+    let shown = ["StatusReply", "StageStatus", "WorkerStatus", "Violation"];
     let configure = |build: tonic_prost_build::Builder, name: &&str| {
         build.type_attribute(format!("fulcrum.v1.{name}"), "#[derive(serde::Serialize)]")
     };

@@ -14,5 +14,7 @@ pub const MISMATCH: i32 = 20;
 pub const DIGEST: i32 = 21;
 /// Repeated attempts made no progress, or a disk refuses: do not requeue.
 pub const NO_PROGRESS: i32 = 30;
+/// A training came no farther in several epochs, one after the other: do not requeue.
+pub const STANDSTILL: i32 = 31;
 /// A bug in Fulcrum.
 pub const INTERNAL: i32 = 40;

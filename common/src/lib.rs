@@ -4,9 +4,11 @@
 
 pub mod bench;
 pub mod codec;
+pub mod duty;
 pub mod exit;
 pub mod experiment;
 pub mod fault;
+pub mod invariant;
 pub mod key;
 pub mod metrics;
 pub mod order;

@@ -28,6 +28,18 @@ impl Decisions {
         self.actions.push(Action::Record(record));
     }
 
+    /// In the order in which it is done: the records, all of them before anything else; the rest; the reasons.
+    pub fn in_order(self) -> (Vec<Record>, Vec<Action>, Vec<String>) {
+        let (mut records, mut rest) = (Vec::new(), Vec::new());
+        for action in self.actions {
+            match action {
+                Action::Record(record) => records.push(record),
+                other => rest.push(other),
+            }
+        }
+        (records, rest, self.reasons)
+    }
+
     pub(crate) fn because(&mut self, reason: impl Into<String>) {
         self.reasons.push(reason.into());
     }

@@ -129,17 +129,11 @@ impl Driver {
 
     /// The journal first: what is not on disk is not done.
     fn perform(&mut self, decisions: Decisions) -> Result<(), JournalError> {
-        let Decisions { actions, reasons } = decisions;
-        let (records, others): (Vec<_>, Vec<_>) =
-            actions.into_iter().partition(|action| matches!(action, Action::Record(_)));
+        let (records, others, reasons) = decisions.in_order();
         let reasons = self.told.news(reasons, !records.is_empty());
         if !records.is_empty() || !reasons.is_empty() {
-            let records = records.iter().filter_map(|action| match action {
-                Action::Record(record) => Some(record),
-                _ => None,
-            });
             strike("coordinator.journal.before");
-            self.journal.write(records, &reasons)?;
+            self.journal.write(&records, &reasons)?;
             strike("coordinator.journal.after");
         }
         for reason in &reasons {

@@ -29,3 +29,4 @@ pub use state::{
 };
 pub use status::status;
 pub use tick::tick;
+pub use wire::{WireError, event as read_event};

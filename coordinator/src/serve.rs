@@ -33,7 +33,6 @@ use crate::{
     service::{Ask, Service},
     size::{self, SizeError},
     state::{Past, Phase, State},
-    tick::checkpoints,
 };
 
 /// Messages that may wait for the driver; beyond it, streams wait.
@@ -165,9 +164,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let store = Store::open(&config.store)?;
     let mut journal = Journal::open(&config.folder.join("journal.sqlite"))?;
     let made = made(&store, &config.plan).await?;
-    let found = store.checkpoints().await?;
-    let checkpoints = checkpoints::of_stages(found, |key| made.contains_key(key));
-    let past = Past { checkpoints, ..recover(&journal)? };
+    let past = Past { checkpoints: store.checkpoints().await?, ..recover(&journal)? };
     let mut state = State::new(&config.run, &config.plan, gang, &made, past);
     state.cadence = config.cadence;
     state.fewest = config.fewest.map_or(gang, NonZeroUsize::get);

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use fulcrum_common::protocol::{StageStatus, StatusReply, WorkerStatus};
+use fulcrum_common::{
+    invariant::{self, Invariant},
+    protocol::{StageStatus, StatusReply, Violation, WorkerStatus},
+};
 
 use crate::state::{Entry, Shard, ShardState, StageState, State, Worker, WorkerState};
 
@@ -14,7 +17,12 @@ pub fn status(state: &State) -> StatusReply {
         reason: state.reason.clone(),
         stages: state.stages.iter().map(|entry| stage(state, entry)).collect(),
         workers: state.workers.iter().map(|one| worker(state, one)).collect(),
+        violations: invariant::violations().map(violation).collect(),
     }
+}
+
+fn violation((invariant, count): (Invariant, u64)) -> Violation {
+    Violation { number: invariant.number().into(), name: format!("{invariant:?}"), count }
 }
 
 fn stage(state: &State, entry: &Entry) -> StageStatus {

@@ -28,7 +28,7 @@ const THREADS_LIMIT: u32 = 4096;
 /// A message that breaks the protocol: the stream it came on is closed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {found:?} is not acceptable: {rule}")]
-pub(crate) struct WireError {
+pub struct WireError {
     what: &'static str,
     found: String,
     rule: String,
@@ -40,7 +40,10 @@ fn refuse<T>(what: &'static str, found: impl ToString, rule: impl Into<String>) 
 }
 
 /// Checks a worker's message.
-pub(crate) fn event(message: WorkerEvent) -> Result<Event, WireError> {
+///
+/// # Errors
+/// If it breaks the protocol.
+pub fn event(message: WorkerEvent) -> Result<Event, WireError> {
     let Some(event) = message.event else { return refuse("event", "", "it is of no kind known here") };
     Ok(match event {
         worker_event::Event::Hello(it) => Event::Hello(hello(it)?),

@@ -30,6 +30,8 @@ pub struct Entry {
     pub(crate) recommit: Option<u64>,
     /// Shards that an earlier coordinator of this run saw finished.
     pub(crate) kept: BTreeMap<u64, Product>,
+    /// Steps that its training has come to at most, as far as its members have said.
+    pub(crate) farthest: u64,
     /// Where its training can go on from, the newest first.
     pub(crate) checkpoints: Vec<Checkpoint>,
 }
@@ -66,6 +68,8 @@ pub struct Gang {
     pub(crate) shares: BTreeMap<u64, BTreeMap<usize, Vec<File>>>,
     /// Where its members meet, once rank 0 has said so.
     pub(crate) meeting: Option<String>,
+    /// Whether its training has come farther than ever before.
+    pub(crate) advanced: bool,
     /// Members that an earlier coordinator gave the epoch to and that have not come to this one yet: the process of each
     /// seat.
     pub(crate) absent: BTreeMap<String, String>,
@@ -74,8 +78,18 @@ pub struct Gang {
 impl Gang {
     /// A gang that begins.
     pub(crate) fn new(epoch: u64, members: Vec<String>) -> Self {
-        Self { epoch, members, shares: BTreeMap::new(), meeting: None, absent: BTreeMap::new() }
+        let (shares, absent) = (BTreeMap::new(), BTreeMap::new());
+        Self { epoch, members, shares, meeting: None, advanced: false, absent }
     }
+}
+
+/// An epoch in which a training came no farther.
+#[derive(Clone, Debug)]
+pub(crate) struct Vain {
+    pub(crate) epoch: u64,
+    pub(crate) members: Vec<String>,
+    /// Why it ended.
+    pub(crate) reason: String,
 }
 
 /// An artifact in the store, as those that read it are told: written once, however many they are.
@@ -109,6 +123,7 @@ impl Entry {
             since: 0,
             recommit: None,
             kept: BTreeMap::new(),
+            farthest: 0,
             checkpoints: Vec::new(),
         }
     }

@@ -10,17 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use fulcrum_common::{
     Key,
     experiment::Cadence,
+    invariant::{Invariant, uphold},
     plan::{Plan, Stage},
     store::{Checkpoint, Manifest},
 };
 
 pub use entry::{Entry, Gang, StageState};
-pub(crate) use entry::{Faults, Made};
+pub(crate) use entry::{Faults, Made, Vain};
 pub use shards::{Shard, ShardState, Shards};
 pub(crate) use workers::Roster;
 pub use workers::{Worker, WorkerState, Workers};
 
-use crate::action::Product;
+use crate::{action::Product, tick::checkpoints::KEPT};
 use agenda::{Agenda, Holder};
 
 /// Everything that decisions rest on.
@@ -51,11 +52,16 @@ pub struct State {
     pub(crate) classless: BTreeMap<usize, u64>,
     /// Since when too few workers are here for a training that could go on with fewer, by stage.
     pub(crate) short: BTreeMap<usize, u64>,
+    /// The latest epochs in which trainings came no farther, by stage.
+    pub(crate) vain: BTreeMap<usize, Vec<Vain>>,
     /// Stages whose gangs an earlier coordinator formed, until all members have come back.
     expecting: BTreeSet<usize>,
     /// When workers that do not get on are looked for again.
     pub(crate) next_stall: u64,
     pub(crate) next_epoch: u64,
+    /// The last epoch that was recorded, and all that are under way.
+    pub(crate) last_epoch: u64,
+    pub(crate) open: BTreeSet<u64>,
     pub(crate) now: u64,
 }
 
@@ -100,7 +106,7 @@ pub struct Past {
     pub shards: BTreeMap<Key, BTreeMap<u64, Product>>,
     /// Manifests that were about to be committed.
     pub pending: BTreeMap<Key, Manifest>,
-    /// Checkpoints of trainings, the newest first.
+    /// Checkpoints of trainings that the store has, the newest first.
     pub checkpoints: BTreeMap<Key, Vec<Checkpoint>>,
     /// Gangs that were under way.
     pub gangs: Vec<PastGang>,
@@ -131,11 +137,10 @@ impl State {
                 (None, Some(pending)) => StageState::Committing(Box::new(pending)),
                 (None, None) => StageState::Waiting,
             };
-            Entry {
-                kept: shards.remove(&stage.key).unwrap_or_default(),
-                checkpoints: checkpoints.remove(&stage.key).unwrap_or_default(),
-                ..Entry::new(stage, state, made)
-            }
+            let mut checkpoints = checkpoints.remove(&stage.key).unwrap_or_default();
+            checkpoints.truncate(if made.is_some() { 0 } else { KEPT });
+            let kept = shards.remove(&stage.key).unwrap_or_default();
+            Entry { kept, checkpoints, ..Entry::new(stage, state, made) }
         };
         let shown = |stage: &&Stage| needed.contains(&stage.key) || store.contains_key(&stage.key);
         let stages: Vec<Entry> = plan.stages().iter().filter(shown).map(entry).collect();
@@ -154,8 +159,11 @@ impl State {
             ended: None,
             classless: BTreeMap::new(),
             short: BTreeMap::new(),
+            vain: BTreeMap::new(),
             expecting: BTreeSet::new(),
             next_epoch: next_epoch.max(1),
+            last_epoch: next_epoch.saturating_sub(1),
+            open: BTreeSet::new(),
             now: 0,
         };
         gangs.into_iter().for_each(|gang| state.expect(gang));
@@ -175,6 +183,7 @@ impl State {
         let absent = past.members.into_iter().collect();
         self.turn(stage, StageState::Gang(Gang { absent, ..Gang::new(past.epoch, members) }));
         self.expecting.insert(stage);
+        self.open.insert(past.epoch);
     }
 
     /// The gang that expects somebody back in that seat.
@@ -212,6 +221,10 @@ impl State {
     /// Changes a stage's state; returns the one before.
     pub(crate) fn turn(&mut self, stage: usize, state: StageState) -> StageState {
         let entry = &mut self.stages[stage];
+        let over = entry.state.is_made() || entry.state == StageState::Failed;
+        uphold(Invariant::FinishedStaysFinished, !over || state == StageState::Failed, || {
+            format!("{:?} turns from {} to {}", entry.stage.name, entry.state.word(), state.word())
+        });
         let before = std::mem::replace(&mut entry.state, state);
         self.agenda.turned(stage, entry.world(self.gang), &before, &entry.state);
         before
@@ -289,6 +302,14 @@ impl State {
         let Holder::Gang(stage) = self.agenda.holder(epoch)? else { return None };
         match &mut self.stages[stage].state {
             StageState::Gang(gang) => Some((stage, gang)),
+            _ => None,
+        }
+    }
+
+    /// The gang that a stage is with.
+    pub(crate) fn gang_of(&mut self, stage: usize) -> Option<&mut Gang> {
+        match &mut self.stages[stage].state {
+            StageState::Gang(gang) => Some(gang),
             _ => None,
         }
     }

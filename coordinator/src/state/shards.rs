@@ -5,6 +5,8 @@ use std::{
     ops::Range,
 };
 
+use fulcrum_common::invariant::{Invariant, uphold};
+
 use super::Faults;
 use crate::{action::Product, input::Class};
 
@@ -112,6 +114,12 @@ impl Shards {
     /// Leases the first pending shard; none where none is pending.
     pub(super) fn lease(&mut self, epoch: u64, seat: &str, class: &Class) -> Option<usize> {
         let index = self.returned.pop_first().or_else(|| self.next_fresh())?;
+        let shard = &self.shards[index];
+        uphold(Invariant::OneLeaseholder, shard.state == ShardState::Pending, || {
+            format!("epoch {epoch} of {seat} would be the second at shard {index}")
+        });
+        let equal = self.class.as_ref().is_none_or(|mine| mine == class);
+        uphold(Invariant::OneClass, equal, || format!("shard {index} goes to {seat}, {class}"));
         self.shards[index].state = ShardState::Leased { epoch, seat: seat.to_owned() };
         self.leased += 1;
         self.class.get_or_insert_with(|| class.clone());
@@ -128,6 +136,12 @@ impl Shards {
 
     /// A leased shard is finished.
     pub(super) fn finish(&mut self, index: usize, product: Product) {
+        let epoch = product.epoch;
+        let waits =
+            matches!(self.shards[index].state, ShardState::Leased { epoch: mine, .. } if mine == epoch);
+        uphold(Invariant::CurrentEpochCounts, waits, || {
+            format!("shard {index} is finished by epoch {epoch}")
+        });
         self.shards[index].state = ShardState::Done(Box::new(product));
         self.leased -= 1;
         self.finished += 1;

@@ -1,23 +1,23 @@
 //! Checkpoints of trainings under way. Every rank of a gang makes its share durable and says so; once all have for a
 //! step, the checkpoint is committed. The next gang of the stage goes on from the newest that it can read.
 
-use std::collections::BTreeMap;
-
 use fulcrum_common::{
     Key,
     experiment::Cadence,
+    invariant::{Invariant, uphold},
     plan::Work,
     protocol::{self, Committed, command::Command},
     store::{Checkpoint, File},
 };
 
+use super::progress;
 use crate::{
     action::{Action, Decisions},
     state::{Faults, StageState, State},
 };
 
 /// Checkpoints that a stage has at most. The last one may prove unreadable.
-const KEPT: usize = 2;
+pub(crate) const KEPT: usize = 2;
 
 /// What a gang is told; nothing where the stage is no training.
 pub(super) fn told(state: &State, stage: usize) -> Option<protocol::Checkpoints> {
@@ -47,13 +47,16 @@ pub(super) fn share(
     if shares.len() < gang.members.len() {
         return;
     }
-    let world = gang.members.len() as u64;
+    let members = gang.members.len();
     // A gang takes its snapshots in order: shares of earlier steps are of checkpoints that will not come about.
     let shares = gang.shares.remove(&step).unwrap_or_default();
     gang.shares.retain(|other, _| *other > step);
     let entry = &state.stages[stage];
+    uphold(Invariant::WholeCheckpoint, shares.keys().copied().eq(0..members), || {
+        format!("{:?}, step {step}: shares of {:?} of {members}", entry.stage.name, shares.keys())
+    });
     let files = shares.into_values().flatten().collect();
-    let checkpoint = Checkpoint { key: entry.stage.key, epoch, step, world, files };
+    let checkpoint = Checkpoint { key: entry.stage.key, epoch, step, world: members as u64, files };
     if let Err(error) = checkpoint.check() {
         return out.because(format!("ignored a checkpoint of {:?}: {error}", entry.stage.name));
     }
@@ -85,7 +88,8 @@ pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decision
     }
     out.because(format!("{:?} can go on from step {}", entry.stage.name, checkpoint.step));
     let farthest = entry.checkpoints.first().map_or(0, |newest| newest.step);
-    if checkpoint.step > farthest {
+    let forward = checkpoint.step > farthest;
+    if forward {
         // What failed before did not keep it from getting on.
         entry.faults = Faults::default();
         if matches!(entry.state(), StageState::Ready | StageState::Gang(_)) {
@@ -96,6 +100,9 @@ pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decision
     entry.checkpoints.insert(0, checkpoint);
     entry.checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.age()));
     entry.checkpoints.truncate(KEPT);
+    if forward {
+        progress::forward(state, stage);
+    }
     let members = state.gang(epoch).map(|gang| gang.members.clone()).unwrap_or_default();
     for member in members.iter().filter_map(|seat| state.workers.get(seat)) {
         out.send(member.session, Command::Committed(Committed { epoch, step }));
@@ -111,13 +118,4 @@ pub(super) fn failed(state: &mut State, key: Key, step: u64, message: &str, out:
     if matches!(entry.state(), StageState::Ready | StageState::Gang(_)) {
         entry.message = message;
     }
-}
-
-/// What every stage has to go on from, of the stages in the store.
-pub(crate) fn of_stages(
-    found: BTreeMap<Key, Vec<Checkpoint>>,
-    made: impl Fn(&Key) -> bool,
-) -> BTreeMap<Key, Vec<Checkpoint>> {
-    let lasting = found.into_iter().filter(|(key, _)| !made(key));
-    lasting.map(|(key, checkpoints)| (key, checkpoints.into_iter().take(KEPT).collect())).collect()
 }

@@ -2,7 +2,7 @@
 
 use fulcrum_common::exit;
 
-use super::{gangs, results, run, shards};
+use super::{gangs, progress, results, run, shards};
 use crate::{
     action::Decisions,
     input::Failure,
@@ -32,13 +32,20 @@ impl Faults {
     }
 }
 
-/// Counts a failure against a stage whose attempt is over already.
-pub(super) fn stage(state: &mut State, stage: usize, failure: &Failure, out: &mut Decisions) {
+/// Counts a failure against a stage whose attempt is over already. `vain`: its training has come no farther for too long.
+pub(super) fn stage(
+    state: &mut State,
+    stage: usize,
+    failure: &Failure,
+    vain: Option<String>,
+    out: &mut Decisions,
+) {
     let entry = &mut state.stages[stage];
     entry.message.clone_from(&failure.message);
-    match entry.faults.count(failure) {
-        Some(code) => fatal(state, stage, code, &failure.message, out),
-        None => {
+    match (entry.faults.count(failure), vain) {
+        (Some(code), _) => fatal(state, stage, code, &failure.message, out),
+        (None, Some(vain)) => fatal(state, stage, exit::STANDSTILL, &vain, out),
+        (None, None) => {
             out.because(format!("{:?} will be tried again: {}", entry.stage.name, failure.message));
             results::record(state, stage, out);
         }
@@ -57,7 +64,8 @@ pub(super) fn late(state: &mut State, epoch: u64, failure: &Failure, out: &mut D
     let entry = &mut state.stages[index];
     if matches!(entry.state(), StageState::Waiting | StageState::Ready | StageState::Gang(_)) {
         entry.faults.membership = entry.faults.membership.saturating_sub(1);
-        stage(state, index, failure, out);
+        progress::explain(state, index, epoch, &failure.message);
+        stage(state, index, failure, None, out);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fulcrum_common::{
+    invariant::{Invariant, uphold},
     plan::Stage,
     protocol::{self, Abort, Assignment, command::Command},
 };
@@ -10,7 +11,7 @@ use fulcrum_common::{
 use super::{checkpoints, results};
 use crate::{
     action::{Decisions, Record},
-    state::{Gang, StageState, State, WorkerState},
+    state::{Gang, Phase, StageState, State, Worker, WorkerState},
 };
 
 /// Gives a stage to workers, rank by rank, under a new epoch.
@@ -22,6 +23,10 @@ pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &
     let fewer = if members.len() < entry.world(state.gang) { ", fewer than it was meant for" } else { "" };
     out.because(format!("epoch {epoch}: {:?} goes to {}{fewer}", entry.stage.name, members.join(", ")));
     let key = entry.stage.key;
+    let class = |seat: &String| state.workers.get(seat).map(Worker::class);
+    uphold(Invariant::OneClass, members.iter().all(|seat| class(seat) == class(&members[0])), || {
+        format!("epoch {epoch} goes to {members:?}")
+    });
     out.record(Record::EpochBegan { epoch, key, shard: None, members: members.clone() });
     state.turn(stage, StageState::Gang(Gang::new(epoch, members.clone())));
     results::record(state, stage, out);
@@ -44,8 +49,15 @@ pub(super) fn assign(
     let checkpoints = checkpoints::told(state, stage);
     let stage = &state.stages[stage].stage;
     let inputs = inputs(state, stage);
+    uphold(Invariant::InputsStand, inputs.len() == stage.spec.inputs.len(), || {
+        format!("{:?} has {} of its inputs", stage.name, inputs.len())
+    });
+    uphold(Invariant::OverIsOver, state.phase == Phase::Running, || format!("{:?} is given out", stage.name));
     let stage = serde_json::to_string(stage).expect("a stage is plain data");
-    if state.workers.turn(seat, WorkerState::Working(epoch)).is_some() {
+    if let Some(was) = state.workers.turn(seat, WorkerState::Working(epoch)) {
+        uphold(Invariant::OneAssignment, was == WorkerState::Idle, || {
+            format!("{seat} is given epoch {epoch} and is {}", was.word())
+        });
         state.workers.begin(seat, state.now);
         let assignment = Assignment { epoch, stage, rank, world, shard, inputs, checkpoints };
         out.send(state.workers[seat].session, Command::Assignment(assignment));

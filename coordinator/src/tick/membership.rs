@@ -7,7 +7,7 @@ use fulcrum_common::{
     protocol::{Abort, Drain, HEARTBEAT_MS, LEASE_MS, PROTOCOL_VERSION, Refused, Welcome, command::Command},
 };
 
-use super::{adoption, results};
+use super::{adoption, progress, results};
 use crate::{
     action::{Decisions, Record},
     input::{Failure, Hello, Progress},
@@ -95,6 +95,7 @@ pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: 
     let Some(seen) = state.workers.report(seat, progress, state.now).map(|before| before.epoch) else {
         return;
     };
+    progress::reported(state, progress.epoch, progress.step);
     let Worker { session, .. } = state.workers[seat];
     match state.workers[seat].state() {
         WorkerState::Joining if progress.epoch == 0 => {
@@ -126,6 +127,7 @@ pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: 
 /// A worker leaves in good order.
 pub(super) fn leave(state: &mut State, seat: &str, out: &mut Decisions) {
     lose(state, seat, "it left", out);
+    progress::excuse(state, seat);
     // The seat of a worker that was lost is kept to be shown; this one is expected to stay away.
     state.workers.remove(seat);
 }

@@ -2,8 +2,8 @@
 //!
 //! One file per concern, each over the whole [`State`]:
 //! [`membership`] who is here, [`leases`] who is still here, [`adoption`] who was here before this coordinator, [`results`] what came of an assignment,
-//! [`faults`] what a failure costs, [`checkpoints`] what trainings keep, [`gangs`] and [`shards`] the two ways to run a stage,
-//! [`schedule`] what runs next, [`run`] when it is over.
+//! [`faults`] what a failure costs, [`progress`] whether trainings get on, [`checkpoints`] what trainings keep, [`gangs`] and [`shards`] the two ways to run a stage,
+//! [`schedule`] what runs next, [`run`] when it is over, [`order`] what holds of every decision.
 
 mod adoption;
 pub(crate) mod checkpoints;
@@ -11,6 +11,8 @@ mod faults;
 mod gangs;
 mod leases;
 mod membership;
+mod order;
+mod progress;
 mod results;
 mod run;
 mod schedule;
@@ -43,6 +45,7 @@ pub fn tick(state: &mut State, now: u64, inputs: impl IntoIterator<Item = Input>
     schedule::promote(state, &mut out);
     schedule::assign(state, &mut out);
     run::settle(state, &mut out);
+    order::examine(state, &out);
     out
 }
 

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_common::{
     Key,
+    invariant::{Invariant, uphold},
     plan::Work,
     store::{File, Manifest},
 };
 
-use super::{faults, gangs, shards};
+use super::{faults, gangs, progress, shards};
 use crate::{
     action::{Action, Decisions, Product, Record},
     input::Failure,
@@ -43,6 +44,9 @@ pub(super) fn done(
     let product = Product { epoch, class, files, facts };
     match owner {
         Some(Owner::Rank { stage, rank: 0 }) => {
+            let current =
+                matches!(state.stages[stage].state(), StageState::Gang(gang) if gang.epoch == epoch);
+            uphold(Invariant::CurrentEpochCounts, current, || format!("{seat} finished epoch {epoch}"));
             end(epoch, "done", &format!("finished by {seat}"), out);
             // Whatever the others still do is of no use any more.
             gangs::dissolve(state, stage, "rank 0 has finished the stage", out);
@@ -70,10 +74,12 @@ pub(super) fn failed(state: &mut State, seat: &str, epoch: u64, failure: Failure
 pub(super) fn broke(state: &mut State, seat: &str, epoch: u64, failure: &Failure, out: &mut Decisions) {
     match state.owner(epoch, seat) {
         Some(Owner::Rank { stage, .. }) => {
+            let gang = state.gang(epoch).cloned();
             end(epoch, "failed", &failure.message, out);
             gangs::dissolve(state, stage, &failure.message, out);
             state.agenda.gang_ended(stage, epoch, failure.membership);
-            faults::stage(state, stage, failure, out);
+            let vain = gang.and_then(|gang| progress::ended(state, stage, &gang, &failure.message));
+            faults::stage(state, stage, failure, vain, out);
         }
         Some(Owner::Shard { stage, index }) => {
             end(epoch, "failed", &failure.message, out);
@@ -179,7 +185,7 @@ pub(super) fn spoiled(state: &mut State, key: Key, message: &str, out: &mut Deci
     out.record(Record::ShardsDropped { key });
     let failure =
         Failure { message: format!("commit failed: {message}"), retry: true, membership: false, code: 0 };
-    faults::stage(state, stage, &failure, out);
+    faults::stage(state, stage, &failure, None, out);
 }
 
 fn committing(state: &State, key: Key) -> Option<usize> {

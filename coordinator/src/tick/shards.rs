@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use fulcrum_common::{
+    invariant::{Invariant, uphold},
     plan::{Infer, Stage, Work},
     protocol,
 };
@@ -113,6 +114,10 @@ pub(super) fn failed(
 /// Every shard is finished, and so is the stage: files in the order of shards, facts summed.
 fn gather(state: &mut State, stage: usize, out: &mut Decisions) {
     let StageState::Shards(shards) = state.stages[stage].state() else { return };
+    uphold(Invariant::OneResultPerShard, shards.products().count() == shards.count(), || {
+        let (found, count) = (shards.products().count(), shards.count());
+        format!("{:?} has {found} results of {count} shards", state.stages[stage].stage.name)
+    });
     let mut whole = Product::default();
     for product in shards.products() {
         whole.epoch = whole.epoch.max(product.epoch);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use comfy_table::Cell;
 use fulcrum_common::{
     plan::{Plan, StageView, State, view},
-    protocol::{Contact, StageStatus, StatusReply},
+    protocol::{Contact, StageStatus, StatusReply, Violation},
     store::Store,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Folder of all runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    /// Print JSON: the messages StatusReply, StageStatus and WorkerStatus of the protocol
+    /// Print JSON: the messages StatusReply, StageStatus, WorkerStatus and Violation of the protocol
     #[arg(long)]
     json: bool,
 }
@@ -96,7 +96,7 @@ async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
         ("not running", format!("`fulcrum run {}` goes on", facts.experiment_file.display()))
     };
     let (run, phase, stages) = (facts.name, phase.to_owned(), stages.collect());
-    Ok(StatusReply { run, phase, reason, stages, workers: Vec::new() })
+    Ok(StatusReply { run, phase, reason, stages, ..StatusReply::default() })
 }
 
 fn text(reply: &StatusReply) -> String {
@@ -110,6 +110,9 @@ fn text(reply: &StatusReply) -> String {
             workers.add_row([&worker.worker, &worker.state, &worker.host, &pid, &format!("{heard} ago")]);
         }
         text.push_str(&format!("\n{workers}\n"));
+    }
+    for Violation { number, name, count } in &reply.violations {
+        text.push_str(&format!("\nbug: invariant {number} ({name}) did not hold, {count} times\n"));
     }
     text
 }

@@ -77,7 +77,10 @@ impl Record {
         self.deaths += 1;
         match (part, death) {
             (Part::Coordinator, Death::Code(exit::DONE)) => Verdict::Finished,
-            (Part::Coordinator, Death::Code(code @ (exit::PREEMPTED | exit::NO_PROGRESS)))
+            (
+                Part::Coordinator,
+                Death::Code(code @ (exit::PREEMPTED | exit::NO_PROGRESS | exit::STANDSTILL)),
+            )
             | (_, Death::Code(code @ (exit::USAGE | exit::MISMATCH | exit::DIGEST))) => {
                 Verdict::GiveUp(Failure::new(code, format!("{seat} ended with {death} and would again")))
             }
@@ -152,6 +155,7 @@ mod tests {
             (Part::Worker, exit::DIGEST),
             (Part::Coordinator, exit::MISMATCH),
             (Part::Coordinator, exit::NO_PROGRESS),
+            (Part::Coordinator, exit::STANDSTILL),
             (Part::Coordinator, exit::PREEMPTED),
         ];
         for (part, code) in cases {

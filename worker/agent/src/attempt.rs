@@ -23,8 +23,6 @@ type Brake = Arc<dyn Fn(&str) + Send + Sync>;
 pub(crate) struct Attempt {
     /// The fencing token.
     pub(crate) epoch: u64,
-    /// Whether it keeps checkpoints, so that it can leave in good order.
-    pub(crate) keeps: bool,
     /// This machine's address as its peers see it.
     pub(crate) host: IpAddr,
     cancelled: AtomicBool,
@@ -56,16 +54,10 @@ pub(crate) enum Alone {
 }
 
 impl Attempt {
-    pub(crate) fn new(
-        epoch: u64,
-        keeps: bool,
-        host: IpAddr,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(epoch: u64, host: IpAddr, events: mpsc::UnboundedSender<Event>) -> Arc<Self> {
         let inner = Inner { progress: Heartbeat { epoch, ..Heartbeat::default() }, ..Inner::default() };
         Arc::new(Self {
             epoch,
-            keeps,
             host,
             cancelled: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -209,7 +201,7 @@ mod tests {
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
         let (events, said) = mpsc::unbounded_channel();
-        (Attempt::new(7, false, Ipv4Addr::LOCALHOST.into(), events), said)
+        (Attempt::new(7, Ipv4Addr::LOCALHOST.into(), events), said)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The control task: it keeps a stream to the coordinator, obeys it, and watches over the engine thread.
+//! The control task: it keeps a stream to the coordinator, does its [`Duty`], and watches over the engine thread.
 //!
 //! The process ends with a code of [`exit`]:
 //! [`exit::DONE`] sent home; [`exit::PREEMPTED`] asked to terminate, once a training is in safety; [`exit::MEMBERSHIP`] the engine did not come back
@@ -6,12 +6,13 @@
 //! [`exit::NO_PROGRESS`] idle and without a coordinator for long.
 
 use std::{
-    net::IpAddr,
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
 
 use fulcrum_common::{
+    duty::{Act, Duty, Work},
     exit,
     fault::strike,
     protocol::{Assignment, Done, Failed, Hello, command::Command, worker_event::Event},
@@ -24,9 +25,6 @@ use crate::{
     engine::{EngineThread, Fault, Outcome, Product, Task},
     session::{Desk, Session, look},
 };
-
-/// How long the engine may take to come back from an assignment that was called off.
-const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts to connect grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -57,23 +55,15 @@ pub(crate) struct Control {
     /// A message asks the process to end.
     terminate: mpsc::Receiver<()>,
     desk: Desk,
-    /// The assignment after one that was called off and has not come back yet.
-    next: Option<Task>,
-    /// Ends of assignments that could not be told.
-    untold: Vec<Event>,
-    /// The exit code, once the worker is to leave as soon as it is free.
-    leaving: Option<i32>,
-    /// When the engine must have come back.
-    due: Option<Instant>,
-    /// When a training that leaves is called off.
-    grace: Option<Instant>,
-    /// Since when there is neither a coordinator nor work.
-    alone: Instant,
+    duty: Duty<Task>,
+    /// Where the duty's time begins.
+    start: Instant,
 }
 
 /// Why a session ended.
 enum End {
     Exit(i32),
+    Leave(i32),
     Lost(String),
 }
 
@@ -84,20 +74,8 @@ impl Control {
         outcomes: mpsc::UnboundedReceiver<Outcome>,
         terminate: mpsc::Receiver<()>,
     ) -> Self {
-        Self {
-            config,
-            engine,
-            outcomes,
-            asides: mpsc::unbounded_channel(),
-            terminate,
-            desk: Desk::default(),
-            next: None,
-            untold: Vec::new(),
-            leaving: None,
-            due: None,
-            grace: None,
-            alone: Instant::now(),
-        }
+        let (asides, desk, duty) = (mpsc::unbounded_channel(), Desk::default(), Duty::new(0));
+        Self { config, engine, outcomes, asides, terminate, desk, duty, start: Instant::now() }
     }
 
     /// Serves until the process is to end; returns its exit code.
@@ -107,12 +85,18 @@ impl Control {
         loop {
             strike("worker.connect");
             let reason = match Session::open(&self.config.place, &self.config.hello).await {
-                Ok(session) => match self.serve(session).await {
+                Ok(mut session) => match self.serve(&mut session).await {
                     End::Exit(code) => return code,
+                    End::Leave(code) => {
+                        session.leave().await;
+                        return code;
+                    }
                     End::Lost(reason) => {
-                        (pause, self.alone) = (PAUSES.0, Instant::now());
-                        // The coordinator has taken it back.
-                        self.next = None;
+                        pause = PAUSES.0;
+                        let acts = self.duty.lost(self.now());
+                        if let Err(End::Exit(code) | End::Leave(code)) = self.perform(None, acts) {
+                            return code;
+                        }
                         reason
                     }
                 },
@@ -122,115 +106,134 @@ impl Control {
                 tracing::warn!("without a coordinator: {reason}");
                 told = reason;
             }
-            if let Some(code) = self.wait(pause).await {
+            if let Err(End::Exit(code) | End::Leave(code)) = self.wait(pause).await {
                 return code;
             }
             pause = (pause * 2).min(PAUSES.1);
         }
     }
 
-    /// Waits for a better time to connect; the exit code if there is no sense in it.
-    async fn wait(&mut self, pause: Duration) -> Option<i32> {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            outcome = self.outcomes.recv() => self.settle(None, outcome),
-            () = due(self.due) => return Some(exit::MEMBERSHIP),
-            () = due(self.grace) => self.call_off(None, "the grace is over"),
-            _ = self.terminate.recv() => self.terminate(None),
-        }
-        let free = look(&self.desk).is_none();
-        match self.leaving {
-            Some(code) if free => Some(code),
-            _ if free && self.alone.elapsed() >= self.config.patience => {
-                tracing::error!("no coordinator for {:?}: giving up", self.config.patience);
-                Some(exit::NO_PROGRESS)
-            }
-            _ => None,
-        }
+    /// Waits for a better time to connect, unless there is no sense in it.
+    async fn wait(&mut self, pause: Duration) -> Result<(), End> {
+        let wakes = self.wakes();
+        let acts = tokio::select! {
+            () = tokio::time::sleep(pause) => Vec::new(),
+            outcome = self.outcomes.recv() => self.settle(outcome),
+            () = due(wakes) => Vec::new(),
+            _ = self.terminate.recv() => self.terminate(),
+        };
+        self.perform(None, acts)?;
+        let acts = self.duty.wake(self.now(), ms(self.config.patience));
+        self.perform(None, acts)
     }
 
     /// Obeys the coordinator until the stream or the process ends.
-    async fn serve(&mut self, mut session: Session) -> End {
-        for event in std::mem::take(&mut self.untold) {
-            self.tell(Some(&session), event);
-        }
+    async fn serve(&mut self, session: &mut Session) -> End {
         let announced = look(&self.desk).as_ref().and_then(|attempt| attempt.announced());
-        announced.into_iter().for_each(|meeting| self.tell(Some(&session), Event::Rendezvous(meeting)));
+        let mut acts = self.duty.connected(announced);
         loop {
-            tokio::select! {
+            if let Err(end) = self.perform(Some(session), acts) {
+                return end;
+            }
+            let wakes = self.wakes();
+            acts = tokio::select! {
                 command = session.commands.message() => match command {
-                    Ok(Some(command)) => {
-                        if let Some(code) = self.obey(&mut session, command.command) {
-                            return End::Exit(code);
-                        }
-                    }
+                    Ok(Some(command)) => self.obey(command.command),
                     Ok(None) => return End::Lost("it closed the stream".to_owned()),
                     Err(status) => return End::Lost(status.message().to_owned()),
                 },
-                outcome = self.outcomes.recv() => self.settle(Some(&session), outcome),
-                Some(event) = self.asides.1.recv() => self.tell(Some(&session), event),
-                () = due(self.due) => {
-                    tracing::error!("the engine did not come back within {ABORT_PATIENCE:?}");
-                    return End::Exit(exit::MEMBERSHIP);
-                }
-                () = due(self.grace) => self.call_off(None, "the grace is over"),
-                _ = self.terminate.recv() => self.terminate(Some(&session)),
-            }
-            if !self.untold.is_empty() {
-                return End::Lost("it does not read what it is told".to_owned());
-            }
-            if let Some(code) = self.leaving
-                && look(&self.desk).is_none()
-            {
-                session.leave().await;
-                return End::Exit(code);
-            }
+                outcome = self.outcomes.recv() => self.settle(outcome),
+                Some(event) = self.asides.1.recv() => self.duty.report(self.now(), event),
+                () = due(wakes) => self.duty.wake(self.now(), ms(self.config.patience)),
+                _ = self.terminate.recv() => self.terminate(),
+            };
         }
     }
 
-    /// Does what the coordinator says; the exit code if that ends the process.
-    fn obey(&mut self, session: &mut Session, command: Option<Command>) -> Option<i32> {
-        match command? {
-            Command::Welcome(welcome) => {
+    /// What the coordinator says.
+    fn obey(&mut self, command: Option<Command>) -> Vec<Act<Task>> {
+        match &command {
+            Some(Command::Welcome(_)) => {
                 strike("worker.welcome");
                 tracing::info!("joined the run as {}", self.config.hello.worker);
-                let period = Duration::from_millis(welcome.heartbeat_ms.clamp(10, 10_000).into());
-                session.start_pulse(period, Arc::clone(&self.desk));
             }
-            Command::Refused(refused) => {
+            Some(Command::Refused(refused)) => {
                 tracing::error!("refused by the coordinator: {}", refused.reason);
-                return Some(exit::MISMATCH);
             }
-            Command::Assignment(assignment) => self.take(session, assignment),
-            Command::Rendezvous(meet) => match (meet.address.parse(), look(&self.desk).as_ref()) {
-                (Ok(address), Some(attempt)) if attempt.epoch == meet.epoch => attempt.meet_at(address),
-                _ => tracing::debug!("ignored a meeting place of epoch {}", meet.epoch),
-            },
-            Command::Abort(abort) => self.abort(session, abort.epoch, &abort.reason),
-            Command::Committed(it) => match look(&self.desk).as_ref() {
-                Some(attempt) if attempt.epoch == it.epoch => attempt.committed(it.step),
-                _ => {}
-            },
-            Command::Drain(_) => {
-                tracing::info!("sent home");
-                self.leaving.get_or_insert(exit::DONE);
-                look(&self.desk).iter().for_each(|attempt| attempt.leave());
+            Some(Command::Abort(abort)) => {
+                tracing::info!("epoch {} is called off: {}", abort.epoch, abort.reason);
             }
+            Some(Command::Drain(_)) => tracing::info!("sent home"),
+            _ => {}
         }
-        None
+        let now = self.now();
+        command.map(|command| self.duty.hear(now, command)).unwrap_or_default()
     }
 
-    /// Takes an assignment: now, or when the engine has come back from the one before.
-    fn take(&mut self, session: &Session, assignment: Assignment) {
-        let epoch = assignment.epoch;
-        match Task::try_from(assignment) {
-            Err(fault) => self.tell(Some(session), failed(epoch, fault)),
-            Ok(task) if look(&self.desk).is_some() => self.next = Some(task),
-            Ok(task) => self.start(session, task),
-        }
+    fn terminate(&mut self) -> Vec<Act<Task>> {
+        tracing::info!("asked to terminate");
+        self.duty.terminate(self.now(), ms(self.config.grace))
     }
 
-    fn start(&mut self, session: &Session, task: Task) {
+    /// The engine has come back.
+    fn settle(&mut self, outcome: Option<Outcome>) -> Vec<Act<Task>> {
+        let Some((epoch, result)) = outcome else { return Vec::new() };
+        let event = match result {
+            Ok(product) => done(epoch, product),
+            Err(fault) => {
+                tracing::warn!("epoch {epoch} failed: {}", fault.message);
+                failed(epoch, fault)
+            }
+        };
+        self.duty.report(self.now(), event)
+    }
+
+    /// Does what the duty is.
+    fn perform(&mut self, mut session: Option<&mut Session>, acts: Vec<Act<Task>>) -> Result<(), End> {
+        if session.is_none() {
+            // Nobody is there to be told: what is over leaves the desk all the same.
+            drop(self.clear());
+        }
+        for act in acts {
+            let attempt = look(&self.desk).clone();
+            match (act, &attempt) {
+                (Act::Say(event), _) => self.say(session.as_deref(), event),
+                (Act::Pulse(period), _) => {
+                    let period = Duration::from_millis(period.into());
+                    let desk = Arc::clone(&self.desk);
+                    session.iter_mut().for_each(|session| session.start_pulse(period, Arc::clone(&desk)));
+                }
+                (Act::Start(task), _) => self.begin(session.as_deref(), task),
+                (Act::CallOff(reason), Some(attempt)) => {
+                    let attempt = Arc::clone(attempt);
+                    // Breaking a gang's connections may take a moment, which commands and heartbeats do not have.
+                    tokio::task::spawn_blocking(move || attempt.cancel(&reason));
+                }
+                (Act::Finish, Some(attempt)) => attempt.leave(),
+                (Act::Meet(address), Some(attempt)) => match address.parse() {
+                    Ok(address) => attempt.meet_at(address),
+                    Err(error) => tracing::debug!("ignored the meeting place {address:?}: {error}"),
+                },
+                (Act::Committed(step), Some(attempt)) => attempt.committed(step),
+                (Act::CallOff(_) | Act::Finish | Act::Meet(_) | Act::Committed(_), None) => {}
+                (Act::Leave(code), _) => return Err(End::Leave(code)),
+                (Act::Exit(code), _) => {
+                    match code {
+                        exit::MEMBERSHIP => tracing::error!("the engine did not come back in time"),
+                        exit::NO_PROGRESS => tracing::error!("no coordinator for {:?}", self.config.patience),
+                        _ => {}
+                    }
+                    return Err(End::Exit(code));
+                }
+            }
+        }
+        let unheard = session.is_some() && self.duty.owes();
+        if unheard { Err(End::Lost("it does not read what it is told".to_owned())) } else { Ok(()) }
+    }
+
+    fn begin(&mut self, session: Option<&Session>, task: Task) {
+        let towards = session.map_or(Ipv4Addr::LOCALHOST.into(), |session| session.host);
+        let host = self.config.host.unwrap_or(towards);
         let part =
             task.shard.map_or_else(String::new, |shard| format!(", rows {}..{}", shard.start, shard.end));
         strike("worker.assigned");
@@ -241,81 +244,51 @@ impl Control {
             task.rank,
             task.world
         );
-        let host = self.config.host.unwrap_or(session.host);
-        let attempt = Attempt::new(task.epoch, task.checkpoints.is_some(), host, self.asides.0.clone());
+        let attempt = Attempt::new(task.epoch, host, self.asides.0.clone());
         *look(&self.desk) = Some(Arc::clone(&attempt));
         self.engine.run(task, attempt);
     }
 
-    fn abort(&mut self, session: &Session, epoch: u64, reason: &str) {
-        tracing::info!("epoch {epoch} is called off: {reason}");
-        if self.next.as_ref().is_some_and(|task| task.epoch == epoch) {
-            self.next = None;
-            self.tell(Some(session), failed(epoch, Fault::membership("called off before it began")));
-        }
-        self.call_off(Some(epoch), reason);
-    }
-
-    /// Calls off what is under way, if it is of that epoch.
-    fn call_off(&mut self, epoch: Option<u64>, reason: &str) {
-        self.grace = None;
-        let Some(attempt) = look(&self.desk).clone() else { return };
-        if epoch.is_none_or(|epoch| epoch == attempt.epoch) && self.due.is_none() {
-            self.due = Some(Instant::now() + ABORT_PATIENCE);
-            let reason = reason.to_owned();
-            // Breaking a gang's connections may take a moment, which commands and heartbeats do not have.
-            tokio::task::spawn_blocking(move || attempt.cancel(&reason));
+    /// Says something to the coordinator. The end of an assignment clears the desk, under the same lock.
+    fn say(&mut self, session: Option<&Session>, event: Event) {
+        let desk = self.clear();
+        let said = session.is_some_and(|session| session.say(event.clone()));
+        drop(desk);
+        if !said {
+            self.duty.unsaid(event);
         }
     }
 
-    /// The process has been asked to end. A training finishes its step and keeps a checkpoint, if it comes to that
-    /// within the grace; other work is given up, for what is finished is in the store. Asked again, so is the training.
-    fn terminate(&mut self, session: Option<&Session>) {
-        tracing::info!("asked to terminate");
-        let again = self.leaving.replace(exit::PREEMPTED) == Some(exit::PREEMPTED);
-        if let Some(task) = self.next.take() {
-            self.tell(session, failed(task.epoch, Fault::membership("its worker was asked to terminate")));
-        }
-        let attempt = look(&self.desk).clone();
-        match attempt {
-            Some(attempt) if attempt.keeps && !again => {
-                attempt.leave();
-                self.grace.get_or_insert_with(|| Instant::now() + self.config.grace);
-            }
-            _ => self.call_off(None, "the worker was asked to terminate"),
-        }
-    }
-
-    /// The engine has come back.
-    fn settle(&mut self, session: Option<&Session>, outcome: Option<Outcome>) {
-        let Some((epoch, result)) = outcome else { return };
-        (self.due, self.grace, self.alone) = (None, None, Instant::now());
-        let event = match result {
-            Ok(product) => done(epoch, product),
-            Err(fault) => {
-                tracing::warn!("epoch {epoch} failed: {}", fault.message);
-                failed(epoch, fault)
-            }
-        };
-        self.tell(session, event);
-        if let (Some(task), Some(session)) = (self.next.take(), session) {
-            self.start(session, task);
-        }
-    }
-
-    /// Says something to the coordinator, now or when there is one again. The end of an assignment clears the desk.
-    fn tell(&mut self, session: Option<&Session>, event: Event) {
+    /// Takes from the desk what the duty is not at any more; its lock.
+    fn clear(&self) -> MutexGuard<'_, Option<Arc<Attempt>>> {
         let mut desk = look(&self.desk);
-        let over = match &event {
-            Event::Done(Done { epoch, .. }) | Event::Failed(Failed { epoch, .. }) => Some(*epoch),
-            _ => None,
-        };
-        if desk.as_ref().is_some_and(|attempt| Some(attempt.epoch) == over) {
-            *desk = None;
-        }
-        if !session.is_some_and(|session| session.say(event.clone())) {
-            self.untold.push(event);
-        }
+        let epoch = self.duty.epoch();
+        desk.take_if(|attempt| epoch != Some(attempt.epoch));
+        desk
+    }
+
+    fn now(&self) -> u64 {
+        ms(self.start.elapsed())
+    }
+
+    /// When the duty is to be looked at again.
+    fn wakes(&self) -> Option<Instant> {
+        self.duty.wakes().map(|at| self.start + Duration::from_millis(at))
+    }
+}
+
+impl Work for Task {
+    fn read(assignment: Assignment) -> Result<Self, Failed> {
+        let epoch = assignment.epoch;
+        Self::try_from(assignment).map_err(|fault| failure(epoch, fault))
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn keeps(&self) -> bool {
+        self.checkpoints.is_some()
     }
 }
 
@@ -325,8 +298,16 @@ fn done(epoch: u64, product: Product) -> Event {
 }
 
 fn failed(epoch: u64, fault: Fault) -> Event {
+    Event::Failed(failure(epoch, fault))
+}
+
+fn failure(epoch: u64, fault: Fault) -> Failed {
     let Fault { message, retry, membership, code } = fault;
-    Event::Failed(Failed { epoch, message, retry, membership, code: code.unsigned_abs() })
+    Failed { epoch, message, retry, membership, code: code.unsigned_abs() }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Comes at that time; never where there is none.

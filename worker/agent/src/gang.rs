@@ -138,7 +138,7 @@ mod tests {
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
         let (events, said) = mpsc::unbounded_channel();
-        (Attempt::new(5, false, Ipv4Addr::LOCALHOST.into(), events), said)
+        (Attempt::new(5, Ipv4Addr::LOCALHOST.into(), events), said)
     }
 
     /// A rank's task in a training under a strategy.

@@ -174,7 +174,7 @@ mod tests {
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
         let (events, said) = mpsc::unbounded_channel();
-        (Attempt::new(5, false, Ipv4Addr::LOCALHOST.into(), events), said)
+        (Attempt::new(5, Ipv4Addr::LOCALHOST.into(), events), said)
     }
 
     struct Scene {

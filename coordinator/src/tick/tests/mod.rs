@@ -6,6 +6,7 @@ mod checkpoints;
 mod failures;
 mod fewer;
 mod placement;
+mod progress;
 mod properties;
 mod rules;
 mod stall;

@@ -43,7 +43,7 @@ impl Stall {
     pub(super) fn new(folder: &Path, rank: usize, every: usize) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (events, _) = mpsc::unbounded_channel();
-        let attempt = Attempt::new(1, true, IpAddr::V4(Ipv4Addr::LOCALHOST), events);
+        let attempt = Attempt::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST), events);
         let store = Store::open(&folder.join("store"))?;
         let place = Place { store, runtime: runtime.handle().clone(), attempt, key: Key::of(b"bench"), rank };
         let what = engine::Checkpoints { steps: Some(every as u64), time: None, past: Vec::new() };
