@@ -1,6 +1,7 @@
 //! End-to-end tests through the real binaries, and the invariants of the workspace.
 
 pub mod chaos;
+pub mod simulation;
 pub mod workplace;
 
 use std::path::{Path, PathBuf};

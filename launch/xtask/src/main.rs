@@ -1,4 +1,4 @@
-//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | chaos | test`.
+//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | chaos | simulate | test`.
 //!
 //! A new user waits for this program before anything else, so it keeps to few dependencies and
 //! leaves the work to the tools that are there anyway: cargo, pip and the C++ compiler.
@@ -7,6 +7,7 @@ mod chaos;
 mod quickstart;
 mod repository;
 mod setup;
+mod simulate;
 mod test;
 mod tools;
 
@@ -45,6 +46,8 @@ enum Task {
         /// Only cases that have all of these words in them, such as `kill` or `step.update`
         words: Vec<String>,
     },
+    /// Histories of the coordinator and its workers on a simulated network, clock and storage, a seed each
+    Simulate(simulate::Arguments),
     /// Everything a change must pass
     Test {
         /// Only these sections, in their usual order
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Setup { cuda, into } => setup::run(cuda, into),
         Task::Quickstart { arguments } => quickstart::run(&arguments),
         Task::Chaos { words } => chaos::run(&words),
+        Task::Simulate(arguments) => simulate::run(arguments),
         Task::Test { sections } => test::run(&sections),
     };
     match done {

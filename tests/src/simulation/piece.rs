@@ -1,0 +1,110 @@
+//! An assignment as a simulated worker reads it, and what its engine makes of it.
+
+use std::collections::BTreeMap;
+
+use fulcrum_common::{
+    Key,
+    duty::Work,
+    plan::{self, Part},
+    protocol::{self, Assignment, Failed},
+    store::{Checkpoint, File, Manifest},
+};
+use serde::Deserialize;
+
+use super::{scene, store::Store};
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) epoch: u64,
+    pub(super) key: Key,
+    pub(super) rank: usize,
+    pub(super) world: usize,
+    pub(super) shard: Option<protocol::Shard>,
+    inputs: Vec<Manifest>,
+    /// Checkpoints that it may go on from, the newest first; trainings alone have any to tell of.
+    pub(super) past: Option<Vec<Checkpoint>>,
+    pub(super) every: u64,
+}
+
+/// What is read of a stage's description here.
+#[derive(Deserialize)]
+struct Brief {
+    key: Key,
+}
+
+/// The stage that an assignment is about.
+pub(super) fn key(assignment: &Assignment) -> Key {
+    let Brief { key } = serde_json::from_str(&assignment.stage).expect("the coordinator sends stages");
+    key
+}
+
+impl Work for Piece {
+    fn read(it: Assignment) -> Result<Self, Failed> {
+        let key = key(&it);
+        // In the order of roles, as those who compute what must come out.
+        let inputs: BTreeMap<&String, &String> = it.inputs.iter().collect();
+        let manifest = |json: &&String| serde_json::from_str(json).expect("the coordinator sends manifests");
+        let checkpoint =
+            |json: &String| serde_json::from_str(json).expect("the coordinator sends checkpoints");
+        Ok(Self {
+            epoch: it.epoch,
+            key,
+            rank: it.rank as usize,
+            world: it.world as usize,
+            shard: it.shard,
+            inputs: inputs.values().map(manifest).collect(),
+            past: it.checkpoints.as_ref().map(|it| it.past.iter().map(checkpoint).collect()),
+            every: it.checkpoints.map_or(0, |it| it.every_steps),
+        })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn keeps(&self) -> bool {
+        self.past.is_some()
+    }
+}
+
+impl Piece {
+    /// What the stage begins with, from what the store has; none where an input is not what was written.
+    pub(super) fn first(&self, store: &Store) -> Option<Key> {
+        let mut files = self.inputs.iter().flat_map(|manifest| &manifest.files);
+        files.try_fold(self.key, |value, file| Some(scene::mix(value, &store.read(file)?.to_string())))
+    }
+
+    /// Makes the files of a stage or shard durable whose outcome is `value`.
+    pub(super) fn put(&self, store: &mut Store, value: Key) -> Vec<protocol::File> {
+        let name = self.shard.map_or_else(|| "file".to_owned(), |shard| format!("part-{:05}", shard.index));
+        let path = format!("artifacts/{}/{}/{name}", self.key, self.epoch);
+        vec![told(store.put(name, path, value))]
+    }
+
+    /// The numbers that a stage leaves.
+    pub(super) fn facts(&self, stage: &plan::Stage) -> std::collections::HashMap<String, u64> {
+        let rows = |part: Part| (part.fact(), scene::rows(part));
+        match (self.shard, &stage.spec.work) {
+            (Some(shard), _) => [("rows".to_owned(), shard.end - shard.start)].into(),
+            (None, plan::Work::Prepare(_)) => {
+                [Part::GroundTruth, Part::WeakLabels, Part::Validation, Part::Test, Part::Corpus, Part::Rows]
+                    .map(rows)
+                    .into()
+            }
+            (None, _) => [].into(),
+        }
+    }
+
+    /// Makes this rank's share of a checkpoint durable.
+    pub(super) fn keep(&self, store: &mut Store, step: u64, value: Key) -> Vec<protocol::File> {
+        let name = format!("rank-{}.header", self.rank);
+        let path = format!("training/{}/{}-{step}/{name}", self.key, self.epoch);
+        vec![told(store.put(name, path, value))]
+    }
+}
+
+fn told(file: File) -> protocol::File {
+    let File { name, path, bytes, digest } = file;
+    protocol::File { name, path, bytes, blake3: digest.to_string() }
+}
