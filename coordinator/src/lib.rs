@@ -24,8 +24,8 @@ pub use journal::{Journal, JournalError, recover};
 pub use serve::{Bound, Config, Outcome, ServeError, bind, serve};
 pub use size::SizeError;
 pub use state::{
-    Entry, Gang, Past, PastGang, Phase, Shard, ShardState, Shards, StageState, State, Worker, WorkerState,
-    Workers,
+    Entry, Gang, Lease, Past, PastGang, Phase, Shard, ShardState, Shards, StageState, State, Worker,
+    WorkerState, Workers,
 };
 pub use status::status;
 pub use tick::tick;

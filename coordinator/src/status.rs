@@ -7,7 +7,7 @@ use fulcrum_common::{
     protocol::{StageStatus, StatusReply, Violation, WorkerStatus},
 };
 
-use crate::state::{Entry, Shard, ShardState, StageState, State, Worker, WorkerState};
+use crate::state::{Entry, Lease, Shard, ShardState, StageState, State, Worker, WorkerState};
 
 /// The state as the command line is shown it.
 pub fn status(state: &State) -> StatusReply {
@@ -80,8 +80,9 @@ fn rows_done(state: &State, shard: &Shard, range: &Range<u64>) -> u64 {
     let rows = range.end - range.start;
     match &shard.state {
         ShardState::Pending => 0,
-        ShardState::Leased { seat, .. } => {
-            state.workers.get(seat).map_or(0, |worker| worker.progress.examples).min(rows)
+        ShardState::Leased(leases) => {
+            let done = |lease: &Lease| state.workers.get(&lease.seat).map(|worker| worker.progress.examples);
+            leases.iter().filter_map(done).max().unwrap_or_default().min(rows)
         }
         ShardState::Done(_) => rows,
     }

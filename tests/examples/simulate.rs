@@ -55,6 +55,7 @@ fn print(report: &Report, seeds: u64) {
         ("artifacts committed", report.artifacts),
         ("checkpoints committed", report.checkpoints),
         ("trainings that went on from a checkpoint", report.resumed),
+        ("shards leased to a second worker", report.copies),
         ("runs begun", report.runs),
     ];
     let ends = report.ends.iter().map(|(end, count)| (end.as_str(), *count));

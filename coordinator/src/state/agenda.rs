@@ -22,6 +22,8 @@ pub(crate) struct Agenda {
     ready: BTreeMap<usize, BTreeSet<usize>>,
     /// Stages with pending shards.
     open: BTreeSet<usize>,
+    /// Stages whose shards are all leased or finished, and not all finished.
+    ending: BTreeSet<usize>,
     /// Stages whose manifest the store did not take.
     held_up: BTreeSet<usize>,
     /// Epochs under way.
@@ -78,6 +80,7 @@ impl Agenda {
             }
             StageState::Shards(_) => {
                 self.open.remove(&stage);
+                self.ending.remove(&stage);
             }
             StageState::Committing(_) => {
                 self.held_up.remove(&stage);
@@ -129,6 +132,16 @@ impl Agenda {
         } else {
             self.open.remove(&stage);
         }
+        if shards.is_ending() {
+            self.ending.insert(stage);
+        } else {
+            self.ending.remove(&stage);
+        }
+    }
+
+    /// Stages whose shards are all leased or finished, and not all finished.
+    pub(crate) fn ending(&self) -> &BTreeSet<usize> {
+        &self.ending
     }
 
     pub(super) fn holder(&self, epoch: u64) -> Option<Holder> {
@@ -186,6 +199,7 @@ impl Agenda {
     /// Checks that everything here is what a look at every stage gives.
     pub(crate) fn check(&self, stages: &[Entry], gang: usize) {
         let (mut ready, mut open) = (BTreeMap::<usize, BTreeSet<usize>>::new(), BTreeSet::new());
+        let mut ending = BTreeSet::new();
         let mut epochs = BTreeMap::new();
         for (stage, entry) in stages.iter().enumerate() {
             let made = |key: &Key| self.place(*key).is_some_and(|place| stages[place].state.is_made());
@@ -200,8 +214,9 @@ impl Agenda {
                 }
                 StageState::Shards(shards) => {
                     open.extend(shards.has_pending().then_some(stage));
+                    ending.extend(shards.is_ending().then_some(stage));
                     epochs.extend(
-                        shards.leases().map(|(index, epoch, _)| (epoch, Holder::Shard(stage, index))),
+                        shards.leases().map(|(index, lease)| (lease.epoch, Holder::Shard(stage, index))),
                     );
                 }
                 _ => {}
@@ -212,5 +227,6 @@ impl Agenda {
         let mut mine = self.ready.clone();
         mine.retain(|_, stages| !stages.is_empty());
         assert_eq!((&mine, &self.open, &self.epochs), (&ready, &open, &epochs));
+        assert_eq!(self.ending, ending);
     }
 }

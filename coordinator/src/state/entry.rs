@@ -111,6 +111,13 @@ pub(crate) struct Faults {
     pub(crate) membership: u32,
 }
 
+impl Faults {
+    /// All of them.
+    pub(crate) fn total(self) -> u32 {
+        self.work + self.membership
+    }
+}
+
 impl Entry {
     pub(super) fn new(stage: &Stage, state: StageState, made: Option<Made>) -> Self {
         Self {

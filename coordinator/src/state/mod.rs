@@ -17,7 +17,7 @@ use fulcrum_common::{
 
 pub use entry::{Entry, Gang, StageState};
 pub(crate) use entry::{Faults, Made, Vain};
-pub use shards::{Shard, ShardState, Shards};
+pub use shards::{Lease, Shard, ShardState, Shards};
 pub(crate) use workers::Roster;
 pub use workers::{Worker, WorkerState, Workers};
 
@@ -242,25 +242,49 @@ impl State {
         let class = self.workers.get(seat)?.class();
         let StageState::Shards(shards) = &mut self.stages[stage].state else { return None };
         let epoch = self.next_epoch;
-        let index = shards.lease(epoch, seat, class)?;
+        let index = shards.lease(Lease { epoch, seat: seat.to_owned(), since: self.now }, class)?;
         self.next_epoch += 1;
         self.agenda.leased(stage, index, epoch, shards);
         Some((index, epoch))
     }
 
-    /// A leased shard of a stage is finished; whether all are now.
-    pub(crate) fn finish_shard(&mut self, stage: usize, index: usize, product: Product) -> bool {
-        let StageState::Shards(shards) = &mut self.stages[stage].state else { return false };
+    /// Leases a stage's straggler a second time, under a new epoch; returns both. None where nothing is out for long.
+    pub(crate) fn copy_shard(&mut self, stage: usize, seat: &str) -> Option<(usize, u64)> {
+        let StageState::Shards(shards) = &mut self.stages[stage].state else { return None };
+        let (index, epoch) = (shards.straggler(self.now)?, self.next_epoch);
+        shards.copy(index, Lease { epoch, seat: seat.to_owned(), since: self.now });
+        self.next_epoch += 1;
+        self.agenda.leased(stage, index, epoch, shards);
+        Some((index, epoch))
+    }
+
+    /// A leased shard of a stage is finished; returns the leases that came too late, and whether all are finished now.
+    pub(crate) fn finish_shard(
+        &mut self,
+        stage: usize,
+        index: usize,
+        product: Product,
+    ) -> (Vec<Lease>, bool) {
+        let StageState::Shards(shards) = &mut self.stages[stage].state else { return (Vec::new(), false) };
         let epoch = product.epoch;
-        shards.finish(index, product);
-        self.agenda.released(stage, epoch, shards);
-        shards.finished() == shards.count()
+        let late = shards.finish(index, product, self.now);
+        for over in late.iter().map(|lease| lease.epoch).chain([epoch]) {
+            self.agenda.released(stage, over, shards);
+        }
+        (late, shards.finished() == shards.count())
+    }
+
+    /// A shard that failed waits before it is leased again.
+    pub(crate) fn pause_shard(&mut self, stage: usize, index: usize) {
+        if let StageState::Shards(shards) = &mut self.stages[stage].state {
+            shards.pause(index, self.now);
+        }
     }
 
     /// A lease is over and nothing came of it; returns the shard's failures, to count them.
     pub(crate) fn return_shard(&mut self, stage: usize, index: usize, epoch: u64) -> Option<&mut Faults> {
         let StageState::Shards(shards) = &mut self.stages[stage].state else { return None };
-        shards.give_back(index);
+        shards.give_back(index, epoch);
         self.agenda.released(stage, epoch, shards);
         Some(shards.faults(index))
     }
@@ -283,7 +307,7 @@ impl State {
             }
             Holder::Shard(stage, index) => {
                 let StageState::Shards(shards) = self.stages[stage].state() else { return None };
-                shards.is_with(index, seat).then_some(Owner::Shard { stage, index })
+                shards.is_with(index, epoch, seat).then_some(Owner::Shard { stage, index })
             }
         }
     }

@@ -1,7 +1,8 @@
-//! The shards of one stage: which is leased next, and when all are finished, without looking at each.
+//! The shards of one stage: which is leased next, which is worth a second lease, and when all are finished, without
+//! looking at each.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
 };
 
@@ -9,6 +10,16 @@ use fulcrum_common::invariant::{Invariant, uphold};
 
 use super::Faults;
 use crate::{action::Product, input::Class};
+
+/// Shards whose durations are remembered: the last ones that were finished.
+const REMEMBERED: usize = 101;
+
+/// A shard is out for long after at least so many milliseconds, and so many times the usual.
+const LONG_MS: u64 = 2_000;
+const LONG_TIMES: u64 = 3;
+
+/// Milliseconds that a shard waits at most after a failure.
+const LONGEST_PAUSE_MS: u64 = 16_000;
 
 /// Ranges of rows, each pending, leased or finished.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +29,21 @@ pub struct Shards {
     shards: Vec<Shard>,
     /// Shards from here on were never leased, those that were finished beforehand aside.
     fresh: usize,
-    /// Pending shards below `fresh`.
+    /// Pending shards below `fresh` that may be leased.
     returned: BTreeSet<usize>,
+    /// Pending shards below `fresh` that failed: when they may be leased again, and which.
+    paused: BTreeSet<(u64, usize)>,
     finished: usize,
+    /// Shards that are leased, once or twice.
     leased: usize,
+    /// Those that are leased once: since when, and which.
+    alone: BTreeSet<(u64, usize)>,
+    /// Those that are leased twice.
+    copied: BTreeSet<usize>,
     /// Who makes the shards; none while none is leased or finished.
     class: Option<Class>,
+    /// Milliseconds that the last finished shards took.
+    took: VecDeque<u64>,
 }
 
 /// A range of rows.
@@ -40,15 +60,21 @@ pub enum ShardState {
     /// Nobody works on it.
     #[default]
     Pending,
-    /// A worker has it.
-    Leased {
-        /// The fencing token.
-        epoch: u64,
-        /// The worker.
-        seat: String,
-    },
+    /// A worker has it, or two of which the first counts.
+    Leased(Vec<Lease>),
     /// Its files are in the store.
     Done(Box<Product>),
+}
+
+/// A worker's hold on a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The fencing token.
+    pub epoch: u64,
+    /// The worker.
+    pub seat: String,
+    /// When it was given out.
+    pub since: u64,
 }
 
 impl Shards {
@@ -67,7 +93,20 @@ impl Shards {
                 finished += 1;
             }
         }
-        Self { rows, size, shards, fresh: 0, returned: BTreeSet::new(), finished, leased: 0, class }
+        Self {
+            rows,
+            size,
+            shards,
+            fresh: 0,
+            returned: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            finished,
+            leased: 0,
+            alone: BTreeSet::new(),
+            copied: BTreeSet::new(),
+            class,
+            took: VecDeque::new(),
+        }
     }
 
     /// The shards in the order of their rows.
@@ -111,19 +150,52 @@ impl Shards {
         self.leased + self.finished < self.shards.len()
     }
 
-    /// Leases the first pending shard; none where none is pending.
-    pub(super) fn lease(&mut self, epoch: u64, seat: &str, class: &Class) -> Option<usize> {
+    /// Whether shards are leased, and none is pending.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.leased > 0 && !self.has_pending()
+    }
+
+    /// Leases the first pending shard that does not pause; none where there is none.
+    pub(super) fn lease(&mut self, lease: Lease, class: &Class) -> Option<usize> {
+        while let Some((_, index)) = self.paused.first().copied().filter(|(at, _)| *at <= lease.since) {
+            self.paused.pop_first();
+            self.returned.insert(index);
+        }
         let index = self.returned.pop_first().or_else(|| self.next_fresh())?;
         let shard = &self.shards[index];
         uphold(Invariant::OneLeaseholder, shard.state == ShardState::Pending, || {
-            format!("epoch {epoch} of {seat} would be the second at shard {index}")
+            format!("epoch {} of {} would be the second at shard {index}", lease.epoch, lease.seat)
         });
         let equal = self.class.as_ref().is_none_or(|mine| mine == class);
-        uphold(Invariant::OneClass, equal, || format!("shard {index} goes to {seat}, {class}"));
-        self.shards[index].state = ShardState::Leased { epoch, seat: seat.to_owned() };
+        uphold(Invariant::OneClass, equal, || format!("shard {index} goes to {}, {class}", lease.seat));
+        self.alone.insert((lease.since, index));
+        self.shards[index].state = ShardState::Leased(vec![lease]);
         self.leased += 1;
         self.class.get_or_insert_with(|| class.clone());
         Some(index)
+    }
+
+    /// The shard that has been out longest, by one lease alone and for long; none before another is finished.
+    pub(crate) fn straggler(&self, now: u64) -> Option<usize> {
+        let mut took = Vec::from(self.took.clone());
+        took.sort_unstable();
+        let usual = took.get(took.len() / 2)?;
+        let long = (LONG_TIMES * usual).max(LONG_MS);
+        let (since, index) = self.alone.first().copied()?;
+        (now.saturating_sub(since) > long).then_some(index)
+    }
+
+    /// Leases a straggler a second time.
+    pub(super) fn copy(&mut self, index: usize, lease: Lease) {
+        let ShardState::Leased(leases) = &mut self.shards[index].state else { return };
+        uphold(Invariant::OneLeaseholder, leases.len() == 1 && leases[0].seat != lease.seat, || {
+            format!("epoch {} of {} would be the third at shard {index}", lease.epoch, lease.seat)
+        });
+        if let Some(first) = leases.first() {
+            self.alone.remove(&(first.since, index));
+        }
+        leases.push(lease);
+        self.copied.insert(index);
     }
 
     fn next_fresh(&mut self) -> Option<usize> {
@@ -134,27 +206,53 @@ impl Shards {
         Some(self.fresh - 1)
     }
 
-    /// A leased shard is finished.
-    pub(super) fn finish(&mut self, index: usize, product: Product) {
+    /// A leased shard is finished at that time; returns the leases that came too late.
+    pub(super) fn finish(&mut self, index: usize, product: Product, now: u64) -> Vec<Lease> {
         let epoch = product.epoch;
-        let waits =
-            matches!(self.shards[index].state, ShardState::Leased { epoch: mine, .. } if mine == epoch);
-        uphold(Invariant::CurrentEpochCounts, waits, || {
+        let state = std::mem::replace(&mut self.shards[index].state, ShardState::Done(Box::new(product)));
+        let ShardState::Leased(mut leases) = state else { return Vec::new() };
+        let mine = leases.iter().position(|lease| lease.epoch == epoch);
+        uphold(Invariant::CurrentEpochCounts, mine.is_some(), || {
             format!("shard {index} is finished by epoch {epoch}")
         });
-        self.shards[index].state = ShardState::Done(Box::new(product));
+        if let Some(lease) = mine.map(|mine| leases.swap_remove(mine)) {
+            self.alone.remove(&(lease.since, index));
+            self.took.push_back(now.saturating_sub(lease.since));
+            self.took.drain(..self.took.len().saturating_sub(REMEMBERED));
+        }
         self.leased -= 1;
         self.finished += 1;
+        self.copied.remove(&index);
+        leases
     }
 
-    /// A leased shard is pending again.
-    pub(super) fn give_back(&mut self, index: usize) {
+    /// A lease is over and nothing came of it. Without another, its shard is pending again.
+    pub(super) fn give_back(&mut self, index: usize, epoch: u64) {
+        let ShardState::Leased(leases) = &mut self.shards[index].state else { return };
+        if let Some(first) = leases.first() {
+            self.alone.remove(&(first.since, index));
+        }
+        leases.retain(|lease| lease.epoch != epoch);
+        self.copied.remove(&index);
+        if let Some(other) = leases.first() {
+            self.alone.insert((other.since, index));
+            return;
+        }
+        self.shards[index].state = ShardState::Pending;
         self.returned.insert(index);
         self.leased -= 1;
         if !self.is_begun() {
             self.class = None;
         }
-        self.shards[index].state = ShardState::Pending;
+    }
+
+    /// A pending shard that failed waits: not after its first failure, then longer and longer.
+    pub(super) fn pause(&mut self, index: usize, now: u64) {
+        let failures = u64::from(self.shards[index].faults.total());
+        let pause = (failures.saturating_sub(1).pow(2) * 1_000).min(LONGEST_PAUSE_MS);
+        if pause > 0 && self.returned.remove(&index) {
+            self.paused.insert((now.saturating_add(pause), index));
+        }
     }
 
     /// The failures at a shard.
@@ -162,9 +260,18 @@ impl Shards {
         &mut self.shards[index].faults
     }
 
-    /// Whether a worker has a shard's lease.
-    pub(super) fn is_with(&self, index: usize, worker: &str) -> bool {
-        matches!(&self.shards[index].state, ShardState::Leased { seat, .. } if seat == worker)
+    /// Whether a worker has a shard under that epoch.
+    pub(super) fn is_with(&self, index: usize, epoch: u64, seat: &str) -> bool {
+        let ShardState::Leased(leases) = &self.shards[index].state else { return false };
+        leases.iter().any(|lease| lease.epoch == epoch && lease.seat == seat)
+    }
+
+    /// The second leases.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (usize, &Lease)> {
+        self.copied.iter().filter_map(|index| match &self.shards[*index].state {
+            ShardState::Leased(leases) => Some((*index, leases.get(1)?)),
+            _ => None,
+        })
     }
 
     /// Gives the finished shards up.
@@ -172,7 +279,8 @@ impl Shards {
         for shard in self.shards.iter_mut().filter(|shard| matches!(shard.state, ShardState::Done(_))) {
             shard.state = ShardState::Pending;
         }
-        let leased = |index: &usize| matches!(self.shards[*index].state, ShardState::Leased { .. });
+        let leased = |index: &usize| matches!(self.shards[*index].state, ShardState::Leased(_));
+        self.paused.clear();
         self.returned = (0..self.fresh).filter(|index| !leased(index)).collect();
         self.finished = 0;
         if self.leased == 0 {
@@ -180,12 +288,13 @@ impl Shards {
         }
     }
 
-    /// The leases under way: shard, epoch, seat.
-    pub(crate) fn leases(&self) -> impl Iterator<Item = (usize, u64, &str)> {
-        self.shards.iter().enumerate().filter_map(|(index, shard)| match &shard.state {
-            ShardState::Leased { epoch, seat } => Some((index, *epoch, seat.as_str())),
+    /// The leases under way, each with its shard.
+    pub(crate) fn leases(&self) -> impl Iterator<Item = (usize, &Lease)> {
+        let leased = self.shards.iter().enumerate().filter_map(|(index, shard)| match &shard.state {
+            ShardState::Leased(leases) => Some((index, leases)),
             _ => None,
-        })
+        });
+        leased.flat_map(|(index, leases)| leases.iter().map(move |lease| (index, lease)))
     }
 
     /// What the finished shards left, in their order.
@@ -209,6 +318,10 @@ mod tests {
         Product { epoch, class: class(threads), ..Product::default() }
     }
 
+    fn hold(epoch: u64, seat: &str, since: u64) -> Lease {
+        Lease { epoch, seat: seat.into(), since }
+    }
+
     #[test]
     fn rows_are_cut_into_ranges_and_none_are_one_empty_shard() {
         let ranges = |rows| {
@@ -223,10 +336,10 @@ mod tests {
     #[test]
     fn the_first_pending_shard_goes_first_also_after_it_came_back() {
         let mut shards = Shards::new(5, 1, [(1, product(1, 1))].into());
-        let lease = |shards: &mut Shards| shards.lease(9, "w0", &class(1));
+        let lease = |shards: &mut Shards| shards.lease(hold(9, "w0", 0), &class(1));
         assert_eq!([lease(&mut shards), lease(&mut shards), lease(&mut shards)], [Some(0), Some(2), Some(3)]);
-        shards.give_back(2);
-        shards.give_back(0);
+        shards.give_back(2, 9);
+        shards.give_back(0, 9);
         assert_eq!([lease(&mut shards), lease(&mut shards), lease(&mut shards)], [Some(0), Some(2), Some(4)]);
         assert_eq!((lease(&mut shards), shards.has_pending()), (None, false));
     }
@@ -243,15 +356,50 @@ mod tests {
     fn the_class_is_that_of_whoever_works_or_worked_on_it() {
         let mut shards = Shards::new(2, 1, BTreeMap::new());
         assert_eq!(shards.class(), None);
-        let index = shards.lease(1, "w0", &class(1)).unwrap();
+        let index = shards.lease(hold(1, "w0", 0), &class(1)).unwrap();
         assert_eq!(shards.class(), Some(&class(1)));
-        shards.give_back(index);
+        shards.give_back(index, 1);
         assert_eq!(shards.class(), None);
-        let index = shards.lease(2, "w1", &class(2)).unwrap();
-        shards.finish(index, product(2, 2));
+        let index = shards.lease(hold(2, "w1", 0), &class(2)).unwrap();
+        shards.finish(index, product(2, 2), 1);
         assert_eq!((shards.class(), shards.is_begun()), (Some(&class(2)), true));
         shards.forget();
         assert_eq!((shards.class(), shards.is_begun()), (None, false));
-        assert_eq!(shards.lease(3, "w0", &class(1)), Some(0));
+        assert_eq!(shards.lease(hold(3, "w0", 0), &class(1)), Some(0));
+    }
+
+    #[test]
+    fn a_shard_that_fails_again_waits_longer_each_time_while_others_go_on() {
+        let mut shards = Shards::new(2, 1, BTreeMap::new());
+        let mut now = 0;
+        for pause in [0, 1_000, 4_000, 9_000, LONGEST_PAUSE_MS, LONGEST_PAUSE_MS] {
+            assert_eq!(shards.lease(hold(1, "w0", now), &class(1)), Some(0));
+            shards.give_back(0, 1);
+            shards.faults(0).membership += 1;
+            shards.pause(0, now);
+            if pause > 0 {
+                assert_eq!(shards.lease(hold(2, "w0", now + pause - 1), &class(1)), Some(1), "the other");
+                shards.give_back(1, 2);
+            }
+            now += pause;
+        }
+    }
+
+    #[test]
+    fn a_straggler_is_what_is_out_for_long_next_to_the_others() {
+        let mut shards = Shards::new(3, 1, BTreeMap::new());
+        for index in 0..3 {
+            shards.lease(hold(index + 1, &format!("w{index}"), 10 * index), &class(1));
+        }
+        assert_eq!(shards.straggler(1_000_000), None, "nobody knows what is usual");
+        assert_eq!(shards.finish(0, product(1, 1), 1_000), []);
+        assert_eq!((shards.straggler(3_010), shards.straggler(3_011)), (None, Some(1)));
+        shards.copy(1, hold(4, "w0", 3_011));
+        assert_eq!(shards.straggler(9_000), Some(2), "one that has two leases is left alone");
+        assert_eq!(shards.copies().map(|(index, lease)| (index, lease.epoch)).collect::<Vec<_>>(), [(1, 4)]);
+        assert!(shards.is_with(1, 4, "w0") && shards.is_with(1, 2, "w1") && !shards.is_with(1, 2, "w0"));
+        assert_eq!(shards.finish(1, product(4, 1), 5_000), [hold(2, "w1", 10)]);
+        shards.give_back(2, 3);
+        assert_eq!((shards.finished(), shards.has_pending()), (2, true));
     }
 }

@@ -65,10 +65,43 @@ pub(super) fn assign(state: &mut State, out: &mut Decisions) {
         consider(state, stage, &mut round, out);
         from = stage + 1;
     }
+    for class in wanted(state, from, &round) {
+        shards::recall(state, &class, out);
+    }
+    speculate(state, &round.held, out);
     // Where nobody is free, finished shards do not wait for their class while others are.
     state.classless.retain(|stage, _| *stage < from);
     if state.phase == Phase::Running {
         explain(state, round, from, out);
+    }
+}
+
+/// Classes whose workers are waited for by the first stage that waits for any.
+fn wanted(state: &State, from: usize, round: &Round) -> BTreeSet<Class> {
+    let mut wanted = round.held.clone();
+    let Some(stage) = state.agenda.next(from, &round.hopeless) else { return wanted };
+    let entry = &state.stages[stage];
+    let class = match entry.state() {
+        StageState::Shards(shards) => shards.class(),
+        _ => None,
+    };
+    let world = if class.is_some() { 1 } else { entry.world(state.gang) };
+    let all = state.workers.classes(&round.held).filter(|(_, roster)| roster.here.len() >= world);
+    wanted.extend(all.map(|(one, _)| one).filter(|one| class.is_none_or(|class| class == *one)).cloned());
+    wanted
+}
+
+/// Gives workers for whom nothing else is to do the shards that others have had for long. The first to finish counts.
+fn speculate(state: &mut State, held: &BTreeSet<Class>, out: &mut Decisions) {
+    if !state.workers.any_idle(held) {
+        return;
+    }
+    for stage in state.agenda.ending().clone() {
+        let StageState::Shards(shards) = state.stages[stage].state() else { continue };
+        let Some(class) = shards.class().filter(|class| !held.contains(*class)).cloned() else { continue };
+        while let Some(seat) = state.workers.first_idle(&class)
+            && shards::copy(state, stage, &seat, out)
+        {}
     }
 }
 

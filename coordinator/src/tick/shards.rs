@@ -11,8 +11,8 @@ use fulcrum_common::{
 use super::{faults, gangs, results};
 use crate::{
     action::{Decisions, Product, Record},
-    input::Failure,
-    state::{Shards, StageState, State},
+    input::{Class, Failure},
+    state::{Lease, Shards, StageState, State},
 };
 
 /// Shards that a stage may have: its manifest travels in one message.
@@ -62,13 +62,31 @@ pub(super) fn forget(state: &mut State, stage: usize, out: &mut Decisions) {
     out.record(Record::ShardsDropped { key: *key });
 }
 
-/// Leases the first pending shard to a worker; false where none is pending.
+/// Leases the first pending shard to a worker; false where none is to be had.
 pub(super) fn lease(state: &mut State, stage: usize, seat: &str, out: &mut Decisions) -> bool {
-    let Some((index, epoch)) = state.lease_shard(stage, seat) else { return false };
+    let leased = state.lease_shard(stage, seat);
+    leased.is_some_and(|(index, epoch)| give(state, stage, (index, epoch), seat, "", out))
+}
+
+/// Leases a shard that has been out for long to a second worker; false where there is none.
+pub(super) fn copy(state: &mut State, stage: usize, seat: &str, out: &mut Decisions) -> bool {
+    let leased = state.copy_shard(stage, seat);
+    let why = ", too: it has been out for long";
+    leased.is_some_and(|(index, epoch)| give(state, stage, (index, epoch), seat, why, out))
+}
+
+fn give(
+    state: &mut State,
+    stage: usize,
+    (index, epoch): (usize, u64),
+    seat: &str,
+    why: &str,
+    out: &mut Decisions,
+) -> bool {
     let entry = &mut state.stages[stage];
     entry.attempts += 1;
     let (key, name) = (entry.stage.key, &entry.stage.name);
-    out.because(format!("epoch {epoch}: shard {index} of {name:?} goes to {seat}"));
+    out.because(format!("epoch {epoch}: shard {index} of {name:?} goes to {seat}{why}"));
     let StageState::Shards(shards) = entry.state() else { return false };
     let Range { start, end } = shards.range(index);
     let range = protocol::Shard { index: index as u64, start, end };
@@ -78,12 +96,29 @@ pub(super) fn lease(state: &mut State, stage: usize, seat: &str, out: &mut Decis
     true
 }
 
+/// Takes back the second leases of a class of workers, for work that waits for them.
+pub(super) fn recall(state: &mut State, class: &Class, out: &mut Decisions) {
+    for stage in state.agenda.ending().clone() {
+        let StageState::Shards(shards) = state.stages[stage].state() else { continue };
+        if shards.class() == Some(class) {
+            let copies = shards.copies().map(|(index, lease)| (index, lease.clone())).collect();
+            take_back(state, stage, copies, "other work waits for its worker", out);
+        }
+    }
+}
+
 /// A worker finished a shard.
 pub(super) fn done(state: &mut State, stage: usize, index: usize, product: Product, out: &mut Decisions) {
     results::end(product.epoch, "done", "shard finished", out);
     let key = state.stages[stage].stage.key;
     out.record(Record::Shard { key, index: index as u64, product: product.clone() });
-    if state.finish_shard(stage, index, product) {
+    let (late, finished) = state.finish_shard(stage, index, product);
+    for Lease { epoch, seat, .. } in late {
+        let reason = "another worker was first";
+        results::end(epoch, "aborted", reason, out);
+        gangs::give_up(state, &seat, epoch, reason, out);
+    }
+    if finished {
         gather(state, stage, out);
     }
 }
@@ -106,6 +141,7 @@ pub(super) fn failed(
         None => {
             let name = &entry.stage.name;
             out.because(format!("shard {index} of {name:?} will be tried again: {}", failure.message));
+            state.pause_shard(stage, index);
             results::record(state, stage, out);
         }
     }
@@ -133,9 +169,18 @@ fn gather(state: &mut State, stage: usize, out: &mut Decisions) {
 /// Takes all leases back. Finished shards stay finished.
 pub(super) fn abort(state: &mut State, stage: usize, reason: &str, out: &mut Decisions) {
     let StageState::Shards(shards) = state.stages[stage].state() else { return };
-    let leases: Vec<_> =
-        shards.leases().map(|(index, epoch, seat)| (index, epoch, seat.to_owned())).collect();
-    for (index, epoch, seat) in leases {
+    let leases = shards.leases().map(|(index, lease)| (index, lease.clone())).collect();
+    take_back(state, stage, leases, reason, out);
+}
+
+fn take_back(
+    state: &mut State,
+    stage: usize,
+    leases: Vec<(usize, Lease)>,
+    reason: &str,
+    out: &mut Decisions,
+) {
+    for (index, Lease { epoch, seat, .. }) in leases {
         state.return_shard(stage, index, epoch);
         results::end(epoch, "aborted", reason, out);
         gangs::give_up(state, &seat, epoch, reason, out);

@@ -195,6 +195,7 @@ impl World {
         let Some(state) = &mut self.coordinator.state else { return };
         let (records, actions, reasons) = tick(state, now, inputs).in_order();
         self.report.decisions += 1;
+        self.report.copies += reasons.iter().filter(|reason| reason.contains(", too: ")).count() as u64;
         reasons.iter().for_each(|reason| self.tell(|| format!("  {reason}")));
         let doom = self.doom(records.len(), actions.len());
         if doom == Some(Doom::BeforeJournal) {

@@ -41,6 +41,8 @@ pub struct Report {
     pub checkpoints: u64,
     /// See above.
     pub resumed: u64,
+    /// Shards that were leased to a second worker.
+    pub copies: u64,
     /// Runs that ended before their goal and were started again.
     pub runs: u64,
     /// How runs ended, by what was said of it.
@@ -59,6 +61,7 @@ impl Report {
         self.artifacts += other.artifacts;
         self.checkpoints += other.checkpoints;
         self.resumed += other.resumed;
+        self.copies += other.copies;
         self.runs += other.runs;
         for (end, count) in &other.ends {
             *self.ends.entry(end.clone()).or_default() += count;

@@ -55,6 +55,8 @@ pub(super) struct Engine {
     /// The last step whose checkpoint was committed.
     pub(super) committed: u64,
     pub(super) progress: u64,
+    /// Since when it works slowly, and gets on all the same.
+    slow: Option<u64>,
     /// Where its gang meets, if this is rank 0 and has said so.
     pub(super) announced: Option<Rendezvous>,
 }
@@ -75,6 +77,7 @@ pub(super) enum Errand {
     /// The engine has made something of the epoch.
     Finish {
         epoch: u64,
+        first: Key,
     },
     /// The engine comes back from the epoch.
     Back {
@@ -143,7 +146,7 @@ impl World {
                     Down::End => return self.lose_stream(seat),
                 }
             }
-            Errand::Finish { epoch } => return self.finish(seat, epoch),
+            Errand::Finish { epoch, first } => return self.finish(seat, epoch, first),
             Errand::Back { epoch, said } => {
                 if process.engine.piece.as_ref().is_none_or(|piece| piece.epoch != epoch)
                     || process.engine.hung
@@ -217,7 +220,9 @@ impl World {
         let Some(process) = self.processes.get(&seat).filter(|it| it.session == Some(session)) else {
             return;
         };
-        let (epoch, step) = (process.duty.epoch().unwrap_or_default(), process.engine.progress);
+        let Engine { progress, slow, .. } = process.engine;
+        let step = progress + slow.map_or(0, |since| (self.now - since) / 1_000);
+        let epoch = process.duty.epoch().unwrap_or_default();
         self.say(session, Said::Heartbeat(Heartbeat { epoch, step, examples: step, ..Heartbeat::default() }));
         self.errand(seat, BEAT_MS, Errand::Beat { session });
     }
@@ -299,31 +304,32 @@ impl World {
         let train = piece.past.is_some();
         let Some(process) = self.processes.get_mut(&seat) else { return };
         process.engine = Engine { piece: Some(piece), ..Engine::default() };
-        if first.is_none() {
+        let Some(first) = first else {
             let said = failed(epoch, "bytes that are not those of the plan", (false, false), exit::DIGEST);
             return self.errand(seat, 5, Errand::Back { epoch, said });
-        }
+        };
         if train {
             return self.join(seat);
         }
-        let takes = 50 + self.rng.below(800);
+        let slow = self.weather.strikes(self.now, Point::Straggles);
+        let takes = if slow { 3_000 + self.rng.below(15_000) } else { 50 + self.rng.below(800) };
         if self.weather.strikes(self.now, Point::WorkFails) {
             let said = failed(epoch, "out of memory", (true, false), 0);
             self.errand(seat, takes / 2, Errand::Back { epoch, said });
         } else if self.weather.strikes(self.now, Point::EngineHangs) {
             self.processes.entry(seat).and_modify(|process| process.engine.hung = true);
         } else {
-            self.errand(seat, takes, Errand::Finish { epoch });
+            self.processes.entry(seat).and_modify(|it| it.engine.slow = slow.then_some(self.now));
+            self.errand(seat, takes, Errand::Finish { epoch, first });
         }
     }
 
     /// The engine has made what it was told, and says so a moment later.
-    fn finish(&mut self, seat: usize, epoch: u64) {
+    fn finish(&mut self, seat: usize, epoch: u64, first: Key) {
         let torn = self.coordinator.is_over(epoch);
         let Some(process) = self.processes.get_mut(&seat) else { return };
         let Some(piece) = process.engine.piece.clone().filter(|piece| piece.epoch == epoch) else { return };
         process.engine.progress += 1;
-        let Some(first) = piece.first(&self.store) else { return };
         let whole = piece.shard.map_or(first, |shard| scene::part(first, shard.index as usize));
         // What is made in an epoch that is over is worth nothing, and must not matter.
         self.made(seat, &piece, if torn { scene::mix(whole, "torn") } else { whole });

@@ -29,6 +29,8 @@ pub(super) enum Point {
     Decision,
     WorkFails,
     EngineHangs,
+    /// Work takes much longer than other work of its kind.
+    Straggles,
     /// The engine goes on although it was called off.
     Stubborn,
     CheckpointRefused,
@@ -52,10 +54,11 @@ const MISHAPS: [(Mishap, &str, u64); 13] = [
     (Mishap::StopRun, "run stopped", 1),
 ];
 
-const POINTS: [(Point, &str, f64); 6] = [
+const POINTS: [(Point, &str, f64); 7] = [
     (Point::Decision, "coordinator killed in the middle of a decision", 0.015),
     (Point::WorkFails, "work failed", 0.03),
     (Point::EngineHangs, "engine hung", 0.01),
+    (Point::Straggles, "work slow", 0.05),
     (Point::Stubborn, "engine went on although called off", 0.15),
     (Point::CheckpointRefused, "checkpoint not written", 0.05),
     (Point::Unsaid, "end of work found unsaid", 0.3),

@@ -13,7 +13,7 @@ use fulcrum_common::{
 };
 
 use crate::{
-    Action, Class, Event, Failure, Hello, Input, Past, PastGang, Phase, Progress, Record, ShardState,
+    Action, Class, Event, Failure, Hello, Input, Lease, Past, PastGang, Phase, Progress, Record, ShardState,
     StageState, State, WorkerState, tick,
 };
 
@@ -467,7 +467,9 @@ impl Scene {
                 }
                 StageState::Shards(shards) => {
                     for shard in shards.iter() {
-                        if let ShardState::Leased { epoch, seat } = &shard.state {
+                        let ShardState::Leased(leases) = &shard.state else { continue };
+                        assert!((1..=2).contains(&leases.len()));
+                        for Lease { epoch, seat, .. } in leases {
                             let does = self.state.workers[seat.as_str()].state();
                             assert_eq!(does, WorkerState::Working(*epoch));
                             assert!(holders.insert(seat), "{seat} works on one thing");

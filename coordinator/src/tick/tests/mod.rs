@@ -10,6 +10,7 @@ mod progress;
 mod properties;
 mod rules;
 mod stall;
+mod stragglers;
 
 use fulcrum_common::protocol::command::Command;
 
