@@ -104,3 +104,22 @@ fn worker(state: &State, worker: &Worker) -> WorkerStatus {
         heard_ms: state.now.saturating_sub(worker.heard),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fulcrum_common::{invariant::uphold, plan::Plan};
+
+    use super::*;
+    use crate::Past;
+
+    #[test]
+    fn what_did_not_hold_is_shown() {
+        let broken = || uphold(Invariant::ArtifactsStay, false, || "another manifest".to_owned());
+        assert_eq!(std::panic::catch_unwind(broken).is_err(), cfg!(debug_assertions));
+        let state = State::new("run", &Plan::default(), 1, &BTreeMap::new(), Past::default());
+        let expected = Violation { number: 13, name: "ArtifactsStay".to_owned(), count: 1 };
+        assert_eq!(status(&state).violations, [expected]);
+    }
+}

@@ -30,7 +30,7 @@ pub struct Entry {
     pub(crate) recommit: Option<u64>,
     /// Shards that an earlier coordinator of this run saw finished.
     pub(crate) kept: BTreeMap<u64, Product>,
-    /// Steps that its training has come to at most, as far as its members have said.
+    /// Steps that its training has come to at most, as far as its members have said or kept.
     pub(crate) farthest: u64,
     /// Where its training can go on from, the newest first.
     pub(crate) checkpoints: Vec<Checkpoint>,

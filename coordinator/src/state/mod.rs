@@ -330,14 +330,6 @@ impl State {
         }
     }
 
-    /// The gang that a stage is with.
-    pub(crate) fn gang_of(&mut self, stage: usize) -> Option<&mut Gang> {
-        match &mut self.stages[stage].state {
-            StageState::Gang(gang) => Some(gang),
-            _ => None,
-        }
-    }
-
     /// The artifact of a stage of this run, once it stands in the store.
     pub(crate) fn made(&self, key: Key) -> Option<&Made> {
         self.stages[self.agenda.place(key)?].made.as_ref()

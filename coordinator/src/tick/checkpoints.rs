@@ -101,7 +101,7 @@ pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decision
     entry.checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.age()));
     entry.checkpoints.truncate(KEPT);
     if forward {
-        progress::forward(state, stage);
+        progress::forward(state, stage, (epoch, step));
     }
     let members = state.gang(epoch).map(|gang| gang.members.clone()).unwrap_or_default();
     for member in members.iter().filter_map(|seat| state.workers.get(seat)) {

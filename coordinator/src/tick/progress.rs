@@ -15,15 +15,16 @@ pub(super) fn reported(state: &mut State, epoch: u64, step: u64) {
     }
     let Some((stage, _)) = state.gang_mut(epoch) else { return };
     if step > state.stages[stage].farthest {
-        state.stages[stage].farthest = step;
-        forward(state, stage);
+        forward(state, stage, (epoch, step));
     }
 }
 
-/// A training has come farther than ever before, in steps or in checkpoints.
-pub(super) fn forward(state: &mut State, stage: usize) {
+/// A training has come farther than ever before, in steps or in checkpoints, through what was done in this epoch.
+pub(super) fn forward(state: &mut State, stage: usize, (epoch, step): (u64, u64)) {
+    let farthest = &mut state.stages[stage].farthest;
+    *farthest = step.max(*farthest);
     state.vain.remove(&stage);
-    if let Some(gang) = state.gang_of(stage) {
+    if let Some((_, gang)) = state.gang_mut(epoch) {
         gang.advanced = true;
     }
 }

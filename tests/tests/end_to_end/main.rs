@@ -9,6 +9,7 @@ mod generation;
 mod one_off;
 mod refusals;
 mod runs;
+mod standstill;
 mod strategies;
 mod survival;
 mod workplace;
