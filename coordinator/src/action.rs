@@ -75,6 +75,15 @@ pub enum Action {
     },
     /// Remove a stage's checkpoints.
     Forget(Key),
+    /// Remove what ranks have left of a checkpoint that does not come about.
+    Discard {
+        /// The stage.
+        key: Key,
+        /// The gang's epoch.
+        epoch: u64,
+        /// Steps done.
+        step: u64,
+    },
 }
 
 /// One entry of the journal.

@@ -169,6 +169,10 @@ impl Driver {
             Action::Commit(manifest) => self.commit(*manifest),
             Action::Keep { checkpoint, kept } => self.keep(checkpoint, kept),
             Action::Forget(key) => self.forget(key),
+            Action::Discard { key, epoch, step } => {
+                let store = self.store.clone();
+                tidy(key, move || store.discard_checkpoint(key, epoch, step));
+            }
         }
     }
 

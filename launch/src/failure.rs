@@ -43,7 +43,7 @@ fn of_system(cause: &(dyn Error + 'static)) -> Option<i32> {
     if let Some(error) = cause.downcast_ref::<StoreError>() {
         return match error {
             damage if damage.is_damage() => Some(exit::DIGEST),
-            StoreError::Io { .. } | StoreError::Backend(_) => Some(exit::NO_PROGRESS),
+            StoreError::Io { .. } | StoreError::Backend { .. } => Some(exit::NO_PROGRESS),
             _ => None,
         };
     }

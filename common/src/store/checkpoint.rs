@@ -11,7 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{File, Result, Store, StoreError, clean::remove, location, manifest};
+use super::{File, Result, Store, StoreError, location, manifest, seal};
 use crate::Key;
 
 /// Where they lie in the store.
@@ -51,14 +51,14 @@ impl Checkpoint {
     /// If it is no checkpoint of that stage.
     pub fn from_json(key: Key, json: &[u8]) -> Result<Self> {
         let refuse = |reason: String| StoreError::Checkpoint { key, reason };
-        let found: Self = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
+        let found: Self = seal::read(json).map_err(refuse)?;
         found.check()?;
         if found.key == key { Ok(found) } else { Err(refuse(format!("it is of {}", found.key.short()))) }
     }
 
     /// As a coordinator or a store keeps it.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a checkpoint is plain data")
+        String::from_utf8(seal::write(self)).expect("JSON is text")
     }
 
     /// Whether every file lies where it must.
@@ -78,6 +78,12 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// Where all of its files lie in the store, its mark too.
+    pub fn paths(&self) -> Vec<String> {
+        let files = self.files.iter().map(|file| file.path.clone());
+        files.chain([path(self.key, self.epoch, self.step, MARK)]).collect()
     }
 
     /// Its place among those of its stage: later steps are newer, and of one step that of the later epoch.
@@ -101,7 +107,8 @@ impl Store {
         manifest::check_name(name)?;
         let path = path(key, epoch, step, name);
         let file = File { name: name.to_owned(), path, bytes: bytes.len() as u64, digest: Key::of(&bytes) };
-        self.inner.backend.put(&location(&file.path)?, bytes.into()).await?;
+        let put = self.inner.backend.put(&location(&file.path)?, bytes.into()).await;
+        put.map_err(self.refused(&file.path))?;
         Ok(file)
     }
 
@@ -115,29 +122,25 @@ impl Store {
             self.length(file).await?;
         }
         let Checkpoint { key, epoch, step, .. } = *checkpoint;
-        let mark = location(&path(key, epoch, step, MARK))?;
+        let mark = path(key, epoch, step, MARK);
         let options = PutOptions::from(PutMode::Create);
-        match self.inner.backend.put_opts(&mark, checkpoint.to_json().into(), options).await {
+        match self.inner.backend.put_opts(&location(&mark)?, checkpoint.to_json().into(), options).await {
             Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.refused(&mark)(error)),
         }
     }
 
-    /// The checkpoints of every stage, the newest first. What is none is told to the log and left.
+    /// The checkpoints of every stage, the newest first. What is none, or cannot be read, is told to the log and left.
     ///
     /// # Errors
     /// If the folder cannot be read.
     pub async fn checkpoints(&self) -> Result<BTreeMap<Key, Vec<Checkpoint>>> {
         let mut found: BTreeMap<Key, Vec<Checkpoint>> = BTreeMap::new();
         for (key, folder) in self.trainings()? {
-            for attempt in folders(&folder)? {
-                match fs::read(attempt.join(MARK)) {
-                    Ok(json) => match Checkpoint::from_json(key, &json) {
-                        Ok(checkpoint) => found.entry(key).or_default().push(checkpoint),
-                        Err(error) => tracing::warn!("{}: {error}", attempt.display()),
-                    },
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(StoreError::io(&attempt)(error)),
+            for attempt in self.folders(&folder)? {
+                match self.mark(key, &attempt.join(MARK)) {
+                    Ok(checkpoint) => found.entry(key).or_default().extend(checkpoint),
+                    Err(error) => tracing::warn!("{error}"),
                 }
             }
         }
@@ -147,15 +150,23 @@ impl Store {
         Ok(found)
     }
 
+    /// What a mark says; nothing where there is none.
+    fn mark(&self, key: Key, path: &Path) -> Result<Option<Checkpoint>> {
+        let mut json = Vec::new();
+        let read = self.inner.backend.open(path).and_then(|mut file| file.read_to_end(&mut json));
+        match read {
+            Ok(_) => Checkpoint::from_json(key, &json).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io(path)(error)),
+        }
+    }
+
     /// The bytes of a file, compared with the digest.
     ///
     /// # Errors
     /// If they are not those that were put.
     pub async fn read_training(&self, file: &File) -> Result<Bytes> {
-        self.length(file).await?;
-        let bytes = self.inner.backend.get(&location(&file.path)?).await?.bytes().await?;
-        file.expect(Key::of(&bytes))?;
-        Ok(bytes)
+        self.bytes(file).await
     }
 
     /// Removes what is older than the `kept` checkpoints of a stage, and of their epoch's predecessors what was never
@@ -166,15 +177,24 @@ impl Store {
     pub fn retain_checkpoints(&self, key: Key, kept: &[Checkpoint]) -> Result<()> {
         let Some(newest) = kept.iter().max_by_key(|checkpoint| checkpoint.age()) else { return Ok(()) };
         let keeps: BTreeSet<String> = kept.iter().map(|it| name(it.epoch, it.step)).collect();
-        for folder in folders(&self.root().join(FOLDER).join(key.to_string()))? {
+        for folder in self.folders(&self.root().join(FOLDER).join(key.to_string()))? {
             let Some(folder_name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
             let Some((epoch, step)) = parse(folder_name) else { continue };
             // What is newer is being written.
             if !keeps.contains(folder_name) && step <= newest.step && epoch <= newest.epoch {
-                forget(&folder)?;
+                self.forget(&folder)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes what ranks have left of a checkpoint that does not come about.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn discard_checkpoint(&self, key: Key, epoch: u64, step: u64) -> Result<()> {
+        let folder = self.root().join(FOLDER).join(key.to_string()).join(name(epoch, step));
+        if folder.exists() { self.forget(&folder) } else { Ok(()) }
     }
 
     /// Removes all checkpoints of a stage.
@@ -186,39 +206,34 @@ impl Store {
         if !folder.exists() {
             return Ok(());
         }
-        folders(&folder)?.iter().try_for_each(|attempt| forget(attempt))?;
-        remove(&folder).map(|_| ())
+        self.folders(&folder)?.iter().try_for_each(|attempt| self.forget(attempt))?;
+        self.remove(&folder).map(|_| ())
     }
 
     /// The folders of stages that have left anything.
     pub(super) fn trainings(&self) -> Result<Vec<(Key, PathBuf)>> {
         let key = |path: PathBuf| Some((path.file_name()?.to_str()?.parse().ok()?, path));
-        Ok(folders(&self.root().join(FOLDER))?.into_iter().filter_map(key).collect())
+        Ok(self.folders(&self.root().join(FOLDER))?.into_iter().filter_map(key).collect())
     }
-}
 
-/// Removes one, its mark first: killed in between, what is left is no checkpoint.
-fn forget(folder: &Path) -> Result<()> {
-    let mark = folder.join(MARK);
-    if mark.exists() {
-        remove(&mark)?;
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))?;
+    /// Removes one, its mark first: killed in between, what is left is no checkpoint.
+    fn forget(&self, folder: &Path) -> Result<()> {
+        let mark = folder.join(MARK);
+        if mark.exists() {
+            self.remove(&mark)?;
+            self.inner.backend.sync(folder).map_err(StoreError::io(folder))?;
+        }
+        self.remove(folder).map(|_| ())
     }
-    remove(folder).map(|_| ())
-}
 
-/// The folders in a folder, sorted; none where that is not there.
-fn folders(path: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StoreError::io(path)(error)),
-    };
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths: Vec<_> =
-        paths.map_err(StoreError::io(path))?.into_iter().filter(|path| path.is_dir()).collect();
-    paths.sort_unstable();
-    Ok(paths)
+    /// The folders in a folder, sorted; none where that is not there.
+    fn folders(&self, path: &Path) -> Result<Vec<PathBuf>> {
+        match self.inner.backend.entries(path) {
+            Ok(entries) => Ok(entries.into_iter().filter(|path| path.is_dir()).collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(StoreError::io(path)(error)),
+        }
+    }
 }
 
 fn name(epoch: u64, step: u64) -> String {
@@ -236,6 +251,8 @@ fn path(key: Key, epoch: u64, step: u64, file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct Scene {
@@ -317,7 +334,7 @@ mod tests {
         scene.store.retain_checkpoints(Key::of(KEY), &kept[1..]).unwrap();
         assert_eq!(scene.found().await, [(8, 30), (7, 20)]);
         let folder = scene.store.root().join(FOLDER).join(Key::of(KEY).to_string());
-        let left: Vec<_> = folders(&folder).unwrap();
+        let left: Vec<_> = scene.store.folders(&folder).unwrap();
         let left: Vec<_> = left.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(left, ["7-20", "8-30", "8-40"]);
         scene.store.drop_checkpoints(Key::of(KEY)).unwrap();

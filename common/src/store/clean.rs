@@ -5,7 +5,12 @@
 //! attempt that is over. A manifest goes before its files: killed at any point, cleaning leaves whole
 //! artifacts and rubbish, never an artifact with holes.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{File, Inner, Lock, Manifest, Result, Store, StoreError};
 use crate::Key;
@@ -92,7 +97,7 @@ impl Store {
         let damaged: BTreeSet<Key> = damaged.map(|fault| fault.key).collect();
         let mut swept = Swept { kept: seen.artifacts - damaged.len() as u64, ..Swept::default() };
         for key in damaged {
-            sweep_artifact(&alone.inner.root.join("artifacts").join(key.to_string()), &mut swept)?;
+            alone.sweep_artifact(&alone.inner.root.join("artifacts").join(key.to_string()), &mut swept)?;
         }
         Ok((seen, swept))
     }
@@ -105,15 +110,15 @@ impl Store {
     pub async fn gc(self, keep: &BTreeSet<Key>) -> Result<Swept> {
         let alone = self.alone()?;
         let mut swept = Swept::default();
-        for folder in entries(&alone.inner.root.join("artifacts"))? {
+        for folder in alone.entries(&alone.inner.root.join("artifacts"))? {
             let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Ok(key) = name.parse::<Key>() else { continue };
             match if keep.contains(&key) { alone.manifest(key).await } else { Ok(None) } {
                 Ok(Some(manifest)) => {
                     swept.kept += 1;
-                    sweep_attempts(&folder, &manifest, &mut swept)?;
+                    alone.sweep_attempts(&folder, &manifest, &mut swept)?;
                 }
-                Ok(None) => sweep_artifact(&folder, &mut swept)?,
+                Ok(None) => alone.sweep_artifact(&folder, &mut swept)?,
                 // Wanted and damaged: for people to look at, not for cleaning to judge.
                 Err(error) if error.is_damage() => swept.kept += 1,
                 Err(error) => return Err(error),
@@ -129,7 +134,7 @@ impl Store {
             let is_done = self.manifest(key).await.is_ok_and(|manifest| manifest.is_some());
             if !keep.contains(&key) || is_done {
                 swept.attempts += 1;
-                swept.bytes += remove(&folder)?;
+                swept.bytes += self.remove(&folder)?;
             }
         }
         Ok(())
@@ -146,54 +151,50 @@ impl Store {
         let lock = Lock { _held: Some(file) };
         Ok(Self { inner: Arc::new(Inner { root, backend, verified, lock }) })
     }
-}
 
-/// Removes what the manifest does not name: folders of other attempts, and halves of files.
-fn sweep_attempts(folder: &Path, manifest: &Manifest, swept: &mut Swept) -> Result<()> {
-    let named: BTreeSet<_> = manifest.files.iter().filter_map(File::epoch).map(|e| e.to_string()).collect();
-    for entry in entries(folder)? {
-        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name != "manifest.json" && !named.contains(name) {
-            swept.attempts += u64::from(entry.is_dir());
-            swept.bytes += remove(&entry)?;
+    /// Removes what the manifest does not name: folders of other attempts, and halves of files.
+    fn sweep_attempts(&self, folder: &Path, manifest: &Manifest, swept: &mut Swept) -> Result<()> {
+        let named: BTreeSet<_> =
+            manifest.files.iter().filter_map(File::epoch).map(|e| e.to_string()).collect();
+        for entry in self.entries(folder)? {
+            let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name != "manifest.json" && !named.contains(name) {
+                swept.attempts += u64::from(entry.is_dir());
+                swept.bytes += self.remove(&entry)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Removes an artifact or, where there is no manifest, the attempts to make it.
-fn sweep_artifact(folder: &Path, swept: &mut Swept) -> Result<()> {
-    let manifest = folder.join("manifest.json");
-    if manifest.exists() {
-        swept.artifacts += 1;
-        swept.bytes += remove(&manifest)?;
-        // The removal must be on disk before the files go.
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))?;
-    } else {
-        swept.attempts += entries(folder)?.iter().filter(|entry| entry.is_dir()).count() as u64;
+    /// Removes an artifact or, where there is no manifest, the attempts to make it.
+    fn sweep_artifact(&self, folder: &Path, swept: &mut Swept) -> Result<()> {
+        let manifest = folder.join("manifest.json");
+        if manifest.exists() {
+            swept.artifacts += 1;
+            swept.bytes += self.remove(&manifest)?;
+            // The removal must be on disk before the files go.
+            self.inner.backend.sync(folder).map_err(StoreError::io(folder))?;
+        } else {
+            swept.attempts += self.entries(folder)?.iter().filter(|entry| entry.is_dir()).count() as u64;
+        }
+        swept.bytes += self.remove(folder)?;
+        Ok(())
     }
-    swept.bytes += remove(folder)?;
-    Ok(())
-}
 
-fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    let mut paths: Vec<_> = read.map_err(StoreError::io(folder))?;
-    paths.sort_unstable();
-    Ok(paths)
-}
+    fn entries(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        self.inner.backend.entries(folder).map_err(StoreError::io(folder))
+    }
 
-/// Removes a file, or a folder with all in it (links are removed, not followed); returns the bytes freed.
-pub(super) fn remove(path: &Path) -> Result<u64> {
-    let meta = fs::symlink_metadata(path).map_err(StoreError::io(path))?;
-    if !meta.is_dir() {
-        fs::remove_file(path).map_err(StoreError::io(path))?;
-        return Ok(meta.len());
+    /// Removes a file, or a folder with all in it (links are removed, not followed); returns the bytes freed.
+    pub(super) fn remove(&self, path: &Path) -> Result<u64> {
+        let meta = fs::symlink_metadata(path).map_err(StoreError::io(path))?;
+        let mut bytes = if meta.is_dir() { 0 } else { meta.len() };
+        if meta.is_dir() {
+            for entry in self.entries(path)? {
+                bytes += self.remove(&entry)?;
+            }
+        }
+        self.inner.backend.remove(path, meta.is_dir()).map_err(StoreError::io(path))?;
+        Ok(bytes)
     }
-    let mut bytes = 0;
-    for entry in entries(path)? {
-        bytes += remove(&entry)?;
-    }
-    fs::remove_dir(path).map_err(StoreError::io(path))?;
-    Ok(bytes)
 }

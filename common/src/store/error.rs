@@ -1,7 +1,9 @@
 //! What can be wrong with a store.
 
 use std::{
+    error::Error,
     fs::TryLockError,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -10,6 +12,9 @@ use crate::Key;
 /// The way out of damage.
 const REPAIR: &str =
     "`fulcrum artifacts verify --repair` removes what is damaged, and the next run makes it again";
+
+/// The same where a checkpoint of a training is damaged: nothing is to be done.
+const EARLIER: &str = "the training goes on from an earlier checkpoint, or anew, and makes the same";
 
 /// What can be wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +33,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A checkpoint of a training that does not hold together.
-    #[error("checkpoint of {key}: {reason}", key = key.short())]
+    #[error("checkpoint of {key}: {reason}: {EARLIER}", key = key.short())]
     Checkpoint {
         /// The stage that is trained.
         key: Key,
@@ -47,13 +52,13 @@ pub enum StoreError {
         name: String,
     },
     /// A file that a manifest names is gone.
-    #[error("{path} is missing: {REPAIR}")]
+    #[error("{path} is missing: {}", remedy_of(path))]
     Missing {
         /// Path in the store.
         path: String,
     },
     /// A file does not have the bytes that its manifest states.
-    #[error("{path} is damaged: {found}, expected {expected}: {REPAIR}")]
+    #[error("{path} is damaged: {found}, expected {expected}: {}", remedy_of(path))]
     Damaged {
         /// Path in the store.
         path: String,
@@ -72,7 +77,7 @@ pub enum StoreError {
     #[error("{0} is not empty: name a new folder")]
     NotEmpty(PathBuf),
     /// The operating system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", way_out(source))]
     Io {
         /// What was worked on.
         path: PathBuf,
@@ -80,8 +85,13 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The back-end refused.
-    #[error("store: {0}")]
-    Backend(#[from] object_store::Error),
+    #[error("{path}: {source}")]
+    Backend {
+        /// What was worked on.
+        path: PathBuf,
+        /// Why.
+        source: object_store::Error,
+    },
 }
 
 impl StoreError {
@@ -98,7 +108,73 @@ impl StoreError {
         }
     }
 
+    /// What the back-end says of a path: where the operating system refused, what that said.
+    pub(super) fn backend(path: impl AsRef<Path>) -> impl FnOnce(object_store::Error) -> Self {
+        move |error| {
+            let path = path.as_ref().to_owned();
+            match of_system(&error).map(|it| (it.raw_os_error(), it.kind(), it.to_string())) {
+                Some((Some(code), ..)) => Self::Io { path, source: io::Error::from_raw_os_error(code) },
+                Some((None, kind, text)) => Self::Io { path, source: io::Error::new(kind, text) },
+                None => Self::Backend { path, source: error },
+            }
+        }
+    }
+
     pub(super) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.as_ref().to_owned(), source }
+    }
+}
+
+/// What the operating system said, where that is at the bottom of an error.
+fn of_system<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    error.downcast_ref().or_else(|| of_system(error.source()?))
+}
+
+/// What to do about a file that is not what was put.
+fn remedy_of(path: &str) -> &'static str {
+    if path.starts_with("training/") { EARLIER } else { REPAIR }
+}
+
+/// What to do about what the operating system said, after a colon; nothing where that says it itself.
+pub fn way_out(error: &io::Error) -> &'static str {
+    /// What Linux says of a disk that fails.
+    const EIO: i32 = 5;
+    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => {
+            ": make room on this disk (`fulcrum artifacts gc` removes what no experiment needs)"
+        }
+        FileTooLarge => ": raise the limit on the size of files (`ulimit -f`)",
+        PermissionDenied | ReadOnlyFilesystem => ": make it writable for this user",
+        _ if error.raw_os_error() == Some(EIO) => {
+            ": the disk fails (the system's log says how): if it does again, move the store to another"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_told_with_the_file_and_a_way_out() {
+        for (code, remedy) in [(28, "make room"), (122, "make room"), (5, "the disk fails"), (30, "writable")]
+        {
+            let source = object_store::Error::Generic {
+                store: "disk",
+                source: Box::new(io::Error::from_raw_os_error(code)),
+            };
+            let told = StoreError::backend("/store/artifacts/x")(source).to_string();
+            assert!(told.starts_with("/store/artifacts/x: ") && told.contains(remedy), "{told}");
+            assert!(!told.contains('\n'), "{told}");
+        }
+    }
+
+    #[test]
+    fn damage_of_a_checkpoint_is_nothing_to_repair() {
+        let missing = |path: &str| StoreError::Missing { path: path.to_owned() }.to_string();
+        assert!(missing("artifacts/x/1/a").contains("verify --repair"));
+        assert!(missing("training/x/1-2/a").contains("an earlier checkpoint"));
     }
 }

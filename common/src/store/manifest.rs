@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, seal};
 use crate::{Key, plan::Spec};
 
 /// Manifests longer than this, in bytes, are refused.
@@ -51,8 +51,7 @@ impl Manifest {
     /// # Errors
     /// If the text is no manifest of `key`, or names files outside the artifact.
     pub fn from_json(key: Key, text: &[u8]) -> Result<Self, StoreError> {
-        let manifest: Self = serde_json::from_slice(text)
-            .map_err(|error| StoreError::Manifest { key, reason: error.to_string() })?;
+        let manifest: Self = seal::read(text).map_err(|reason| StoreError::Manifest { key, reason })?;
         if manifest.key != key {
             let reason = format!("it is that of {}", manifest.key.short());
             return Err(StoreError::Manifest { key, reason });
@@ -63,9 +62,7 @@ impl Manifest {
 
     /// The text of `manifest.json`.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut text = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
-        text.push(b'\n');
-        text
+        seal::write(self)
     }
 
     /// Checks that every file has a proper name, lies in this artifact, and comes once.

@@ -12,11 +12,14 @@
 //! where none stands: of two attempts that finish, one wins and the other learns who. `docs/store.md` says
 //! what that survives.
 
+mod backend;
 mod checkpoint;
 mod clean;
 mod error;
+pub mod faulty;
 mod manifest;
 mod read;
+mod seal;
 mod write;
 
 use std::{
@@ -28,9 +31,10 @@ use std::{
 
 use object_store::local::LocalFileSystem;
 
+pub use backend::Backend;
 pub use checkpoint::Checkpoint;
 pub use clean::{Fault, Swept, Verification};
-pub use error::StoreError;
+pub use error::{StoreError, way_out};
 pub use manifest::{File, Manifest};
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -44,7 +48,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    backend: LocalFileSystem,
+    backend: Arc<dyn Backend>,
     /// Paths whose bytes this process has compared with a digest.
     verified: Mutex<HashSet<File>>,
     lock: Lock,
@@ -62,6 +66,14 @@ impl Store {
     /// # Errors
     /// If the folder cannot be made or written.
     pub fn open(root: &Path) -> Result<Self> {
+        Self::over(root, |backend| Arc::new(backend))
+    }
+
+    /// [`Store::open`] with something between the store and the folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or written.
+    pub fn over(root: &Path, wrap: impl FnOnce(LocalFileSystem) -> Arc<dyn Backend>) -> Result<Self> {
         let artifacts = root.join("artifacts");
         if !artifacts.is_dir() {
             fs::create_dir_all(&artifacts).map_err(StoreError::io(&artifacts))?;
@@ -70,8 +82,14 @@ impl Store {
         }
         let root = root.canonicalize().map_err(StoreError::io(root))?;
         let lock = Lock::shared(&root)?;
-        let backend = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true);
+        let backend = LocalFileSystem::new_with_prefix(&root).map_err(StoreError::backend(&root))?;
+        let backend = wrap(backend.with_fsync(true));
         Ok(Self { inner: Arc::new(Inner { root, backend, verified: Mutex::default(), lock }) })
+    }
+
+    /// What the back-end says of a path in the store, with the path in it.
+    fn refused(&self, path: &str) -> impl FnOnce(object_store::Error) -> StoreError {
+        StoreError::backend(self.inner.root.join(path))
     }
 
     /// The folder.
@@ -102,7 +120,7 @@ impl Lock {
 
 /// The back-end's form of a path in the store.
 fn location(path: &str) -> Result<object_store::path::Path> {
-    object_store::path::Path::parse(path).map_err(|error| StoreError::Backend(error.into()))
+    object_store::path::Path::parse(path).map_err(|error| StoreError::backend(path)(error.into()))
 }
 
 #[cfg(test)]

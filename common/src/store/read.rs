@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -17,16 +18,18 @@ impl Store {
     /// # Errors
     /// If what lies there is no manifest of that key.
     pub async fn manifest(&self, key: Key) -> Result<Option<Manifest>> {
-        let found = match self.inner.backend.get(&location(&manifest_path(key))?).await {
+        let path = manifest_path(key);
+        let found = match self.inner.backend.get(&location(&path)?).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.refused(&path)(error)),
         };
         if found.meta.size > manifest::LIMIT {
             let reason = format!("it has {} bytes, more than {}", found.meta.size, manifest::LIMIT);
             return Err(StoreError::Manifest { key, reason });
         }
-        Manifest::from_json(key, &found.bytes().await?).map(Some)
+        let text = found.bytes().await.map_err(self.refused(&path))?;
+        Manifest::from_json(key, &text).map(Some)
     }
 
     /// The keys of all artifacts, sorted.
@@ -34,14 +37,16 @@ impl Store {
     /// # Errors
     /// If the folder cannot be read.
     pub async fn keys(&self) -> Result<Vec<Key>> {
-        let folders = self.inner.backend.list_with_delimiter(Some(&location("artifacts")?)).await?;
+        let folders = self.inner.backend.list_with_delimiter(Some(&location("artifacts")?)).await;
+        let folders = folders.map_err(self.refused("artifacts"))?;
         let mut keys = Vec::new();
         for folder in folders.common_prefixes {
             let Some(Ok(key)) = folder.filename().map(str::parse::<Key>) else { continue };
-            match self.inner.backend.head(&location(&manifest_path(key))?).await {
+            let path = manifest_path(key);
+            match self.inner.backend.head(&location(&path)?).await {
                 Ok(_) => keys.push(key),
                 Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.refused(&path)(error)),
             }
         }
         keys.sort_unstable();
@@ -66,7 +71,7 @@ impl Store {
     /// If the artifact has no such file, or the bytes are not those that were put.
     pub async fn local(&self, manifest: &Manifest, name: &str) -> Result<PathBuf> {
         let file = manifest.file(name)?.clone();
-        let path = self.inner.backend.path_to_filesystem(&location(&file.path)?)?;
+        let path = self.inner.root.join(&file.path);
         point("store.read")?;
         if !self.verified().contains(&file) {
             self.length(&file).await?;
@@ -82,8 +87,21 @@ impl Store {
     /// If the artifact has no such file, or the bytes are not those that were put.
     pub async fn read(&self, manifest: &Manifest, name: &str) -> Result<Bytes> {
         let file = manifest.file(name)?;
+        self.bytes(file).await
+    }
+
+    /// The bytes of a file, compared with its digest.
+    pub(super) async fn bytes(&self, file: &File) -> Result<Bytes> {
         self.length(file).await?;
-        let bytes = self.inner.backend.get(&location(&file.path)?).await?.bytes().await?;
+        let found = match self.inner.backend.get(&location(&file.path)?).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        let bytes = match found {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Err(file.missing()),
+            Err(error) => return Err(self.refused(&file.path)(error)),
+        };
         file.expect(Key::of(&bytes))?;
         Ok(bytes)
     }
@@ -124,14 +142,18 @@ impl Store {
 
     /// Hashes the file at `path`, a megabyte at a time and off the asynchronous threads.
     pub(super) async fn compare(&self, file: &File, path: &Path) -> Result<()> {
-        let owned = path.to_owned();
+        let (owned, backend) = (path.to_owned(), Arc::clone(&self.inner.backend));
         let hashed = tokio::task::spawn_blocking(move || {
             let mut hasher = blake3::Hasher::new();
-            io::copy(&mut io::BufReader::with_capacity(1 << 20, fs::File::open(owned)?), &mut hasher)?;
+            io::copy(&mut io::BufReader::with_capacity(1 << 20, backend.open(&owned)?), &mut hasher)?;
             Ok(hasher.finalize().into())
         });
         let digest = hashed.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        file.expect(digest.map_err(StoreError::io(path))?)
+        match digest {
+            Ok(digest) => file.expect(digest),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(file.missing()),
+            Err(error) => Err(StoreError::io(path)(error)),
+        }
     }
 
     fn verified(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<File>> {
@@ -145,6 +167,10 @@ fn parent(path: &Path) -> &Path {
 }
 
 impl File {
+    pub(super) fn missing(&self) -> StoreError {
+        StoreError::Missing { path: self.path.clone() }
+    }
+
     pub(super) fn expect(&self, digest: Key) -> Result<()> {
         if digest == self.digest {
             return Ok(());

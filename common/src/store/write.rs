@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
-use tokio::io::AsyncReadExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use tokio::{io::AsyncReadExt, task::JoinSet};
 
 use super::{File, Manifest, Result, Store, StoreError, location, manifest};
 use crate::{Key, fault::point};
@@ -23,26 +23,23 @@ impl Store {
         point("store.put.before")?;
         let path = manifest::path(key, epoch, name);
         let mut reader = tokio::fs::File::open(source).await.map_err(StoreError::io(source))?;
-        let upload = self.inner.backend.put_multipart(&location(&path)?).await?;
-        let mut writer = WriteMultipart::new_with_chunk_size(upload, CHUNK);
+        let upload = self.inner.backend.put_multipart(&location(&path)?).await;
+        let mut upload = upload.map_err(self.refused(&path))?;
+        let mut parts = JoinSet::new();
         let mut hasher = blake3::Hasher::new();
         loop {
             let mut chunk = Vec::with_capacity(CHUNK);
-            match (&mut reader).take(CHUNK as u64).read_to_end(&mut chunk).await {
-                Ok(0) => break,
-                Ok(_) => {
-                    hasher.update(&chunk);
-                    writer.wait_for_capacity(WRITES).await?;
-                    writer.put(chunk.into());
-                }
-                Err(error) => {
-                    writer.abort().await?;
-                    return Err(StoreError::io(source)(error));
-                }
+            let read = (&mut reader).take(CHUNK as u64).read_to_end(&mut chunk).await;
+            if read.map_err(StoreError::io(source))? == 0 {
+                break;
             }
+            hasher.update(&chunk);
+            written(&mut parts, WRITES - 1).await.map_err(self.refused(&path))?;
+            parts.spawn(upload.put_part(chunk.into()));
         }
         let (bytes, digest) = (hasher.count(), hasher.finalize().into());
-        writer.finish().await?;
+        written(&mut parts, 0).await.map_err(self.refused(&path))?;
+        upload.complete().await.map_err(self.refused(&path))?;
         point("store.put.after")?;
         Ok(File { name: name.to_owned(), path, bytes, digest })
     }
@@ -55,7 +52,8 @@ impl Store {
         manifest::check_name(name)?;
         let path = manifest::path(key, epoch, name);
         let file = File { name: name.to_owned(), path, bytes: bytes.len() as u64, digest: Key::of(&bytes) };
-        self.inner.backend.put(&location(&file.path)?, bytes.into()).await?;
+        let put = self.inner.backend.put(&location(&file.path)?, bytes.into()).await;
+        put.map_err(self.refused(&file.path))?;
         Ok(file)
     }
 
@@ -69,14 +67,14 @@ impl Store {
         for file in &manifest.files {
             self.length(file).await?;
         }
-        let path = location(&manifest_path(manifest.key))?;
+        let path = manifest_path(manifest.key);
         let options = PutOptions::from(PutMode::Create);
-        match self.inner.backend.put_opts(&path, manifest.to_json().into(), options).await {
+        match self.inner.backend.put_opts(&location(&path)?, manifest.to_json().into(), options).await {
             Ok(_) => Ok(manifest.clone()),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 self.manifest(manifest.key).await?.ok_or(StoreError::Absent(manifest.key))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.refused(&path)(error)),
         }
     }
 
@@ -89,10 +87,21 @@ impl Store {
                 found: format!("{} bytes", meta.size),
                 expected: file.bytes.to_string(),
             }),
-            Err(object_store::Error::NotFound { .. }) => Err(StoreError::Missing { path: file.path.clone() }),
-            Err(error) => Err(error.into()),
+            Err(object_store::Error::NotFound { .. }) => Err(file.missing()),
+            Err(error) => Err(self.refused(&file.path)(error)),
         }
     }
+}
+
+/// Waits until no more than so many parts are under way. An upload that is dropped leaves nothing behind; one that is
+/// asked to abort after it could not complete tells that instead of the cause.
+async fn written(parts: &mut JoinSet<object_store::Result<()>>, most: usize) -> object_store::Result<()> {
+    while parts.len() > most
+        && let Some(part) = parts.join_next().await
+    {
+        part??;
+    }
+    Ok(())
 }
 
 pub(super) fn manifest_path(key: Key) -> String {

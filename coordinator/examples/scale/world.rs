@@ -246,6 +246,7 @@ impl World {
                 Action::Record(record) => records.push(record),
                 Action::Send { session, command } => self.hear(session, command),
                 Action::Close { .. } | Action::Keep { .. } | Action::Forget(_) => {}
+                Action::Discard { .. } => {}
                 Action::Commit(manifest) => {
                     let number = self.number();
                     self.commits.insert(number, *manifest);

@@ -1,6 +1,6 @@
 //! A stage of the run and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_common::{
     plan::{Stage, Strategy, Work},
@@ -66,6 +66,8 @@ pub struct Gang {
     pub members: Vec<String>,
     /// Shares of checkpoints that are durable, by step and rank.
     pub(crate) shares: BTreeMap<u64, BTreeMap<usize, Vec<File>>>,
+    /// Ranks that could not write their share, by step.
+    pub(crate) lacking: BTreeMap<u64, BTreeSet<usize>>,
     /// Where its members meet, once rank 0 has said so.
     pub(crate) meeting: Option<String>,
     /// Whether its training has come farther than ever before.
@@ -78,8 +80,8 @@ pub struct Gang {
 impl Gang {
     /// A gang that begins.
     pub(crate) fn new(epoch: u64, members: Vec<String>) -> Self {
-        let (shares, absent) = (BTreeMap::new(), BTreeMap::new());
-        Self { epoch, members, shares, meeting: None, advanced: false, absent }
+        let (shares, lacking, absent) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { epoch, members, shares, lacking, meeting: None, advanced: false, absent }
     }
 }
 

@@ -21,7 +21,7 @@ pub use shards::{Lease, Shard, ShardState, Shards};
 pub(crate) use workers::Roster;
 pub use workers::{Worker, WorkerState, Workers};
 
-use crate::{action::Product, tick::checkpoints::KEPT};
+use crate::action::Product;
 use agenda::{Agenda, Holder};
 
 /// Everything that decisions rest on.
@@ -138,7 +138,10 @@ impl State {
                 (None, None) => StageState::Waiting,
             };
             let mut checkpoints = checkpoints.remove(&stage.key).unwrap_or_default();
-            checkpoints.truncate(if made.is_some() { 0 } else { KEPT });
+            // All that there are: the newest may prove unreadable.
+            if made.is_some() {
+                checkpoints.clear();
+            }
             let kept = shards.remove(&stage.key).unwrap_or_default();
             Entry { kept, checkpoints, ..Entry::new(stage, state, made) }
         };

@@ -1,6 +1,8 @@
 //! Checkpoints of trainings under way. Every rank of a gang makes its share durable and says so; once all have for a
 //! step, the checkpoint is committed. The next gang of the stage goes on from the newest that it can read.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use fulcrum_common::{
     Key,
     experiment::Cadence,
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// Checkpoints that a stage has at most. The last one may prove unreadable.
-pub(crate) const KEPT: usize = 2;
+const KEPT: usize = 2;
 
 /// What a gang is told; nothing where the stage is no training.
 pub(super) fn told(state: &State, stage: usize) -> Option<protocol::Checkpoints> {
@@ -45,7 +47,7 @@ pub(super) fn share(
     let shares = gang.shares.entry(step).or_default();
     shares.insert(rank, files);
     if shares.len() < gang.members.len() {
-        return;
+        return discard(state, (epoch, step), out);
     }
     let members = gang.members.len();
     // A gang takes its snapshots in order: shares of earlier steps are of checkpoints that will not come about.
@@ -72,9 +74,25 @@ pub(super) fn lacking(
     message: &str,
     out: &mut Decisions,
 ) {
-    if let Some((stage, _)) = state.gang_mut(epoch) {
+    let Some((stage, gang)) = state.gang_mut(epoch) else { return };
+    let Some(rank) = gang.members.iter().position(|member| member == seat) else { return };
+    gang.lacking.entry(step).or_default().insert(rank);
+    discard(state, (epoch, step), out);
+    let key = state.stages[stage].stage.key;
+    failed(state, key, step, &format!("{seat}: {message}"), out);
+}
+
+/// Once every rank has said what came of its share, and one has none, the others' make room: on a full disk they would
+/// keep the next checkpoint, or the model itself, from being written.
+fn discard(state: &mut State, (epoch, step): (u64, u64), out: &mut Decisions) {
+    let Some((stage, gang)) = state.gang_mut(epoch) else { return };
+    let kept = gang.shares.get(&step).map_or(0, BTreeMap::len);
+    let lacking = gang.lacking.get(&step).map_or(0, BTreeSet::len);
+    if lacking > 0 && kept + lacking == gang.members.len() {
+        gang.lacking.retain(|other, _| *other > step);
+        gang.shares.retain(|other, _| *other > step);
         let key = state.stages[stage].stage.key;
-        failed(state, key, step, &format!("{seat}: {message}"), out);
+        out.actions.push(Action::Discard { key, epoch, step });
     }
 }
 

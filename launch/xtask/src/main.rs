@@ -1,4 +1,4 @@
-//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | chaos | simulate | test`.
+//! Provisioning, quickstart and the test gate: `cargo xtask setup | quickstart | chaos | simulate | storage | test`.
 //!
 //! A new user waits for this program before anything else, so it keeps to few dependencies and
 //! leaves the work to the tools that are there anyway: cargo, pip and the C++ compiler.
@@ -8,6 +8,7 @@ mod quickstart;
 mod repository;
 mod setup;
 mod simulate;
+mod storage;
 mod test;
 mod tools;
 
@@ -48,6 +49,12 @@ enum Task {
     },
     /// Histories of the coordinator and its workers on a simulated network, clock and storage, a seed each
     Simulate(simulate::Arguments),
+    /// Checkpoints and artifacts on a disk that is at fault: what is read is what was saved, and the newest that is whole
+    Storage {
+        /// Faults that strike at each of the two
+        #[arg(default_value_t = 10_000)]
+        faults: u64,
+    },
     /// Everything a change must pass
     Test {
         /// Only these sections, in their usual order
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         Task::Quickstart { arguments } => quickstart::run(&arguments),
         Task::Chaos { words } => chaos::run(&words),
         Task::Simulate(arguments) => simulate::run(arguments),
+        Task::Storage { faults } => storage::run(faults),
         Task::Test { sections } => test::run(&sections),
     };
     match done {

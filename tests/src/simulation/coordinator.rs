@@ -254,6 +254,8 @@ impl World {
             Action::Commit(manifest) => self.ask(Operation::Commit(manifest)),
             Action::Keep { checkpoint, kept } => self.ask(Operation::Keep(checkpoint, kept)),
             Action::Forget(key) => self.ask(Operation::Forget(key)),
+            // Its store has no shares without a checkpoint.
+            Action::Discard { .. } => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::workplace::{PATIENCE, Workplace, finish, folders, pid_of, signal};
+use crate::workplace::{PATIENCE, Workplace, finish, folders, pid_of, same, signal};
 
 /// What a run leaves when nothing happens to it.
 fn undisturbed() -> Workplace {
@@ -128,18 +128,4 @@ fn gone(process: u64) {
         assert!(patience.elapsed() < PATIENCE, "process {process} does not end");
         std::thread::yield_now();
     }
-}
-
-/// Weights, labels, metrics: every file of every artifact.
-fn same(disturbed: &Workplace, undisturbed: &Workplace) {
-    let (left, right) = (disturbed.artifacts(), undisturbed.artifacts());
-    let names = |files: &std::collections::BTreeMap<(String, String), Vec<u8>>| {
-        files.keys().map(|(stage, file)| format!("{stage}: {file}")).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&left), names(&right));
-    for (name, bytes) in &left {
-        assert!(*bytes == right[name], "{name:?} has other bytes");
-    }
-    let results = |place: &Workplace| place.read("runs/tiny/results.json");
-    assert_eq!(results(disturbed), results(undisturbed));
 }

@@ -205,3 +205,17 @@ pub(crate) fn pid_of(status: &Value, worker: &str) -> u64 {
     let found = workers.iter().find(|one| one["worker"] == worker).unwrap();
     found["pid"].as_u64().unwrap()
 }
+
+/// Weights, labels, metrics: every file of every artifact.
+pub(crate) fn same(disturbed: &Workplace, undisturbed: &Workplace) {
+    let (left, right) = (disturbed.artifacts(), undisturbed.artifacts());
+    let names = |files: &BTreeMap<(String, String), Vec<u8>>| {
+        files.keys().map(|(stage, file)| format!("{stage}: {file}")).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&left), names(&right));
+    for (name, bytes) in &left {
+        assert!(*bytes == right[name], "{name:?} has other bytes");
+    }
+    let results = |place: &Workplace| place.read("runs/tiny/results.json");
+    assert_eq!(results(disturbed), results(undisturbed));
+}

@@ -6,6 +6,7 @@ use fulcrum_common::{
     Key, exit,
     metrics::MetricsError,
     source::{CheckpointError, SourceError},
+    store::way_out,
 };
 use fulcrum_data::DataError;
 use fulcrum_models::ModelError;
@@ -55,7 +56,7 @@ pub enum Error {
     #[error("{0}")]
     Mismatch(String),
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}{way_out}", path = path.display(), way_out = way_out(source))]
     Io {
         /// The file.
         path: PathBuf,

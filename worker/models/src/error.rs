@@ -1,8 +1,11 @@
 //! What can be wrong with a model directory, or with what a model is asked to do.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use fulcrum_common::source::CheckpointError;
+use fulcrum_common::{source::CheckpointError, store::way_out};
 
 /// Every error names the file, field or tensor at fault.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +188,15 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// A [`ModelError::Write`]; where the operating system refused, with a way out.
+    pub(crate) fn unwritten<E: std::error::Error + 'static>(path: &Path) -> impl FnOnce(E) -> Self {
+        move |error| {
+            let system = (&error as &dyn std::error::Error).downcast_ref::<io::Error>();
+            let way_out = system.or_else(|| error.source()?.downcast_ref()).map_or("", way_out);
+            Self::Write { path: path.to_owned(), reason: format!("{error}{way_out}") }
+        }
+    }
+
     /// A [`ModelError::Field`].
     pub(crate) fn field(field: &'static str, value: impl ToString, reason: impl Into<String>) -> Self {
         Self::Field { field, value: value.to_string(), reason: reason.into() }

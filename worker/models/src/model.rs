@@ -307,11 +307,9 @@ impl Model {
             return Err(ModelError::Adapter(reason.to_owned()));
         }
         let config = folder.join(ModelFiles::CONFIG);
-        let unwritten = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
-        fs::create_dir_all(folder).map_err(|error| unwritten(folder, error.to_string()))?;
-        let text =
-            families::write(&self.description).map_err(|error| unwritten(&config, error.to_string()))?;
-        fs::write(&config, text + "\n").map_err(|error| unwritten(&config, error.to_string()))?;
+        fs::create_dir_all(folder).map_err(ModelError::unwritten(folder))?;
+        let text = families::write(&self.description).map_err(ModelError::unwritten(&config))?;
+        fs::write(&config, text + "\n").map_err(ModelError::unwritten(&config))?;
         weights::write(&folder.join(ModelFiles::WEIGHTS), &self.slots, &self.parameters)
     }
 }

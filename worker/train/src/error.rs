@@ -104,7 +104,7 @@ pub enum Error {
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),
     /// A file could not be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {source}{}", fulcrum_common::store::way_out(source))]
     Write {
         /// The file.
         path: std::path::PathBuf,

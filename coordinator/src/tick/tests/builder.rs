@@ -122,6 +122,8 @@ pub(crate) struct Scene {
     pub(crate) store: BTreeMap<Key, Manifest>,
     /// Checkpoints on their way into the store, each with those that stay beside it.
     pub(crate) keeps: Vec<(Checkpoint, Vec<Checkpoint>)>,
+    /// Checkpoints that do not come about, by epoch and step.
+    pub(crate) discarded: Vec<(u64, u64)>,
     /// Checkpoints in the store.
     pub(crate) checkpoints: BTreeMap<Key, Vec<Checkpoint>>,
     next_session: u64,
@@ -148,6 +150,7 @@ impl Scene {
             commits: vec![],
             store: BTreeMap::new(),
             keeps: vec![],
+            discarded: vec![],
             checkpoints: BTreeMap::new(),
             next_session: 1,
             over: BTreeSet::new(),
@@ -303,8 +306,8 @@ impl Scene {
     /// Steps that a worker's assignment says that it can go on from.
     pub(crate) fn past(&self, seat: &str) -> Vec<u64> {
         let told = self.work[seat].checkpoints.as_ref().expect("trainings are told");
-        let step = |json: &String| serde_json::from_str::<Checkpoint>(json).unwrap().step;
-        told.past.iter().map(step).collect()
+        let step = |json: &String| serde_json::from_str::<serde_json::Value>(json).unwrap()["step"].as_u64();
+        told.past.iter().map(|json| step(json).unwrap()).collect()
     }
 
     /// The store does not take what is under way.
@@ -411,6 +414,7 @@ impl Scene {
                 assert!(!self.over.contains(&checkpoint.epoch), "a checkpoint of an epoch that is over");
                 self.keeps.push((*checkpoint, kept));
             }
+            Action::Discard { epoch, step, .. } => self.discarded.push((epoch, step)),
             Action::Forget(key) => {
                 self.checkpoints.remove(&key);
             }

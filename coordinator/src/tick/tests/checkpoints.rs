@@ -76,8 +76,10 @@ fn one_that_could_not_be_written_is_told_and_those_before_it_stay() {
     keep(&mut scene, 10);
     let epoch = scene.work["w0"].epoch;
     scene.say("w1", Event::NotKept { epoch, step: 20, message: "no space left on device".into() });
+    assert_eq!(scene.discarded, [], "w0 may be writing still");
     scene.keep("w0", 20);
     assert!(scene.keeps.is_empty());
+    assert_eq!(scene.discarded, [(epoch, 20)], "half a checkpoint only takes room");
     let model = scene.state.stages.iter().find(|entry| entry.stage.name == "model").unwrap();
     let expected = "no checkpoint after step 20, the one before it stays: w1: no space left on device";
     assert_eq!(model.message, expected);

@@ -103,8 +103,7 @@ fn shapes(target: &Target, rank: usize) -> [(String, Vec<usize>); 2] {
 /// If a weight is not finite or a file cannot be written.
 pub(super) fn write(folder: &Path, model: &Model, adapters: &Adapters) -> Result<(), ModelError> {
     let path = folder.join(CONFIG);
-    let unwritten = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
-    fs::create_dir_all(folder).map_err(|error| unwritten(folder, error.to_string()))?;
+    fs::create_dir_all(folder).map_err(ModelError::unwritten(folder))?;
     let targets = adapters.all.iter().map(|adapter| &adapter.target);
     let transposed = model
         .slots
@@ -113,8 +112,8 @@ pub(super) fn write(folder: &Path, model: &Model, adapters: &Adapters) -> Result
     let endings = endings(&adapters.lora.targets, &targets.collect::<Vec<_>>());
     let modules = model.slots.iter().filter(|slot| of_head(slot)).map(module).collect();
     let text = config::write(&adapters.lora, adapters.scaling, &endings, model.head(), &modules, transposed);
-    let text = text.map_err(|error| unwritten(&path, error.to_string()))?;
-    fs::write(&path, text + "\n").map_err(|error| unwritten(&path, error.to_string()))?;
+    let text = text.map_err(ModelError::unwritten(&path))?;
+    fs::write(&path, text + "\n").map_err(ModelError::unwritten(&path))?;
     let heads = model.slots.iter().zip(&model.parameters).filter(|(slot, _)| of_head(slot));
     let heads = heads.map(|(_, (name, tensor))| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
     let factors = adapters.parameters().map(|(name, factor)| (format!("{PREFIX}{name}"), factor));

@@ -44,7 +44,7 @@ fn serialize<'a>(
     // transformers refuses a file that does not say which framework it is for.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(stored, Some(format), path)
-        .map_err(|error| ModelError::Write { path: path.to_owned(), reason: error.to_string() })
+        .map_err(|error| ModelError::unwritten(path)(error))
 }
 
 /// A tensor on its way to the disk, in f32.
