@@ -144,6 +144,8 @@ const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("methods", "pairs", r#"[["small", "large"]]"#),
     ("methods.confidence", "weight", "0.75"),
     ("methods.confidence", "warmup", "0.3"),
+    ("methods.confidence", "form", r#""released""#),
+    ("methods.confidence", "threshold", r#""prior""#),
     ("train", "epochs", "9"),
     ("train", "batch", "96"),
     ("train", "micro_batch", "4"),
@@ -255,6 +257,28 @@ const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
 const DECIDING_NAMED: &[(&str, &str, &str)] =
     &[("task", "format", r#""dream""#), ("task", "pick", r#""all""#), ("task", "seed", "9")];
 
+/// The same for what only other methods have.
+const DECIDING_METHODS: &[(&str, &str, &str)] = &[
+    ("methods.product", "alpha", "2.0"),
+    ("methods.product", "beta", "0.5"),
+    ("methods.entropy", "weight", "0.75"),
+    ("methods.entropy", "warmup", "0.3"),
+    ("methods.window", "radius", "0.2"),
+    ("methods.generalized", "q", "0.5"),
+    ("methods.smoothing", "amount", "0.2"),
+];
+
+/// `MADE_HERE` with every method there is.
+fn every_method() -> String {
+    let mut document = Document::parse(MADE_HERE);
+    let all = ["naive", "confidence", "kl", "product", "entropy", "window", "generalized", "smoothing"];
+    document.set("methods", "run", &format!("{all:?}"));
+    document.to_string()
+}
+
+/// The same for a model that has a weaker one.
+const DECIDING_STUDENT: &[(&str, &str, &str)] = &[("model", "confidence_weight", "0.75")];
+
 /// The same for groups of workers.
 const DECIDING_HYBRID: &[(&str, &str, &str)] = &[("parallel", "shards", "4")];
 
@@ -307,6 +331,7 @@ fn what_decides_a_result_changes_the_goal() {
         (formatted(PAIR), DECIDING_PAIR),
         (formatted(NAMED), DECIDING_NAMED),
         (hybrid(), DECIDING_HYBRID),
+        (every_method(), DECIDING_METHODS),
     ];
     for (text, changes) in &cases {
         let before = compile(text, dir.path()).goal();
@@ -323,6 +348,17 @@ fn what_decides_a_result_changes_the_goal() {
                 "{section}.{key} = {value}"
             );
         }
+    }
+}
+
+#[test]
+fn what_decides_for_a_student_changes_the_goal() {
+    let dir = outside();
+    let before = compile(MADE_HERE, dir.path()).goal();
+    for (_, key, value) in DECIDING_STUDENT {
+        let name = "name = \"large\"\n";
+        let text = MADE_HERE.replace(name, &format!("{name}{key} = {value}\n"));
+        assert_ne!(compile(&text, dir.path()).goal(), before, "{key} = {value}");
     }
 }
 
@@ -356,6 +392,8 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_PAIR,
         DECIDING_NAMED,
         DECIDING_HYBRID,
+        DECIDING_METHODS,
+        DECIDING_STUDENT,
     ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();
     let covered = triples.iter().map(|(section, key, _)| (*section, *key)).chain(SINGLE.iter().copied());

@@ -4,14 +4,16 @@
 use super::{
     read::Table,
     value::{
-        AdapterSource, Balance, Below, Context, Count, Draws, Fraction, Heads, Hidden, Layers, MethodName,
-        Name, NonNegative, OptimizerName, OverLong, Pairs, Positive, Rank, Recipe, RelativePath, Seeds,
-        Share, StrategyName, TaskKind, TaskSource, TrainableName, Value,
+        AdapterSource, Balance, Below, ConfidenceForm, Context, Count, Draws, Fraction, Heads, Hidden,
+        Layers, MethodName, Name, NonNegative, OptimizerName, OverLong, Pairs, Portion, Positive, Rank,
+        Recipe, RelativePath, Seeds, Share, StrategyName, TaskKind, TaskSource, TrainableName, Value,
     },
 };
 use crate::{
     experiment::Origin,
-    plan::{Choices, Duplicates, Formatter, HeadInit, Mode, Pick, Precision, Readout, Schedule, Wire},
+    plan::{
+        Choices, Duplicates, Formatter, HeadInit, Mode, Pick, Precision, Readout, Schedule, Threshold, Wire,
+    },
 };
 
 /// A section of the file, as read.
@@ -64,99 +66,6 @@ pub(super) const INFER_BATCH_TOKENS: usize = 1024;
 
 /// Rows per shard where nothing else is said.
 pub(super) const INFER_SHARD: usize = 512;
-
-/// `key: Type = default;`, without `= default` for a key that must be given, and with
-/// `, else "words";` where the default is worked out from other keys. `..name: Group;` after them for keys that several
-/// sections have.
-macro_rules! sections {
-    ($(
-        $(#[doc = $doc:literal])+
-        $path:literal $name:ident {
-            $( $(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $default:expr)? $(, else $words:literal)?; )*
-            $( ..$group:ident: $members:ty; )?
-        }
-    )+) => {
-        $(
-            $(#[doc = $doc])+
-            #[derive(Clone, Debug)]
-            #[allow(dead_code, reason = "a key with a single choice is only checked; not every section asks for its line")]
-            pub(super) struct $name {
-                /// Line of the section's header; none where the file has no such section.
-                pub line: Option<usize>,
-                $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
-                $( pub $group: $members, )?
-            }
-
-            impl Section for $name {
-                const PATH: &'static str = $path;
-
-                fn read(table: &Table<'_>) -> Option<Self> {
-                    $( let $key = table.field::<$kind>(stringify!($key), sections!(@default $($default)?)); )*
-                    $( let $group = <$members>::read(table); )?
-                    Some(Self { line: table.line(), $( $key: $key?, )* $( $group: $group?, )? })
-                }
-
-                fn describe() -> Description {
-                    Description {
-                        path: $path,
-                        doc: concat!($($doc, "\n"),+),
-                        keys: [
-                            $( sections!(@description $key, $kind, ($($key_doc),+), $($default)? $(; $words)?), )*
-                        ]
-                        .into_iter()
-                        $( .chain(<$members>::describe()) )?
-                        .collect(),
-                    }
-                }
-            }
-        )+
-
-        /// Every section, in the order of the reference.
-        pub(super) fn all() -> Vec<Description> {
-            vec![$( $name::describe() ),+]
-        }
-    };
-    (@description $key:ident, $kind:ty, ($($doc:literal),+), $($default:expr)? $(; $words:literal)?) => {
-        KeyDescription {
-            name: stringify!($key),
-            kind: <$kind>::kind(),
-            default: sections!(@words $kind, $($default)? $(; $words)?),
-            doc: concat!($($doc, "\n"),+),
-        }
-    };
-    (@default) => { None };
-    (@default $default:expr) => { Some($default) };
-    (@words $kind:ty, $default:expr; $words:literal) => { Default::Words($words) };
-    (@words $kind:ty, $default:expr) => { Default::Value(<$kind>::show(&$default)) };
-    (@words $kind:ty,) => { Default::Required };
-}
-
-/// Keys that several sections have, written as in [`sections`].
-macro_rules! group {
-    (
-        $(#[doc = $doc:literal])+
-        $name:ident {
-            $( $(#[doc = $key_doc:literal])+ $key:ident: $kind:ty $(= $default:expr)? $(, else $words:literal)?; )*
-        }
-    ) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Debug)]
-        pub(super) struct $name {
-            $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
-        }
-
-        impl $name {
-            fn read(table: &Table<'_>) -> Option<Self> {
-                $( let $key = table.field::<$kind>(stringify!($key), sections!(@default $($default)?)); )*
-                Some(Self { $( $key: $key? ),* })
-            }
-
-            fn describe() -> Vec<KeyDescription> {
-                vec![$( sections!(@description $key, $kind, ($($key_doc),+), $($default)? $(; $words)?) ),*]
-            }
-        }
-    };
-}
 
 group! {
     /// How a gradient becomes an update.
@@ -300,6 +209,8 @@ sections! {
         context: Option<Context> = None, else "needed without `from`";
         /// Peak learning rate of this model's finetuning.
         learning_rate: Option<Positive> = None, else "that of `[train]`";
+        /// Largest weight of the confidence loss where this model is the student.
+        confidence_weight: Option<Share> = None, else "that of `[methods.confidence]`";
         /// How a new classifier begins: drawn from a normal distribution, zero, or, for a decoder, with the unembedding
         /// rows of these tokens, one for each class in class order (Burns et al. 2023, appendix A.1). Each must be one
         /// token of the model's tokenizer, such as `" no"` and `" yes"`.
@@ -342,13 +253,58 @@ sections! {
     /// Cross-entropy on the weak labels as they are. It has no keys.
     "methods.naive" Naive {}
 
-    /// The auxiliary confidence loss in the form of the paper (Burns et al. 2023, section 4.3): a growing share of
-    /// the target is the student's own hardened prediction, with the threshold at the median of the global batch.
+    /// The auxiliary confidence loss (Burns et al. 2023, section 4.3): a growing share of the target is the student's own
+    /// hardened prediction.
     "methods.confidence" Confidence {
-        /// Largest weight of the student's own prediction. The paper takes 0.75 for its largest students.
+        /// `paper`, or `released`: as in the code that came with the paper, whose weight rises to a tenth of itself and then
+        /// jumps; to compare with results that were made by it.
+        form: ConfidenceForm = ConfidenceForm::Paper;
+        /// Largest weight of the student's own prediction. The paper takes 0.75 for its largest students: see
+        /// `confidence_weight` of a model.
+        weight: Share = Share(0.5);
+        /// Share of the steps over which the weight rises from 0.
+        warmup: Option<Share> = None, else "0.2, or 0.1 of `released`";
+        /// Which predictions become class 1: those above the `median` of the global batch, or as many as the weak labels
+        /// of the batch say (`prior`).
+        threshold: Option<Threshold> = None, else "\"median\", or \"prior\" of `released`";
+    }
+
+    /// The divergence of the weak labels from the student: cross-entropy less their entropy, of the same gradient. It has no keys.
+    "methods.kl" Kl {}
+
+    /// Cross-entropy on the product of weak label and the student's own prediction, each to a power (of the code that came with
+    /// Burns et al. 2023).
+    "methods.product" Product {
+        /// Power of the weak label.
+        alpha: NonNegative = NonNegative(1.0);
+        /// Power of the student's own prediction.
+        beta: NonNegative = NonNegative(1.0);
+    }
+
+    /// The confidence loss without hardening: a growing share of the target is the student's own prediction (of EleutherAI/w2s).
+    "methods.entropy" Entropy {
+        /// Largest weight of the student's own prediction.
         weight: Share = Share(0.5);
         /// Share of the steps over which the weight rises from 0.
         warmup: Share = Share(0.2);
+    }
+
+    /// Cross-entropy over the rows that the student is not sure of yet (of EleutherAI/w2s).
+    "methods.window" Window {
+        /// How much above one half the student's largest probability may be.
+        radius: Share = Share(0.15);
+    }
+
+    /// Generalized cross-entropy, which wrong labels pull at less (Zhang and Sabuncu 2018).
+    "methods.generalized" Generalized {
+        /// From cross-entropy, towards 0, to absolute error, at 1.
+        q: Portion = Portion(0.7);
+    }
+
+    /// Cross-entropy on weak labels of which a part is given to all classes alike (Szegedy et al. 2016).
+    "methods.smoothing" Smoothing {
+        /// That part.
+        amount: Share = Share(0.1);
     }
 
     /// How every model is finetuned: weak supervisors, students and ceilings alike.
@@ -459,6 +415,12 @@ pub(super) struct Raw {
     pub methods: Methods,
     pub naive: Naive,
     pub confidence: Confidence,
+    pub kl: Kl,
+    pub product: Product,
+    pub entropy: Entropy,
+    pub window: Window,
+    pub generalized: Generalized,
+    pub smoothing: Smoothing,
     pub train: Train,
     pub lora: Lora,
     pub infer: Infer,

@@ -5,6 +5,8 @@
 //! [`crate::recipe::compile`] makes of it is what runs.
 
 mod check;
+#[macro_use]
+mod sections;
 mod keys;
 mod problem;
 mod read;
@@ -215,6 +217,8 @@ pub(crate) struct Model {
     pub name: String,
     pub body: Body,
     pub learning_rate: Option<f64>,
+    /// Of the confidence loss, where this one is the student.
+    pub confidence_weight: Option<f64>,
     pub head_init: HeadInit,
     pub readout: Option<Readout>,
 }
@@ -234,25 +238,21 @@ pub(crate) struct Pretrain {
 }
 
 /// How students learn from weak labels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Method {
-    Naive,
-    Confidence { weight: f64, warmup: f64 },
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Method {
+    /// The word of the experiment file and the report.
+    pub word: String,
+    objective: Objective,
 }
 
 impl Method {
-    /// The word of the experiment file and the report.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Naive => "naive",
-            Self::Confidence { .. } => "confidence",
-        }
-    }
-
-    pub(crate) fn objective(self) -> Objective {
-        match self {
-            Self::Naive => Objective::CrossEntropy,
-            Self::Confidence { weight, warmup } => Objective::Confidence { weight, warmup },
+    /// What a student minimizes.
+    pub(crate) fn objective(&self, student: &Model) -> Objective {
+        match (self.objective, student.confidence_weight) {
+            (Objective::Confidence { warmup, threshold, jumps, .. }, Some(weight)) => {
+                Objective::Confidence { weight, warmup, threshold, jumps }
+            }
+            (objective, _) => objective,
         }
     }
 }

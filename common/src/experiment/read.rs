@@ -58,7 +58,10 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     // Every section is read before the first failure counts, so that one run names all problems.
     let (top, task, split) = (file.section(), file.section(), file.section());
     let (arithmetic, pretrain, methods) = (file.section(), file.section(), file.section());
-    let (naive, confidence, train) = (file.section(), file.section(), file.section());
+    let (naive, confidence, kl, product) = (file.section(), file.section(), file.section(), file.section());
+    let (entropy, window, generalized, smoothing) =
+        (file.section(), file.section(), file.section(), file.section());
+    let train = file.section();
     let (lora, infer, parallel) = (file.section(), file.section(), file.section());
     let (checkpoint, store, report) = (file.section(), file.section(), file.section());
     let models = file.models();
@@ -72,6 +75,12 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         methods: methods?,
         naive: naive?,
         confidence: confidence?,
+        kl: kl?,
+        product: product?,
+        entropy: entropy?,
+        window: window?,
+        generalized: generalized?,
+        smoothing: smoothing?,
         train: train?,
         lora: lora?,
         infer: infer?,

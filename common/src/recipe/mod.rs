@@ -82,7 +82,7 @@ mod tests {
         experiment::{self, Batches, Training},
         plan::{
             FileDigest, Format, Head, HeadInit, HeadSpec, Lora, Objective, Output, Part, Prepare, Readout,
-            Sampling, Style, Train, Trainable, Work,
+            Sampling, Style, Threshold, Train, Trainable, Work,
         },
         source::{ModelFolder, Purpose, SourceFile},
     };
@@ -201,7 +201,12 @@ mod tests {
             (
                 "student confidence s>l seed 1",
                 "weak_labels",
-                Objective::Confidence { weight: 0.5, warmup: 0.2 },
+                Objective::Confidence {
+                    weight: 0.5,
+                    warmup: 0.2,
+                    threshold: Threshold::Median,
+                    jumps: false,
+                },
                 true,
             ),
         ] {

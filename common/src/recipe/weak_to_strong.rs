@@ -180,29 +180,28 @@ impl<'a> Compiler<'a> {
             let role = Role::Ceiling { model: name.clone() };
             self.test(format!("ceiling {name} seed {seed}"), base, trained, role, seed);
         }
-        for (pair, method) in pairs.iter().flat_map(|pair| methods.iter().map(move |method| (pair, *method)))
-        {
+        for (pair, method) in pairs.iter().flat_map(|pair| methods.iter().map(move |method| (pair, method))) {
             self.student(bases, *pair, method, labels[&pair.weak], seed);
         }
     }
 
-    fn student(&mut self, bases: &[Base<'a>], pair: Pair, method: Method, labels: Key, seed: u64) {
+    fn student(&mut self, bases: &[Base<'a>], pair: Pair, method: &Method, labels: Key, seed: u64) {
         let (weak, base) = (&bases[pair.weak].model.name, &bases[pair.strong]);
         let strong = &base.model.name;
-        let word = method.word();
+        let word = &method.word;
         let title = format!("student {word} {weak}>{strong} seed {seed}");
         let trained = self.finetune(title.clone(), base, Teacher::Weak { labels, method }, seed);
-        let role = Role::Student { method: word.to_owned(), weak: weak.clone(), strong: strong.clone() };
+        let role = Role::Student { method: word.clone(), weak: weak.clone(), strong: strong.clone() };
         self.test(title, base, trained, role, seed);
     }
 
-    fn finetune(&mut self, name: String, base: &Base<'_>, teacher: Teacher, seed: u64) -> Key {
+    fn finetune(&mut self, name: String, base: &Base<'_>, teacher: Teacher<'_>, seed: u64) -> Key {
         let train = &self.experiment.train;
         let (part, objective, labels) = match teacher {
             Teacher::GroundTruth => (Part::GroundTruth, Objective::CrossEntropy, None),
             Teacher::Ceiling => (Part::WeakLabels, Objective::CrossEntropy, None),
             Teacher::Weak { labels, method } => {
-                (Part::WeakLabels, method.objective(), Some(("labels", labels)))
+                (Part::WeakLabels, method.objective(base.model), Some(("labels", labels)))
             }
         };
         let learning_rate = base.model.learning_rate.unwrap_or(train.optimizer.learning_rate);
@@ -301,13 +300,13 @@ fn prepare_model(
 
 /// Whose labels a model learns from, and so on which rows.
 #[derive(Clone, Copy)]
-enum Teacher {
+enum Teacher<'m> {
     /// True labels of the first half.
     GroundTruth,
     /// True labels of the second half.
     Ceiling,
     /// A weak supervisor's labels of the second half.
-    Weak { labels: Key, method: Method },
+    Weak { labels: Key, method: &'m Method },
 }
 
 /// The places of the ladder that one end of the pairs is at, each once, from the bottom.

@@ -278,6 +278,10 @@ fn a_head_begins_with_a_token_for_each_class() {
 #[test]
 fn a_section_that_is_not_read_is_an_error() {
     refused(
+        &format!("{GOOD}[methods.product]\n"),
+        "exp.toml:21: methods.product is not read: \"product\" is not in methods.run",
+    );
+    refused(
         &format!("{GOOD}[methods.confidence]\n"),
         "exp.toml:21: methods.confidence is not read: \"confidence\" is not in methods.run",
     );

@@ -97,10 +97,9 @@ fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
     let examples = job.examples(0..rows, &model)?;
     let examples = match (work.objective, work.head.head) {
         (plan::Objective::LanguageModel, Head::LanguageModel) => examples,
-        (
-            plan::Objective::CrossEntropy | plan::Objective::Confidence { .. },
-            Head::Classifier { classes },
-        ) => examples.with_targets(targets(job, work.part, classes)?, classes)?,
+        (objective, Head::Classifier { classes }) if objective != plan::Objective::LanguageModel => {
+            examples.with_targets(targets(job, work.part, classes)?, classes)?
+        }
         (objective, head) => {
             return Err(Error::Mismatch(format!(
                 "a model that ends in {head:?} cannot minimize {objective:?}"

@@ -6,10 +6,10 @@ use std::{sync::Arc, thread, time::Duration};
 
 use fulcrum_collective::{Collective, Gloo, Solo};
 use fulcrum_common::{
-    plan::{Architecture, Head, Optimizer, Rule, Schedule},
+    plan::{Architecture, Head, Optimizer, Rule, Schedule, Threshold},
     rng::Rng,
 };
-use fulcrum_methods::objectives::Confidence;
+use fulcrum_methods::objectives::{Confidence, Ramp};
 use fulcrum_models::Model;
 use fulcrum_train::{Examples, Gang, StepLoss, Training, train};
 use tch::Device;
@@ -32,6 +32,11 @@ fn examples() -> Examples {
 }
 
 /// One rank's training of a decoder of two blocks, the same on every rank.
+/// In the form of the paper.
+fn confidence(weight: f64) -> Confidence {
+    Confidence { ramp: Ramp { weight, warmup: 0.2, jumps: false }, threshold: Threshold::Median }
+}
+
 fn finetune(objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepLoss> {
     let shape = Architecture { layers: 2, hidden: 16, heads: 2, context: 16 };
     let model = Model::new(&shape, VOCABULARY, Default::default(), 3, Device::Cpu).unwrap();
@@ -61,7 +66,7 @@ fn losses(steps: &[StepLoss]) -> Vec<f64> {
 #[test]
 fn the_confidence_loss_is_the_same_on_one_rank_and_on_two() {
     tch::set_num_threads(1);
-    let objective = Confidence { weight: 0.75, warmup: 0.2 };
+    let objective = confidence(0.75);
     let alone = losses(&finetune(objective, Arc::new(Solo::new())));
     let gang: Vec<Vec<f64>> = thread::scope(|scope| {
         let run = |end: Gloo| scope.spawn(move || losses(&finetune(objective, Arc::new(end))));
@@ -74,6 +79,6 @@ fn the_confidence_loss_is_the_same_on_one_rank_and_on_two() {
         assert!((one - two).abs() < 1e-5, "step {step}: {one} on one rank, {two} on two");
     }
     // The student's own predictions decide: without them the losses are others.
-    let plain = losses(&finetune(Confidence { weight: 0.0, warmup: 0.0 }, Arc::new(Solo::new())));
+    let plain = losses(&finetune(confidence(0.0), Arc::new(Solo::new())));
     assert!((alone[29] - plain[29]).abs() > 1e-2, "{} with and {} without", alone[29], plain[29]);
 }

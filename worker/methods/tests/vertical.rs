@@ -17,7 +17,7 @@ use fulcrum_common::{
     plan::{
         Architecture, Arithmetic, Duplicates, Estimate, FileDigest, Format, Head, HeadInit, Infer, Lora,
         Measure, Merge, Objective, Optimizer, Output, Part, Prediction, Prepare, Readout, Role, Rule,
-        Schedule, Source, Spec, SplitRule, Stage, Style, Train, Trainable, Work,
+        Schedule, Source, Spec, SplitRule, Stage, Style, Threshold, Train, Trainable, Work,
     },
     results::{AccuracyResults, Results},
     source,
@@ -148,7 +148,8 @@ fn infer(part: Part, output: Output) -> Infer {
 }
 
 const CLASSIFIER: Head = Head::Classifier { classes: 2 };
-const CONFIDENCE: Objective = Objective::Confidence { weight: 0.5, warmup: 0.2 };
+const CONFIDENCE: Objective =
+    Objective::Confidence { weight: 0.5, warmup: 0.2, threshold: Threshold::Median, jumps: false };
 
 #[test]
 fn an_experiment_runs_from_nothing_to_its_results() {

@@ -55,6 +55,7 @@ fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
         name: name.clone(),
         body,
         learning_rate: raw.learning_rate.value.map(|rate| rate.0),
+        confidence_weight: raw.confidence_weight.value.map(|weight| weight.0),
         head_init: raw.head_init.value.clone(),
         readout: raw.readout.value,
     })

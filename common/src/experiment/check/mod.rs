@@ -4,6 +4,7 @@
 
 mod format;
 mod ladder;
+mod methods;
 mod task;
 mod training;
 
@@ -13,7 +14,7 @@ use super::{
     Batches, Bootstrap, Cadence, Experiment, Method, Pair, Parallel,
     keys::{self, Raw},
     problem::Log,
-    value::{MethodName, OverLong},
+    value::OverLong,
 };
 use crate::plan::SplitRule;
 
@@ -37,7 +38,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     }
     let pretrain = if made_here { training::pretrain(raw, log) } else { None };
     let pairs = ladder::pairs(raw, log);
-    let methods = methods(raw, log);
+    let methods = methods::methods(raw, log);
     let train = training::train(raw, log);
     let bootstrap = bootstrap(raw, &pairs, &methods, log);
     let strategy = training::strategy(raw, log);
@@ -80,54 +81,6 @@ fn split(raw: &keys::Split) -> SplitRule {
         balance: raw.balance.value.0,
         duplicates: raw.duplicates.value,
         seed: raw.seed.value,
-    }
-}
-
-fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
-    let run = &raw.methods.run;
-    let distinct = run.value.iter().enumerate().all(|(i, name)| !run.value[..i].contains(name));
-    if run.value.is_empty() || !distinct {
-        log.add(run.line, "methods.run must name at least one method, none twice");
-    }
-    let tables = [
-        (MethodName::Naive, raw.naive.line, "naive"),
-        (MethodName::Confidence, raw.confidence.line, "confidence"),
-    ];
-    for (name, line, word) in tables {
-        if line.is_some() && !run.value.contains(&name) {
-            log.add(line, format!("methods.{word} is not read: {word:?} is not in methods.run"));
-        }
-    }
-    if run.value.contains(&MethodName::Confidence) {
-        check_confidence(raw, log);
-    }
-    let method = |name: &MethodName| match name {
-        MethodName::Naive => Method::Naive,
-        MethodName::Confidence => Method::Confidence {
-            weight: raw.confidence.weight.value.0,
-            warmup: raw.confidence.warmup.value.0,
-        },
-    };
-    run.value.iter().map(method).collect()
-}
-
-/// The loss hardens predictions at the median of a batch, into one of two classes.
-fn check_confidence(raw: &Raw, log: &Log<'_>) {
-    if raw.train.batch.value.0 < 2 {
-        let line = raw.train.batch.line;
-        log.add(line, "train.batch = 1 has no median: the confidence loss needs a batch of at least 2");
-    }
-    if raw.split.weak_labels.value.0 < 2 {
-        log.add(
-            raw.split.weak_labels.line,
-            "task.split.weak_labels = 1 has no median: the confidence loss needs at least 2 rows",
-        );
-    }
-    if raw.task.classes.value.len() > 2 {
-        log.add(
-            raw.task.classes.line,
-            "task.classes must be two: the confidence loss is defined for two classes",
-        );
     }
 }
 

@@ -3,10 +3,10 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule, Wire};
+use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule, Threshold, Wire};
 
 macro_rules! choice {
-    ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ } later [$($later:literal),*];)+) => {$(
+    ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ $(,)? } later [$($later:literal),*];)+) => {$(
         choice!(@value $type { $($variant = $word),+ } later [$($later),*]);
 
         $(#[$doc])*
@@ -44,7 +44,18 @@ choice! {
     TaskKind { Classification = "classification" }
         later ["preference", "language-model", "generation", "images", "graph"];
     /// How a student is trained on weak labels.
-    MethodName { Naive = "naive", Confidence = "confidence" } later [];
+    MethodName {
+        Naive = "naive",
+        Confidence = "confidence",
+        Kl = "kl",
+        Product = "product",
+        Entropy = "entropy",
+        Window = "window",
+        Generalized = "generalized",
+        Smoothing = "smoothing",
+    } later [];
+    /// Which form of the confidence loss.
+    ConfidenceForm { Paper = "paper", Released = "released" } later [];
     /// What is trained of a model.
     TrainableName { All = "all", Head = "head" } later [];
     /// What makes an update of a gradient.
@@ -55,6 +66,7 @@ choice! {
     OverLong { Truncate = "truncate", Drop = "drop" } later [];
 }
 
+choice!(@value Threshold { Median = "median", Prior = "prior" } later []);
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);
 choice!(@value Schedule { Constant = "constant", Linear = "linear", Cosine = "cosine", InverseSqrt = "inverse_sqrt" } later []);
@@ -63,6 +75,13 @@ choice!(@value Precision { Fp32 = "fp32", Bf16 = "bf16" } later []);
 choice!(@value Mode { Fast = "fast", Deterministic = "deterministic" } later []);
 choice!(@value Wire { Fp32 = "fp32", Bf16 = "bf16" } later []);
 choice!(@value Readout { Last = "last", Mean = "mean", First = "first" } later []);
+
+impl MethodName {
+    /// As the file and the report have it.
+    pub(in crate::experiment) fn word(self) -> String {
+        self.show().trim_matches('"').to_owned()
+    }
+}
 
 /// `a, b or c`.
 fn one_of(words: &[&str]) -> String {

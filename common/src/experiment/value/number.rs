@@ -85,6 +85,8 @@ within! {
     Balance(f64): "a number from 0.5 to 1", number, |x| (0.5..=1.0).contains(x);
     /// Rank of an adapter.
     Rank(usize): "a whole number from 1 to 65536", integer, |n| (1..=1 << 16).contains(n);
+    /// A share that is never nothing.
+    Portion(f64): "a number above 0 up to 1", number, |x| *x > 0.0 && *x <= 1.0;
     /// A share that is never all.
     Fraction(f64): "a number from 0 to below 1", number, |x| (0.0..1.0).contains(x);
     /// A rate.

@@ -71,13 +71,61 @@ pub enum Objective {
     LanguageModel,
     /// Mean cross-entropy against hard or soft labels.
     CrossEntropy,
-    /// The auxiliary confidence loss in paper form (Burns et al. 2023, section 4.3).
+    /// The auxiliary confidence loss (Burns et al. 2023, section 4.3).
     Confidence {
         /// Largest weight of the auxiliary term.
         weight: f64,
         /// Share of the steps over which the weight rises from 0.
         warmup: f64,
+        /// Where the student's predictions are hardened.
+        #[serde(default, skip_serializing_if = "is_default")]
+        threshold: Threshold,
+        /// Whether the weight rises as in the released code, which jumps.
+        #[serde(default, skip_serializing_if = "is_default")]
+        jumps: bool,
     },
+    /// The divergence of the labels from the student.
+    Divergence,
+    /// Cross-entropy against the product of label and the student's own prediction.
+    Product {
+        /// Power of the label.
+        alpha: f64,
+        /// Power of the prediction.
+        beta: f64,
+    },
+    /// Cross-entropy against labels and a growing share of the student's own prediction.
+    Entropy {
+        /// Largest share of the prediction.
+        weight: f64,
+        /// Share of the steps over which it rises from 0.
+        warmup: f64,
+    },
+    /// Cross-entropy over rows that the student is not sure of.
+    Window {
+        /// How much above one half the student's largest probability may be.
+        radius: f64,
+    },
+    /// Generalized cross-entropy (Zhang and Sabuncu 2018).
+    Generalized {
+        /// From cross-entropy towards 0 to absolute error at 1.
+        q: f64,
+    },
+    /// Cross-entropy against smoothed labels.
+    Smoothing {
+        /// The part of a label that goes to all classes alike.
+        amount: f64,
+    },
+}
+
+/// Above which prediction of class 1 the confidence loss takes it for class 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Threshold {
+    /// The median of the global batch.
+    #[default]
+    Median,
+    /// That which gives class 1 its share in the weak labels of the global batch.
+    Prior,
 }
 
 /// The batches, the rule of an update, and its schedule.

@@ -1,0 +1,100 @@
+//! `[methods]`, and a section for each of them.
+
+use crate::{
+    experiment::{
+        Method,
+        keys::Raw,
+        problem::Log,
+        value::{ConfidenceForm, MethodName},
+    },
+    plan::{Objective, Threshold},
+};
+
+pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
+    let run = &raw.methods.run;
+    let distinct = run.value.iter().enumerate().all(|(i, name)| !run.value[..i].contains(name));
+    if run.value.is_empty() || !distinct {
+        log.add(run.line, "methods.run must name at least one method, none twice");
+    }
+    for (name, line) in sections(raw) {
+        let word = name.word();
+        if line.is_some() && !run.value.contains(&name) {
+            log.add(line, format!("methods.{word} is not read: {word:?} is not in methods.run"));
+        }
+    }
+    if run.value.contains(&MethodName::Confidence) {
+        check_confidence(raw, log);
+    }
+    for model in &raw.models {
+        let line = model.confidence_weight.line;
+        if line.is_some() && !run.value.contains(&MethodName::Confidence) {
+            log.add(line, "model.confidence_weight is not read: \"confidence\" is not in methods.run");
+        }
+    }
+    run.value.iter().map(|&name| Method { word: name.word(), objective: objective(raw, name) }).collect()
+}
+
+/// Where the section of a method stands.
+fn sections(raw: &Raw) -> [(MethodName, Option<usize>); 8] {
+    [
+        (MethodName::Naive, raw.naive.line),
+        (MethodName::Confidence, raw.confidence.line),
+        (MethodName::Kl, raw.kl.line),
+        (MethodName::Product, raw.product.line),
+        (MethodName::Entropy, raw.entropy.line),
+        (MethodName::Window, raw.window.line),
+        (MethodName::Generalized, raw.generalized.line),
+        (MethodName::Smoothing, raw.smoothing.line),
+    ]
+}
+
+fn objective(raw: &Raw, name: MethodName) -> Objective {
+    match name {
+        MethodName::Naive => Objective::CrossEntropy,
+        MethodName::Confidence => confidence(raw),
+        MethodName::Kl => Objective::Divergence,
+        MethodName::Product => {
+            Objective::Product { alpha: raw.product.alpha.value.0, beta: raw.product.beta.value.0 }
+        }
+        MethodName::Entropy => {
+            Objective::Entropy { weight: raw.entropy.weight.value.0, warmup: raw.entropy.warmup.value.0 }
+        }
+        MethodName::Window => Objective::Window { radius: raw.window.radius.value.0 },
+        MethodName::Generalized => Objective::Generalized { q: raw.generalized.q.value.0 },
+        MethodName::Smoothing => Objective::Smoothing { amount: raw.smoothing.amount.value.0 },
+    }
+}
+
+fn confidence(raw: &Raw) -> Objective {
+    let raw = &raw.confidence;
+    let (threshold, warmup, jumps) = match raw.form.value {
+        ConfidenceForm::Paper => (Threshold::Median, 0.2, false),
+        ConfidenceForm::Released => (Threshold::Prior, 0.1, true),
+    };
+    Objective::Confidence {
+        weight: raw.weight.value.0,
+        warmup: raw.warmup.value.map_or(warmup, |warmup| warmup.0),
+        threshold: raw.threshold.value.unwrap_or(threshold),
+        jumps,
+    }
+}
+
+/// The loss hardens predictions at a quantile of a batch, into one of two classes.
+fn check_confidence(raw: &Raw, log: &Log<'_>) {
+    if raw.train.batch.value.0 < 2 {
+        let line = raw.train.batch.line;
+        log.add(line, "train.batch = 1 has no median: the confidence loss needs a batch of at least 2");
+    }
+    if raw.split.weak_labels.value.0 < 2 {
+        log.add(
+            raw.split.weak_labels.line,
+            "task.split.weak_labels = 1 has no median: the confidence loss needs at least 2 rows",
+        );
+    }
+    if raw.task.classes.value.len() > 2 {
+        log.add(
+            raw.task.classes.line,
+            "task.classes must be two: the confidence loss is defined for two classes",
+        );
+    }
+}
