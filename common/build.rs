@@ -8,6 +8,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let configure = |build: tonic_prost_build::Builder, name: &&str| {
         build.type_attribute(format!("fulcrum.v1.{name}"), "#[derive(serde::Serialize)]")
     };
-    shown.iter().fold(tonic_prost_build::configure(), configure).compile_fds(descriptors)?;
+    let shown = shown.iter().fold(tonic_prost_build::configure(), configure);
+    // What is kept in files as well.
+    let kept = ["Flight", "FlightGroup", "FlightCall"];
+    let configure = |build: tonic_prost_build::Builder, name: &&str| {
+        build.type_attribute(format!("fulcrum.v1.{name}"), "#[derive(serde::Serialize, serde::Deserialize)]")
+    };
+    kept.iter().fold(shown, configure).compile_fds(descriptors)?;
     Ok(())
 }

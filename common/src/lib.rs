@@ -8,6 +8,7 @@ pub mod duty;
 pub mod exit;
 pub mod experiment;
 pub mod fault;
+pub mod flight;
 pub mod invariant;
 pub mod key;
 pub mod metrics;

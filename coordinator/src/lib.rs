@@ -20,7 +20,7 @@ mod wire;
 
 pub use action::{Action, Decisions, Product, Record};
 pub use input::{Class, Event, Failure, Hello, Input, Progress};
-pub use journal::{Journal, JournalError, recover};
+pub use journal::{Broken, Journal, JournalError, Story, recover};
 pub use serve::{Bound, Config, Outcome, ServeError, bind, serve};
 pub use size::SizeError;
 pub use state::{

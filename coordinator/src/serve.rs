@@ -162,7 +162,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     std::fs::create_dir_all(&config.folder).map_err(io(format!("folder {:?}", config.folder)))?;
     let lock = lock(&config.folder)?;
     let store = Store::open(&config.store)?;
-    let mut journal = Journal::open(&config.folder.join("journal.sqlite"))?;
+    let mut journal = Journal::open(&config.folder.join(crate::journal::FILE))?;
     let made = made(&store, &config.plan).await?;
     let past = Past { checkpoints: store.checkpoints().await?, ..recover(&journal)? };
     let mut state = State::new(&config.run, &config.plan, gang, &made, past);

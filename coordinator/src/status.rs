@@ -7,7 +7,7 @@ use fulcrum_common::{
     protocol::{StageStatus, StatusReply, Violation, WorkerStatus},
 };
 
-use crate::state::{Entry, Lease, Shard, ShardState, StageState, State, Worker, WorkerState};
+use crate::state::{Entry, Lease, Owner, Shard, ShardState, StageState, State, Worker, WorkerState};
 
 /// The state as the command line is shown it.
 pub fn status(state: &State) -> StatusReply {
@@ -38,6 +38,8 @@ fn stage(state: &State, entry: &Entry) -> StageStatus {
         loss: view.loss,
         attempts: entry.attempts,
         message: entry.message.clone(),
+        // The journal knows, and no decision rests on it.
+        shard_ms: 0,
     }
 }
 
@@ -94,6 +96,14 @@ fn worker(state: &State, worker: &Worker) -> WorkerStatus {
         WorkerState::Working(epoch) | WorkerState::Aborting(epoch) => epoch,
         WorkerState::Joining | WorkerState::Idle | WorkerState::Lost => 0,
     };
+    let owner = state.owner(epoch, &worker.hello.seat);
+    let name = |stage: usize| state.stages[stage].stage.name.clone();
+    let world = state.gang(epoch).map_or(1, |gang| gang.members.len());
+    let (stage, rank, shard) = match owner {
+        Some(Owner::Rank { stage, rank }) => (name(stage), rank, None),
+        Some(Owner::Shard { stage, index }) => (name(stage), 0, Some(index as u64)),
+        None => (String::new(), 0, None),
+    };
     WorkerStatus {
         worker: worker.hello.seat.clone(),
         incarnation: worker.hello.incarnation.clone(),
@@ -102,6 +112,12 @@ fn worker(state: &State, worker: &Worker) -> WorkerStatus {
         state: if draining { "draining" } else { worker.state().word() }.to_owned(),
         epoch,
         heard_ms: state.now.saturating_sub(worker.heard),
+        stage,
+        rank: rank as u32,
+        world: world as u32,
+        shard,
+        got_on_ms: state.now.saturating_sub(worker.moved),
+        flight: None,
     }
 }
 

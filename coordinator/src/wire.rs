@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use fulcrum_common::{
     exit,
-    protocol::{self, WorkerEvent, worker_event},
+    flight::Activity,
+    protocol::{self, Flight, WorkerEvent, worker_event},
     store::File,
 };
 
@@ -22,6 +23,8 @@ const FILES_LIMIT: usize = 4096;
 const FACTS_LIMIT: usize = 1024;
 /// Exit codes that a worker's failure may give the run. Others say how a process ended, not the work.
 const CODES: [i32; 4] = [exit::MISMATCH, exit::DIGEST, exit::NO_PROGRESS, exit::INTERNAL];
+/// Groups of members in a worker's flight.
+const GROUPS_LIMIT: usize = 8;
 /// Threads a worker may claim.
 const THREADS_LIMIT: u32 = 4096;
 
@@ -69,6 +72,20 @@ pub fn event(message: WorkerEvent) -> Result<Event, WireError> {
         }
         worker_event::Event::Leaving(_) => Event::Leaving,
     })
+}
+
+/// What a heartbeat says of the worker's flight recorder. No decision rests on it, so that what is not acceptable is
+/// passed over and costs nobody his work.
+pub(crate) fn flight(message: &WorkerEvent) -> Option<Flight> {
+    let Some(worker_event::Event::Heartbeat(heartbeat)) = &message.event else { return None };
+    let flight = heartbeat.flight.as_ref()?;
+    let plain =
+        |text: &String| !text.is_empty() && text.len() <= NAME_LIMIT && !text.chars().any(char::is_control);
+    let good = Activity::named(&flight.doing).is_some()
+        && flight.groups.len() <= GROUPS_LIMIT
+        && flight.groups.iter().all(|group| plain(&group.name))
+        && flight.waits.iter().all(|call| plain(&call.group) && plain(&call.operation));
+    good.then(|| flight.clone())
 }
 
 fn hello(it: protocol::Hello) -> Result<Hello, WireError> {
@@ -254,6 +271,28 @@ mod tests {
             let Ok(Event::Failed { failure, .. }) = parse(Message::Failed(failed)) else { panic!("refused") };
             assert_eq!(failure.code, kept, "{code}");
         }
+    }
+
+    #[test]
+    fn a_flight_that_shows_on_a_line_is_taken_and_no_other() {
+        let group = |name: &str| protocol::FlightGroup { name: name.into(), ..Default::default() };
+        let call = |operation: &str| protocol::FlightCall {
+            group: "all".into(),
+            operation: operation.into(),
+            ..Default::default()
+        };
+        let flight = |doing: &str, groups: Vec<protocol::FlightGroup>, waits| {
+            let doing = doing.to_owned();
+            let flight = Some(Flight { doing, groups, waits, ..Default::default() });
+            let heartbeat = protocol::Heartbeat { flight, ..Default::default() };
+            super::flight(&WorkerEvent { event: Some(Message::Heartbeat(heartbeat)) })
+        };
+        assert!(flight("forward", vec![group("shards 0")], Some(call("all-reduce"))).is_some());
+        assert!(flight("dancing", vec![], None).is_none());
+        assert!(flight("forward", vec![group("a\nb")], None).is_none());
+        assert!(flight("forward", vec![group(&"g".repeat(65))], None).is_none());
+        assert!(flight("forward", vec![group("g"); GROUPS_LIMIT + 1], None).is_none());
+        assert!(flight("forward", vec![], Some(call("\u{1b}[31m"))).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | `results.json`, `results.csv`, `report.html` | the outcome |
 //! | `warnings.txt` | what the run should be told of although nothing failed, where there is something |
 //! | `logs/<who>.log` | what coordinator and workers said |
+//! | `flight/<worker>-<epoch>.jsonl` | what a worker did last before its assignment went wrong |
 //! | `coordinator.json`, `journal.sqlite` | the coordinator's own |
 //! | `lock` | held while a `fulcrum run` works here |
 
@@ -78,6 +79,19 @@ impl RunFolder {
         [run, &named].into_iter().find(|path| path.is_dir()).map(Self::new).with_context(|| {
             format!("no run {:?}: neither a folder of that path nor {}", run.display(), named.display())
         })
+    }
+
+    /// The run under `runs` that was begun last.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn latest(runs: &Path) -> Result<Self> {
+        let none = || format!("no run in {}: name one, or say --runs", runs.display());
+        let begun = |folder: &Self| fs::metadata(folder.facts()).and_then(|facts| facts.modified()).ok();
+        let folders = fs::read_dir(runs).with_context(none)?.flatten().map(|entry| Self::new(entry.path()));
+        let last =
+            folders.filter_map(|folder| Some((begun(&folder)?, folder))).max_by_key(|(begun, _)| *begun);
+        last.map(|(_, folder)| folder).with_context(none)
     }
 
     /// Takes the folder for this process.
@@ -242,6 +256,10 @@ mod tests {
             assert_eq!(RunFolder::find(run, runs.path()).unwrap().path(), folder.path());
         }
         assert!(RunFolder::find(Path::new("b"), runs.path()).unwrap_err().to_string().contains("no run"));
+        assert!(RunFolder::latest(runs.path()).unwrap_err().to_string().starts_with("no run in "));
+        fs::write(folder.facts(), "{}").unwrap();
+        RunFolder::create(runs.path(), "c").unwrap();
+        assert_eq!(RunFolder::latest(runs.path()).unwrap().path(), folder.path());
     }
 
     #[test]

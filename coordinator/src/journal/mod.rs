@@ -4,6 +4,7 @@
 //! never forgets what it told a worker. The schema is in `schema.sql`.
 
 mod recover;
+mod story;
 
 use std::path::Path;
 
@@ -15,6 +16,10 @@ use crate::{
 };
 
 pub use recover::recover;
+pub use story::{Broken, Story};
+
+/// The file in a run's folder.
+pub(crate) const FILE: &str = "journal.sqlite";
 
 /// Version of the schema, in the file's `user_version`.
 const SCHEMA_VERSION: i64 = 1;

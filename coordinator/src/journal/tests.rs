@@ -134,3 +134,26 @@ fn a_file_that_is_no_journal_is_refused_with_the_way_out() {
     std::fs::write(&path, "no database at all, but long enough to be looked at").unwrap();
     assert!(matches!(Journal::open(&path), Err(JournalError::Open { .. })));
 }
+
+#[test]
+fn what_is_read_beside_a_coordinator_is_the_usual_time_of_shards_and_the_last_that_went_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Story::open(folder.path()).unwrap().is_none());
+    let mut journal = open(&folder.path().join(FILE));
+    let story = Story::open(folder.path()).unwrap().unwrap();
+    assert_eq!((story.shards().unwrap().len(), story.broken().unwrap()), (0, None));
+    let plan = Sketch::chain();
+    let (model, labels) = (plan.stages()[1].key, plan.stages()[2].key);
+    for (epoch, took) in [(1, 500), (2, 100), (3, 900), (4, 700)] {
+        journal.write(&[began(epoch, labels, Some(epoch))], &[]).unwrap();
+        let set = "UPDATE epochs SET ended_ms = began_ms + ?2, outcome = 'done' WHERE epoch = ?1";
+        journal.database.execute(set, params![epoch as i64, took]).unwrap();
+    }
+    let end = |epoch, outcome, reason: &str| Record::EpochEnded { epoch, outcome, reason: reason.to_owned() };
+    journal.write(&[began(5, model, None), end(5, "failed", "no memory")], &[]).unwrap();
+    journal.write(&[began(6, model, None), end(6, "lost", "w0 is silent")], &[]).unwrap();
+    assert_eq!(story.shards().unwrap(), [(plan.stages()[2].name.clone(), 500)].into());
+    let broken = story.broken().unwrap().unwrap();
+    assert_eq!((broken.epoch, broken.outcome.as_str(), broken.reason.as_str()), (6, "lost", "w0 is silent"));
+    assert_eq!((broken.stage, broken.members), (plan.stages()[1].name.clone(), vec!["w0".to_owned()]));
+}

@@ -11,6 +11,7 @@ mod report;
 mod run;
 mod status;
 mod train;
+mod why;
 
 use std::io::{self, Write};
 

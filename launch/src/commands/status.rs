@@ -10,7 +10,7 @@ use fulcrum_common::{
     store::Store,
 };
 
-use super::print;
+use super::{print, why};
 use crate::{
     client::Client,
     progress::{duration, thousands},
@@ -22,11 +22,14 @@ use crate::{
 /// What was asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The run: its folder, or its name
-    run: PathBuf,
+    /// The run: its folder, or its name [default: the one that was begun last]
+    run: Option<PathBuf>,
     /// Folder of all runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
+    /// Say who waits for whom, where, and since how long
+    #[arg(long)]
+    why: bool,
     /// Print JSON: the messages StatusReply, StageStatus, WorkerStatus and Violation of the protocol
     #[arg(long)]
     json: bool,
@@ -37,7 +40,13 @@ pub(crate) struct Args {
 /// # Errors
 /// If there is no such run.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let folder = RunFolder::find(&args.run, &args.runs)?;
+    let folder = match &args.run {
+        Some(run) => RunFolder::find(run, &args.runs)?,
+        None => RunFolder::latest(&args.runs)?,
+    };
+    if args.why {
+        return why::run(&folder, args.json).await;
+    }
     let reply = match live(&folder).await {
         Some(reply) => reply,
         None => at_rest(&folder).await?,
@@ -57,7 +66,7 @@ async fn warned(folder: &RunFolder) -> Result<String> {
 }
 
 /// What the run's coordinator says, if one is there.
-async fn live(folder: &RunFolder) -> Option<StatusReply> {
+pub(super) async fn live(folder: &RunFolder) -> Option<StatusReply> {
     let Contact { address, .. } = Contact::read(folder.path()).ok()?;
     ask(address).await.ok()
 }
@@ -67,7 +76,7 @@ async fn ask(address: SocketAddr) -> Result<StatusReply> {
 }
 
 /// What the folder and the store say of a run that nobody serves.
-async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
+pub(super) async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
     let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
     let store = Store::open(&facts.store)?;
     let mut cached = std::collections::BTreeSet::new();

@@ -13,4 +13,5 @@ mod runs;
 mod standstill;
 mod strategies;
 mod survival;
+mod why;
 mod workplace;

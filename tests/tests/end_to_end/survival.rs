@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::workplace::{PATIENCE, Workplace, finish, folders, pid_of, same, signal};
 
 /// What a run leaves when nothing happens to it.
-fn undisturbed() -> Workplace {
+pub(crate) fn undisturbed() -> Workplace {
     let place = Workplace::new();
     place.succeed(&["run", "tiny.toml", "--workers", "2"]);
     place

@@ -63,6 +63,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// The run's folder, where this worker was told of one.
+    pub(crate) fn run_folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Address(_) => None,
+            Self::RunFolder(folder) => Some(folder.clone()),
+        }
+    }
+
     /// Where the coordinator is now.
     pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
         match self {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use fulcrum_common::{
+    flight::Recorder,
     protocol::{self, Heartbeat, Kept, NotKept, Rendezvous, worker_event::Event},
     store::File,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) epoch: u64,
     /// This machine's address as its peers see it.
     pub(crate) host: IpAddr,
+    /// What this worker did last in it.
+    pub(crate) recorder: Arc<Recorder>,
     cancelled: AtomicBool,
     leaving: AtomicBool,
     inner: Mutex<Inner>,
@@ -59,6 +62,7 @@ impl Attempt {
         Arc::new(Self {
             epoch,
             host,
+            recorder: Arc::default(),
             cancelled: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             inner: Mutex::new(inner),
@@ -67,9 +71,9 @@ impl Attempt {
         })
     }
 
-    /// How far the engine is.
+    /// How far the engine is, and what it does.
     pub(crate) fn heartbeat(&self) -> Heartbeat {
-        self.lock().progress
+        Heartbeat { flight: Some(self.recorder.view()), ..self.lock().progress.clone() }
     }
 
     /// The engine is so far.

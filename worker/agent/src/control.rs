@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::{
     args::Place,
     attempt::{Attempt, told},
+    black_box::BlackBox,
     engine::{EngineThread, Fault, Outcome, Product, Task},
     session::{Desk, Session, look},
 };
@@ -44,6 +45,15 @@ pub(crate) struct Config {
     pub(crate) grace: Duration,
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// That the process ends.
+    End,
+    /// What it does.
+    Tell,
+}
+
 /// The control task.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -52,8 +62,9 @@ pub(crate) struct Control {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     /// What the engine says by itself, and the end that it is given.
     asides: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
-    /// A message asks the process to end.
-    terminate: mpsc::Receiver<()>,
+    /// What signals ask for.
+    signals: mpsc::Receiver<Asked>,
+    black_box: BlackBox,
     desk: Desk,
     duty: Duty<Task>,
     /// Where the duty's time begins.
@@ -72,10 +83,11 @@ impl Control {
         config: Config,
         engine: EngineThread,
         outcomes: mpsc::UnboundedReceiver<Outcome>,
-        terminate: mpsc::Receiver<()>,
+        signals: mpsc::Receiver<Asked>,
     ) -> Self {
         let (asides, desk, duty) = (mpsc::unbounded_channel(), Desk::default(), Duty::new(0));
-        Self { config, engine, outcomes, asides, terminate, desk, duty, start: Instant::now() }
+        let (black_box, start) = (BlackBox::new(config.place.run_folder(), &config.hello), Instant::now());
+        Self { config, engine, outcomes, asides, signals, black_box, desk, duty, start }
     }
 
     /// Serves until the process is to end; returns its exit code.
@@ -120,7 +132,7 @@ impl Control {
             () = tokio::time::sleep(pause) => Vec::new(),
             outcome = self.outcomes.recv() => self.settle(outcome),
             () = due(wakes) => Vec::new(),
-            _ = self.terminate.recv() => self.terminate(),
+            Some(asked) = self.signals.recv() => self.answer(asked),
         };
         self.perform(None, acts)?;
         let acts = self.duty.wake(self.now(), ms(self.config.patience));
@@ -145,7 +157,7 @@ impl Control {
                 outcome = self.outcomes.recv() => self.settle(outcome),
                 Some(event) = self.asides.1.recv() => self.duty.report(self.now(), event),
                 () = due(wakes) => self.duty.wake(self.now(), ms(self.config.patience)),
-                _ = self.terminate.recv() => self.terminate(),
+                Some(asked) = self.signals.recv() => self.answer(asked),
             };
         }
     }
@@ -170,9 +182,17 @@ impl Control {
         command.map(|command| self.duty.hear(now, command)).unwrap_or_default()
     }
 
-    fn terminate(&mut self) -> Vec<Act<Task>> {
-        tracing::info!("asked to terminate");
-        self.duty.terminate(self.now(), ms(self.config.grace))
+    fn answer(&mut self, asked: Asked) -> Vec<Act<Task>> {
+        match asked {
+            Asked::End => {
+                tracing::info!("asked to terminate");
+                self.duty.terminate(self.now(), ms(self.config.grace))
+            }
+            Asked::Tell => {
+                look(&self.desk).iter().for_each(|attempt| self.black_box.dump(attempt, "asked by a signal"));
+                Vec::new()
+            }
+        }
     }
 
     /// The engine has come back.
@@ -182,6 +202,8 @@ impl Control {
             Ok(product) => done(epoch, product),
             Err(fault) => {
                 tracing::warn!("epoch {epoch} failed: {}", fault.message);
+                let attempt = look(&self.desk).clone();
+                attempt.iter().for_each(|attempt| self.black_box.crash(attempt, &fault.message));
                 failed(epoch, fault)
             }
         };
@@ -205,6 +227,8 @@ impl Control {
                 }
                 (Act::Start(task), _) => self.begin(session.as_deref(), task),
                 (Act::CallOff(reason), Some(attempt)) => {
+                    // Before its connections break, which would change what it shows.
+                    self.black_box.crash(attempt, &reason);
                     let attempt = Arc::clone(attempt);
                     // Breaking a gang's connections may take a moment, which commands and heartbeats do not have.
                     tokio::task::spawn_blocking(move || attempt.cancel(&reason));
@@ -245,6 +269,7 @@ impl Control {
             task.world
         );
         let attempt = Attempt::new(task.epoch, host, self.asides.0.clone());
+        self.black_box.start(&task);
         *look(&self.desk) = Some(Arc::clone(&attempt));
         self.engine.run(task, attempt);
     }

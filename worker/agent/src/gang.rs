@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fulcrum_collective::{Collective, Error, Gloo, Interface, Nccl, Options, Solo, Store as Meeting};
+use fulcrum_collective::{
+    Collective, Error, Gloo, Interface, Nccl, Options, Recorded, Solo, Store as Meeting,
+};
 use fulcrum_common::{
     exit,
     plan::{Strategy, Work},
@@ -35,18 +37,18 @@ pub(crate) fn gather(task: &Task, attempt: &Arc<Attempt>, device: Device) -> Res
     let place = (task.rank, task.world);
     check(strategy, task.world)?;
     let meeting = if task.world == 1 { None } else { Some(meet(task, attempt)?) };
-    spread(strategy, place, |name, (rank, world)| {
-        let name = format!("epoch-{}/{name}", task.epoch);
+    spread(strategy, place, |group, (rank, world)| {
+        let name = format!("epoch-{}/{group}", task.epoch);
         let interface = Interface::Address(attempt.host);
         let Some(meeting) = &meeting else { return Ok(Arc::new(Solo::new()) as _) };
-        let group = join(meeting, &Options { name, rank, world, interface, timeout: OPERATION }, device)?;
-        let brake = Arc::downgrade(&group);
+        let joined = join(meeting, &Options { name, rank, world, interface, timeout: OPERATION }, device)?;
+        let brake = Arc::downgrade(&joined);
         attempt.on_cancel(move |reason| {
             if let Some(group) = brake.upgrade() {
                 group.abort(reason);
             }
         });
-        Ok(group)
+        Ok(Arc::new(Recorded::new(joined, Arc::clone(&attempt.recorder), group)) as _)
     })
 }
 

@@ -6,6 +6,7 @@
 mod args;
 mod attempt;
 mod bench;
+mod black_box;
 mod checkpoints;
 mod control;
 mod device;
@@ -39,7 +40,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::Args,
-    control::{Config, Control},
+    control::{Asked, Config, Control},
     device::Device,
     engine::EngineThread,
     network::Wanted,
@@ -121,27 +122,29 @@ fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
         let hello = identity::hello(&args.seat, device, threads);
         let (place, grace) = (args.place(), args.grace());
         let config = Config { place, hello, host, patience: PATIENCE, grace };
-        Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, termination()?).run().await)
+        Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, signals()?).run().await)
     })?;
     // The engine may still compute: it is not waited for.
     runtime.shutdown_background();
     Ok(code)
 }
 
-/// A message for every signal that asks the process to end.
-fn termination() -> std::io::Result<mpsc::Receiver<()>> {
+/// A message for every signal that asks for something.
+fn signals() -> std::io::Result<mpsc::Receiver<Asked>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // How schedulers announce the end of a job's time.
     let mut warning = signal(SignalKind::user_defined1())?;
+    let mut curious = signal(SignalKind::user_defined2())?;
     let (asked, asks) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = warning.recv() => {}
-            }
-            if asked.send(()).await.is_err() {
+            let what = tokio::select! {
+                _ = terminate.recv() => Asked::End,
+                _ = interrupt.recv() => Asked::End,
+                _ = warning.recv() => Asked::End,
+                _ = curious.recv() => Asked::Tell,
+            };
+            if asked.send(what).await.is_err() {
                 return;
             }
         }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use fulcrum_common::{
     Key, exit,
     fault::{self, Who, point},
+    flight::Activity,
+    plan::Work,
     protocol::{Heartbeat, Shard},
     store::{File, Manifest, Store, StoreError},
 };
@@ -67,12 +69,15 @@ impl Engine for Stages {
     fn run(&mut self, task: &Task, attempt: &Arc<Attempt>) -> Result<Product, Fault> {
         fault::i_am(Who::Rank(task.rank, task.world));
         fault::at_step(0);
+        let does = |what| attempt.recorder.does(what, 0, 0);
+        does(Activity::Inputs);
         let inputs = self.check_out(&task.inputs)?;
         point("worker.inputs").map_err(Fault::passing)?;
         let scratch = self.scratch.folder().map_err(Fault::passing)?;
         let shard = task.shard.map(range).transpose()?;
         let device = self.device.torch();
         let job = Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device };
+        does(Activity::Meeting);
         point("worker.gather.before").map_err(Fault::passing)?;
         let gang = gang::gather(task, attempt, self.device)?;
         point("worker.gather.after").map_err(Fault::passing)?;
@@ -86,10 +91,13 @@ impl Engine for Stages {
         let start = |what: &engine::Checkpoints| Checkpoints::start(what.clone(), place());
         let kept = task.checkpoints.as_ref().map(start).transpose().map_err(Fault::passing)?;
         let keeper = kept.as_ref().map(|kept| Kept { keeper: kept, past: kept });
+        let trains = matches!(task.stage.spec.work, Work::Train(_));
+        does(if trains { Activity::Load } else { Activity::Work });
         point("worker.load").map_err(Fault::passing)?;
         let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt), keeper).map_err(fault)?;
         // Once all have said that they are done, checkpoints go: one that came later would stay for ever.
         kept.iter().for_each(Checkpoints::rest);
+        does(Activity::Put);
         point("worker.made").map_err(Fault::passing)?;
         if task.rank > 0 {
             return Ok(Product::default());
@@ -116,6 +124,7 @@ impl Monitor for Watch<'_> {
             steps: progress.steps as u64,
             examples: progress.examples as u64,
             loss: progress.loss.unwrap_or_default(),
+            flight: None,
         });
     }
 
@@ -125,6 +134,14 @@ impl Monitor for Watch<'_> {
 
     fn leaving(&self) -> bool {
         self.0.is_leaving()
+    }
+
+    fn does(&self, what: Activity, step: usize, slot: usize) {
+        self.0.recorder.does(what, step as u64, u32::try_from(slot).unwrap_or(u32::MAX));
+    }
+
+    fn ran_out_of_memory(&self) {
+        self.0.recorder.ran_out_of_memory();
     }
 }
 

@@ -1,5 +1,6 @@
 //! One trait for collective communication, and what stands behind it: [`Solo`] for a world of one, [`Gloo`]
-//! for processes on CPUs, [`Nccl`] for processes on GPUs, and [`Faulty`], which wraps any other and injects faults.
+//! for processes on CPUs, [`Nccl`] for processes on GPUs; [`Recorded`] wraps any other and writes down what it does, and
+//! [`Faulty`] wraps any other and injects faults.
 //!
 //! Operations are asynchronous: they start in the order of the calls, which must be the same on every rank,
 //! and end when [`Handle::wait`] returns. For the same world size and the same inputs they leave the same
@@ -12,6 +13,7 @@ mod gloo;
 mod handle;
 mod nccl;
 mod options;
+mod recorded;
 mod solo;
 
 use std::fmt::Debug;
@@ -25,6 +27,7 @@ pub use gloo::Gloo;
 pub use handle::{Handle, Pending};
 pub use nccl::{Nccl, choose_interface, share_device};
 pub use options::Options;
+pub use recorded::Recorded;
 pub use solo::Solo;
 
 /// A member's end of a gang's communication.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use fulcrum_common::flight::Activity;
 use tch::{Cuda, Device};
+
+use crate::Monitor;
 
 /// The time of one step on one rank, by what was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,27 +39,40 @@ pub(crate) enum Phase {
     Optimizer,
 }
 
-/// A stopwatch. A GPU computes behind the program's back, so where somebody reads the times, each lap waits for it.
-#[derive(Debug)]
-pub(crate) struct Clock {
+/// A stopwatch, which also tells who watches what is begun. A GPU computes behind the program's back, so where somebody
+/// reads the times, each lap waits for it.
+pub(crate) struct Clock<'a> {
     device: Option<usize>,
+    monitor: &'a dyn Monitor,
     since: Instant,
     time: StepTime,
+    step: usize,
+    slot: usize,
 }
 
-impl Clock {
-    /// For work on `device`; `read` tells whether somebody reads the times.
-    pub(crate) fn new(device: Device, read: bool) -> Self {
+impl<'a> Clock<'a> {
+    /// For work on `device`.
+    pub(crate) fn new(device: Device, monitor: &'a dyn Monitor) -> Self {
         let device = match device {
-            Device::Cuda(index) if read => Some(index),
+            Device::Cuda(index) if monitor.reads_times() => Some(index),
             _ => None,
         };
-        Self { device, since: Instant::now(), time: StepTime::default() }
+        Self { device, monitor, since: Instant::now(), time: StepTime::default(), step: 0, slot: 0 }
     }
 
     /// A new step.
-    pub(crate) fn start(&mut self) {
-        (self.since, self.time) = (Instant::now(), StepTime::default());
+    pub(crate) fn start(&mut self, step: usize) {
+        (self.since, self.time, self.step) = (Instant::now(), StepTime::default(), step);
+    }
+
+    /// What follows belongs to that slot of the rank's share.
+    pub(crate) fn in_slot(&mut self, slot: usize) {
+        self.slot = slot;
+    }
+
+    /// From here on `what` is done.
+    pub(crate) fn begin(&self, what: Activity) {
+        self.monitor.does(what, self.step, self.slot);
     }
 
     /// What was done since the last lap was `phase`.

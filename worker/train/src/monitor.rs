@@ -1,5 +1,7 @@
 //! How long work tells the outside where it stands, and hears that it should stop.
 
+use fulcrum_common::flight::Activity;
+
 use crate::StepTime;
 
 /// Where a piece of work stands.
@@ -28,6 +30,13 @@ pub trait Monitor: Sync {
     fn leaving(&self) -> bool {
         false
     }
+
+    /// Called whenever this rank begins to do something else, with the step of a training and the slot of its share; must
+    /// return at once.
+    fn does(&self, _what: Activity, _step: usize, _slot: usize) {}
+
+    /// Called when memory did not hold the slot that this rank was in.
+    fn ran_out_of_memory(&self) {}
 
     /// Called after every step of a training, before [`Monitor::progress`]: where this rank's time went.
     fn timed(&self, _time: &StepTime) {}

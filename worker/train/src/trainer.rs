@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use fulcrum_common::{
     fault::{self, point},
+    flight::Activity,
     order::Batches,
     plan::{self, Head},
 };
@@ -97,7 +98,7 @@ pub(crate) struct Trainer<'a> {
     clip: Clip,
     pub(crate) optimizer: Optimizer,
     rate: Rate,
-    clock: Clock,
+    clock: Clock<'a>,
     /// Of the trainable parameters, in the order of registration.
     pub(crate) names: Vec<&'a str>,
     /// How many numbers are trained.
@@ -156,7 +157,7 @@ impl<'a> Trainer<'a> {
         let shapes = extents.iter().map(|extent| extent.shape.as_slice()).collect::<Vec<_>>();
         let optimizer = Optimizer::new(&job.settings, &engine.own().pieces(elementwise, &shapes))?;
         let count = extents.iter().map(Extent::length).sum();
-        let clock = Clock::new(job.model.device(), job.monitor.reads_times());
+        let clock = Clock::new(job.model.device(), job.monitor);
         let past = job.past;
         let mut trainer = Self {
             job,
@@ -199,6 +200,7 @@ impl<'a> Trainer<'a> {
             }
         }
         self.settle();
+        self.clock.begin(Activity::Save);
         point("train.finish")?;
         let Self { job, mut engine, optimizer, mut frozen, losses, .. } = self;
         // What it remembers makes room for the weights of others.
@@ -210,12 +212,14 @@ impl<'a> Trainer<'a> {
 
     /// Ends before the end, with what was kept in safety.
     fn leave(&self, step: usize) -> Result<(), Error> {
+        self.clock.begin(Activity::Leave);
         self.job.keeper.iter().for_each(|keeper| keeper.finish());
         Err(Error::Cancelled { step })
     }
 
     /// Waits until what is to be kept has been read.
     fn settle(&self) {
+        self.clock.begin(Activity::Snapshot);
         self.job.keeper.iter().for_each(|keeper| keeper.settle());
     }
 
@@ -223,13 +227,14 @@ impl<'a> Trainer<'a> {
         fault::at_step(step);
         point("step.begin")?;
         self.job.gang.all().begin_step(step);
-        self.clock.start();
+        self.clock.start(step);
         let agreed = loop {
             match self.gradients(step)? {
                 Agreement { out_of_memory: true, .. } => self.halve(step)?,
                 agreed => break agreed,
             }
         };
+        self.clock.begin(Activity::Optimizer);
         let learning_rate = self.rate.at(step);
         let updated = agreed.finite && self.update(learning_rate)?;
         self.clock.lap(Phase::Optimizer);
@@ -243,10 +248,13 @@ impl<'a> Trainer<'a> {
 
     /// The gradient of the step's loss, summed over slots and ranks, and what the ranks agree on.
     fn gradients(&mut self, step: usize) -> Result<Agreement, Error> {
+        self.clock.in_slot(0);
+        self.clock.begin(Activity::Data);
         let batch = self.batches.rows_of(step);
         let terms = self.terms(step, &batch)? as f64;
         let mut shares = self.shares(step, &batch)?;
         self.clock.lap(Phase::Data);
+        self.clock.begin(Activity::Forward);
         point("step.data")?;
         let mut tally = Tally::default();
         let global = self.look_ahead(&batch, &mut shares, &mut tally)?;
@@ -267,10 +275,12 @@ impl<'a> Trainer<'a> {
                 let sum = score(job, share, output, global.as_ref(), step, steps)?;
                 Ok(sum.f_div_scalar(terms)?)
             };
+            self.clock.in_slot(round);
             match self.engine.pass(shares.next(), round + 1 == mine, &loss, &mut self.clock)? {
                 Passed::Gave(loss) => tally.add(loss),
                 Passed::OutOfMemory => {
                     tally.run_out_of_memory();
+                    self.job.monitor.ran_out_of_memory();
                     // By block, every rank gathers as often as the others.
                     if self.job.gang.holds_all_weights() {
                         break;
@@ -280,6 +290,7 @@ impl<'a> Trainer<'a> {
             }
         }
         point("step.backward")?;
+        self.clock.begin(Activity::Communication);
         self.engine.reduce()?;
         point("step.reduce")?;
         let slots = self.slots(batch.len());
@@ -308,6 +319,7 @@ impl<'a> Trainer<'a> {
             self.clip.apply(gradient, norm)?;
         }
         self.settle();
+        self.clock.begin(Activity::Optimizer);
         point("step.update")?;
         self.optimizer.update(learning_rate)?;
         point("step.publish")?;

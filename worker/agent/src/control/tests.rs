@@ -11,6 +11,7 @@ use std::{
 use fulcrum_common::experiment::Cadence;
 use fulcrum_common::{
     Key,
+    flight::dump::{Header, latest},
     plan::{Estimate, Plan, Spec},
     protocol::{StopRequest, coordinator_client::CoordinatorClient},
     store::Store,
@@ -110,7 +111,7 @@ struct Scene {
 /// A worker on a task.
 struct Worker {
     task: JoinHandle<i32>,
-    terminate: mpsc::Sender<()>,
+    terminate: mpsc::Sender<Asked>,
 }
 
 impl Worker {
@@ -127,6 +128,19 @@ impl Scene {
 
     fn run_folder(&self) -> PathBuf {
         self.folder.path().join("run")
+    }
+
+    /// Waits until a worker has left a record of its flight.
+    async fn left(&self) -> Vec<Header> {
+        let some = async {
+            loop {
+                match latest(&self.run_folder()).unwrap() {
+                    left if !left.is_empty() => return left,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        timeout(DEADLINE, some).await.expect("a record is left in time")
     }
 
     fn store(&self) -> PathBuf {
@@ -247,7 +261,7 @@ async fn a_worker_asked_to_terminate_leaves_and_its_work_is_done_by_another() {
     scene.begins("data").await;
     let second = scene.worker("w1", &[("labels", Trick::Hang)]);
     scene.begins("labels").await;
-    second.terminate.send(()).await.unwrap();
+    second.terminate.send(Asked::End).await.unwrap();
     let code = second.code().await;
     assert!([exit::PREEMPTED, exit::MEMBERSHIP].contains(&code), "{code}");
     assert_eq!(first.code().await, exit::DONE);
@@ -267,7 +281,7 @@ async fn a_training_asked_to_terminate_leaves_in_good_order_within_its_grace() {
         let second = scene.worker_with(config, &[("model", trick)]);
         scene.begins("model").await;
         scene.begins("model").await;
-        second.terminate.send(()).await.unwrap();
+        second.terminate.send(Asked::End).await.unwrap();
         scene.begins(how).await;
         let code = second.code().await;
         assert_eq!(code, if grace.is_zero() { exit::MEMBERSHIP } else { exit::PREEMPTED });
@@ -285,7 +299,7 @@ async fn an_idle_worker_asked_to_terminate_says_goodbye() {
     let serving = scene.coordinator().await;
     let first = scene.worker("w0", &[]);
     scene.begins("data").await;
-    first.terminate.send(()).await.unwrap();
+    first.terminate.send(Asked::End).await.unwrap();
     assert_eq!(first.code().await, exit::PREEMPTED);
     let workers = [scene.worker("w0", &[]), scene.worker("w1", &[])];
     for worker in workers {
@@ -318,4 +332,24 @@ async fn a_worker_that_never_finds_a_coordinator_gives_up() {
     let lonely = scene
         .worker_with(Config { place, hello, host: None, patience: Duration::ZERO, grace: DEADLINE }, &[]);
     assert_eq!(lonely.code().await, exit::NO_PROGRESS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_asked_and_one_whose_engine_panics_leave_a_record_of_their_flight() {
+    for asked in [true, false] {
+        let scene = Scene::new();
+        let serving = scene.coordinator().await;
+        let trick = if asked { Trick::Hang } else { Trick::Panic };
+        let worker = scene.worker("w0", &[("data", trick)]);
+        scene.begins("data").await;
+        if asked {
+            worker.terminate.send(Asked::Tell).await.unwrap();
+        }
+        let left = scene.left().await;
+        let reason = if asked { "asked by a signal" } else { "panic: out of luck" };
+        let told = (left[0].worker.as_str(), left[0].stage.as_str(), left[0].reason.as_str(), left[0].world);
+        assert_eq!(told, ("w0", "data", reason, 1));
+        assert_eq!(left[0].flight.doing, "inputs");
+        serving.abort();
+    }
 }

@@ -63,7 +63,7 @@ fn ours(rank: usize, gloo: Gloo) -> (Vec<Tensor>, usize) {
     let trained = Portion { parameters: parameters(&model), begin: &begin, extents };
     let frozen = Portion { parameters: Vec::new(), begin: &begin, extents: Vec::new() };
     let mut engine = engine(&model, [trained, frozen], &gang, numbers).unwrap();
-    let mut clock = Clock::new(Device::Cpu, false);
+    let mut clock = Clock::new(Device::Cpu, &());
     engine.clear().unwrap();
     for slot in 0..SLOTS {
         let passed = engine.pass(Some(share(rank, slot)), slot + 1 == SLOTS, &loss, &mut clock).unwrap();

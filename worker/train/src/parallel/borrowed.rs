@@ -118,7 +118,7 @@ impl Borrowed {
         segment: usize,
         next: Option<usize>,
         phase: Phase,
-        clock: &mut Clock,
+        clock: &mut Clock<'_>,
     ) -> Result<(), Error> {
         let has_any = |segment: usize| !own.layout.segments[segment].members.is_empty();
         if !has_any(segment) {

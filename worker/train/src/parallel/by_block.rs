@@ -11,6 +11,7 @@
 //!
 //! Shape suffixes: b rows, t tokens, d residual width.
 
+use fulcrum_common::flight::Activity;
 use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
@@ -109,7 +110,7 @@ impl<'a> ByBlock<'a> {
         segment: usize,
         next: Option<usize>,
         phase: Phase,
-        clock: &mut Clock,
+        clock: &mut Clock<'_>,
     ) -> Result<(), Error> {
         let Frozen { own, borrowed } = &mut self.frozen;
         borrowed.gather(own, segment, next, phase, clock)?;
@@ -122,7 +123,7 @@ impl<'a> ByBlock<'a> {
     }
 
     /// Sends the gradient of a segment to those who own it. One is on its way at a time.
-    fn send(&mut self, segment: usize, slot: Tensor, clock: &mut Clock) -> Result<(), Error> {
+    fn send(&mut self, segment: usize, slot: Tensor, clock: &mut Clock<'_>) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
         self.arrive(clock)?;
         if self.adding == Adding::Exact {
@@ -138,7 +139,7 @@ impl<'a> ByBlock<'a> {
     }
 
     /// Waits for what is on its way, and adds it to this rank's sums.
-    fn arrive(&mut self, clock: &mut Clock) -> Result<(), Error> {
+    fn arrive(&mut self, clock: &mut Clock<'_>) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
         if let Some(Leaving { segment, slot, share, sum }) = self.leaving.take() {
             clock.lap(Phase::Backward);
@@ -151,7 +152,7 @@ impl<'a> ByBlock<'a> {
     }
 
     /// The forward pass without a graph: what every block reads, and what the last leaves.
-    fn forward(&mut self, pass: &mut Pass<'_>, clock: &mut Clock) -> Result<Vec<Tensor>, Error> {
+    fn forward(&mut self, pass: &mut Pass<'_>, clock: &mut Clock<'_>) -> Result<Vec<Tensor>, Error> {
         let _guard = tch::no_grad_guard();
         let blocks = self.segments() - 1;
         let mut read = Vec::with_capacity(blocks + 1);
@@ -186,7 +187,7 @@ impl Engine for ByBlock<'_> {
     fn look(&mut self, share: Option<&mut Share>, _keep: bool) -> Result<Passed, Error> {
         let model = self.model;
         let mut pass = Pass::new(model, share.as_deref())?;
-        let mut clock = Clock::new(model.device(), false);
+        let mut clock = Clock::new(model.device(), &());
         let mut read = self.forward(&mut pass, &mut clock)?;
         let mut logits = None;
         pass.compute(|walk| {
@@ -203,9 +204,10 @@ impl Engine for ByBlock<'_> {
         share: Option<Share>,
         _last: bool,
         loss: Loss<'_>,
-        clock: &mut Clock,
+        clock: &mut Clock<'_>,
     ) -> Result<Passed, Error> {
         let model = self.model;
+        clock.begin(Activity::Forward);
         let mut pass = Pass::new(model, share.as_ref())?;
         let mut read = self.forward(&mut pass, clock)?;
         let blocks = self.segments() - 1;
@@ -217,6 +219,7 @@ impl Engine for ByBlock<'_> {
             let last_btd = leaf(&read.pop().expect("the last block left something"));
             let loss = loss(share, &walk.output(&walk.finish(&last_btd)))?;
             clock.lap(Phase::Forward);
+            clock.begin(Activity::Backward);
             loss.f_backward()?;
             (value, gradient) = (Some(loss.detach()), Some(last_btd.grad()));
             Ok(())
@@ -248,7 +251,7 @@ impl Engine for ByBlock<'_> {
 
     fn reduce(&mut self) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        self.arrive(&mut Clock::new(self.model.device(), false))?;
+        self.arrive(&mut Clock::new(self.model.device(), &()))?;
         if self.gang.copies().world() > 1 {
             let start = |sum| self.wire.all_reduce(&**self.gang.copies(), sum);
             let sums: Vec<Reducing> = self.sums.iter().map(start).collect::<Result<_, _>>()?;

@@ -82,7 +82,7 @@ pub(crate) trait Engine: Debug {
         share: Option<Share>,
         last: bool,
         loss: Loss<'_>,
-        clock: &mut Clock,
+        clock: &mut Clock<'_>,
     ) -> Result<Passed, Error>;
 
     /// Finishes the sums over slots and ranks: each rank then has that of its own share, as the gradients of

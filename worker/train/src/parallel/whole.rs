@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex};
 
 use fulcrum_collective::Handle;
+use fulcrum_common::flight::Activity;
 use fulcrum_models::Model;
 use fulcrum_torch_shim::Hook;
 use tch::{Kind, Tensor};
@@ -138,9 +139,10 @@ impl Engine for Whole<'_> {
         share: Option<Share>,
         last: bool,
         loss: Loss<'_>,
-        clock: &mut Clock,
+        clock: &mut Clock<'_>,
     ) -> Result<Passed, Error> {
         let Some(mut share) = share else { return Ok(Passed::Nothing) };
+        clock.begin(Activity::Forward);
         let gave = memory::survive(|| {
             let logits = match share.logits.take() {
                 Some(logits) => logits,
@@ -148,6 +150,7 @@ impl Engine for Whole<'_> {
             };
             let loss = loss(&share, &logits)?;
             clock.lap(Phase::Forward);
+            clock.begin(Activity::Backward);
             if last {
                 lock(&self.travel).depart_when_full();
             }
