@@ -4,7 +4,7 @@
 use std::{
     fmt, fs,
     path::PathBuf,
-    process::Stdio,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -52,7 +52,7 @@ steps = 5
 "#;
 
 /// Every run ends well before this, whatever happens in it.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Seconds after which a worker that hangs is given up, in these runs.
 const STALL: &str = "6";
@@ -200,7 +200,8 @@ pub fn run(case: &Case, expected: &Left) -> Outcome {
     Outcome { took, problem: problem.map(logs) }
 }
 
-fn difference(expected: &Left, found: &Left) -> Option<String> {
+/// The first file that is not as it should be.
+pub(crate) fn difference(expected: &Left, found: &Left) -> Option<String> {
     let name = |(stage, file): &(String, String)| format!("{file} of {stage:?}");
     let lacks =
         expected.keys().find(|key| !found.contains_key(*key)).map(|key| format!("{} is missing", name(key)));
@@ -216,10 +217,10 @@ fn difference(expected: &Left, found: &Left) -> Option<String> {
 }
 
 /// A folder to run it in.
-struct Place(Workplace);
+pub(crate) struct Place(pub(crate) Workplace);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self(Workplace::new("chaos", EXPERIMENT));
         fs::create_dir(place.marks()).expect("a temporary folder can be written");
         place
@@ -230,11 +231,18 @@ impl Place {
         self.0.at("marks")
     }
 
+    /// The run.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = self.0.command(&["run", "chaos.toml", "--workers", "2", "--threads", "1"]);
+        command.env("FULCRUM_STALL_SECONDS", STALL);
+        command
+    }
+
     /// Runs the experiment; its exit code, none where it takes too long.
     fn run(&self, environment: &[(&str, &str)]) -> Option<i32> {
-        let mut command = self.0.command(&["run", "chaos.toml", "--workers", "2", "--threads", "1"]);
+        let mut command = self.command();
         command.envs(environment.iter().copied());
-        command.env("FULCRUM_FAULT_ONCE", self.marks()).env("FULCRUM_STALL_SECONDS", STALL);
+        command.env("FULCRUM_FAULT_ONCE", self.marks());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
         finish(child, PATIENCE)
     }

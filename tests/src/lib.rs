@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod simulation;
+pub mod soak;
 pub mod workplace;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
@@ -84,6 +84,11 @@ pub fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// How a program ended: its exit code, or its signal below zero.
+pub fn code(status: ExitStatus) -> i32 {
+    status.code().or(status.signal().map(|signal| -signal)).unwrap_or_default()
+}
+
 /// Waits for a started program; its exit code, or its signal below zero. None, and it is killed, where it takes too long.
 ///
 /// # Panics
@@ -92,7 +97,7 @@ pub fn finish(mut child: Child, patience: Duration) -> Option<i32> {
     let began = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("it is our child") {
-            return status.code().or(status.signal().map(|signal| -signal));
+            return Some(code(status));
         }
         if began.elapsed() > patience {
             let _ = child.kill();

@@ -46,6 +46,8 @@ enum Task {
     Chaos {
         /// Only cases that have all of these words in them, such as `kill` or `step.update`
         words: Vec<String>,
+        #[command(flatten)]
+        random: chaos::Random,
     },
     /// Histories of the coordinator and its workers on a simulated network, clock and storage, a seed each
     Simulate(simulate::Arguments),
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup { cuda, into } => setup::run(cuda, into),
         Task::Quickstart { arguments } => quickstart::run(&arguments),
-        Task::Chaos { words } => chaos::run(&words),
+        Task::Chaos { words, random } => chaos::run(&words, &random),
         Task::Simulate(arguments) => simulate::run(arguments),
         Task::Storage { faults } => storage::run(faults),
         Task::Test { sections } => test::run(&sections),
