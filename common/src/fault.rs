@@ -54,6 +54,9 @@ pub const POINTS: &[&str] = &[
     "step.update",
     "step.publish",
     "step.end",
+    // Bits that flip in memory after an update.
+    "memory.weights",
+    "memory.moments",
     "snapshot.take",
     "snapshot.copied",
     "snapshot.header",
@@ -125,6 +128,17 @@ pub fn point(name: &'static str) -> Result<(), Injected> {
     {
         let _ = name;
         Ok(())
+    }
+}
+
+/// Whether a bit is to flip here: a fault of kind `flip`, which [`point`] knows nothing of.
+pub fn flips(name: &'static str) -> bool {
+    #[cfg(debug_assertions)]
+    return armed::flips(name);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = name;
+        false
     }
 }
 

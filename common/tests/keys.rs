@@ -99,6 +99,7 @@ const NEUTRAL: &[(&str, &str, &str)] = &[
     ("parallel", "fewest", "1"),
     ("checkpoint", "steps", "7"),
     ("checkpoint", "seconds", "7"),
+    ("checkpoint", "verify_steps", "7"),
     ("store", "path", r#""elsewhere""#),
 ];
 

@@ -86,6 +86,17 @@ pub enum Event {
         step: u64,
         /// What it left.
         files: Vec<File>,
+        /// What it holds, where that was hashed.
+        copy: Option<Copied>,
+    },
+    /// What it holds after a step, to be compared with what others hold alike.
+    Held {
+        /// The gang's epoch.
+        epoch: u64,
+        /// Steps done.
+        step: u64,
+        /// What.
+        copy: Copied,
     },
     /// Its share of a checkpoint could not be written.
     NotKept {
@@ -98,6 +109,15 @@ pub enum Event {
     },
     /// It is about to close the stream and does not come back.
     Leaving,
+}
+
+/// The hash of what a rank holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Ranks of one group hold the same.
+    pub group: u64,
+    /// 64 bits.
+    pub hash: u64,
 }
 
 /// A worker's introduction.

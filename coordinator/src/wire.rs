@@ -9,7 +9,7 @@ use fulcrum_common::{
     store::File,
 };
 
-use crate::input::{Event, Failure, Hello, Progress};
+use crate::input::{Copied, Event, Failure, Hello, Progress};
 
 /// Characters of a seat or an incarnation.
 const NAME_LIMIT: usize = 64;
@@ -42,6 +42,10 @@ fn refuse<T>(what: &'static str, found: impl ToString, rule: impl Into<String>) 
     Err(WireError { what, found, rule: rule.into() })
 }
 
+fn copied(protocol::Copy { group, hash }: protocol::Copy) -> Copied {
+    Copied { group, hash }
+}
+
 /// Checks a worker's message.
 ///
 /// # Errors
@@ -65,7 +69,12 @@ pub fn event(message: WorkerEvent) -> Result<Event, WireError> {
         }
         worker_event::Event::Failed(it) => Event::Failed { epoch: it.epoch, failure: failure(it) },
         worker_event::Event::Kept(it) => {
-            Event::Kept { epoch: it.epoch, step: it.step, files: files(it.files)? }
+            let copy = it.copy.map(copied);
+            Event::Kept { epoch: it.epoch, step: it.step, files: files(it.files)?, copy }
+        }
+        worker_event::Event::Held(it) => {
+            let Some(copy) = it.copy else { return refuse("copy", "", "it is said what is held") };
+            Event::Held { epoch: it.epoch, step: it.step, copy: copied(copy) }
         }
         worker_event::Event::NotKept(it) => {
             Event::NotKept { epoch: it.epoch, step: it.step, message: line(&it.message) }

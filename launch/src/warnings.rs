@@ -1,9 +1,11 @@
 //! What a run should be told of although nothing failed: texts that two parts of a split share, trainings that changed
 //! their size.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use fulcrum_common::{
-    plan::{Plan, RESIZED},
+    plan::{CORRUPTED, Plan, RESIZED},
     store::Store,
 };
 use serde::Deserialize;
@@ -51,6 +53,7 @@ pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> 
     for stage in plan.stages() {
         let Some(manifest) = store.manifest(stage.key).await? else { continue };
         lines.extend(manifest.facts.get(RESIZED).map(|ranks| resized(&stage.name, *ranks)));
+        lines.extend(corrupted(&stage.name, &manifest.facts));
         if manifest.facts.get(DUPLICATES).is_none_or(|&rows| rows == 0) {
             continue;
         }
@@ -60,6 +63,17 @@ pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> 
         lines.extend(line(&split.duplicates));
     }
     Ok(lines)
+}
+
+/// Workers whose memory or processor cannot be trusted.
+fn corrupted(stage: &str, facts: &BTreeMap<String, u64>) -> impl Iterator<Item = String> {
+    let found = facts.keys().filter_map(|name| name.strip_prefix(CORRUPTED));
+    found.map(move |worker| {
+        format!(
+            "warning: {stage:?} was healed by replay: {worker} held corrupted weights; the result is that of \
+             an undisturbed run, but check the memory of the machine"
+        )
+    })
 }
 
 fn resized(stage: &str, ranks: u64) -> String {

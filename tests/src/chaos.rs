@@ -88,6 +88,11 @@ pub fn matrix() -> Vec<Case> {
     let mut cases = Vec::new();
     for point in POINTS {
         let (area, _) = point.split_once('.').expect("names of points have an area");
+        if area == "memory" {
+            let fault = |rank| case(format!("{point} rank={rank} step=17 kind=flip"));
+            cases.extend(["0", "last"].map(fault));
+            continue;
+        }
         for kind in ["error", "panic", "kill", "stop", "hang", "delay"] {
             // Nobody watches over whether threads of the control plane get on: they compute nothing.
             let computes = matches!(area, "step" | "train" | "infer") || COMPUTING.contains(point);
@@ -155,6 +160,8 @@ pub fn sample() -> Vec<Case> {
         "coordinator.checkpoint.before kind=kill",
         "coordinator.commit.after kind=panic",
         "store.put.after kind=error",
+        "memory.weights rank=last step=17 kind=flip",
+        "memory.moments rank=0 step=17 kind=flip",
     ];
     let mut cases: Vec<Case> = faults.map(|fault| Case { fault: fault.to_owned(), before: None }).to_vec();
     cases.push(Case {

@@ -58,6 +58,9 @@ pub enum Work {
         overlap: bool,
         /// Steps between two checkpoints; 0 for none.
         checkpoint_steps: usize,
+        /// Compares what ranks hold alike after so many steps; 0 for never.
+        #[serde(default)]
+        verify_steps: usize,
     },
     /// Batches without gradients, each rank on its own.
     Infer {

@@ -386,6 +386,9 @@ sections! {
         steps: Option<Count> = None, else "never by steps";
         /// After every so many seconds.
         seconds: Count = Count(60);
+        /// After every so many steps, and at every checkpoint, workers that hold the same weights compare them: a bit that
+        /// flipped in one of them is found. 0 for never.
+        verify_steps: u64 = 50;
     }
 
     /// Where artifacts are kept. Experiments that share a store share what they have in common.

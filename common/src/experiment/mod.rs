@@ -138,11 +138,13 @@ pub struct Cadence {
     pub steps: u64,
     /// After so many seconds; 0 for never by time.
     pub seconds: u64,
+    /// Copies of weights are compared after so many steps; 0 for never.
+    pub verify_steps: u64,
 }
 
 impl Default for Cadence {
     fn default() -> Self {
-        Self { steps: 0, seconds: 60 }
+        Self { steps: 0, seconds: 60, verify_steps: 50 }
     }
 }
 

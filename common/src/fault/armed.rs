@@ -52,6 +52,8 @@ enum Kind {
     Hang,
     /// The thread comes late.
     Delay,
+    /// Whoever asks flips a bit.
+    Flip,
 }
 
 /// What is armed, and where marks are left.
@@ -73,16 +75,25 @@ pub(super) fn at_step(step: usize) {
 }
 
 pub(super) fn point(name: &'static str) -> Result<(), Injected> {
+    struck(name, |kind| kind != Kind::Flip).map_or(Ok(()), happen)
+}
+
+pub(super) fn flips(name: &'static str) -> bool {
+    struck(name, |kind| kind == Kind::Flip).is_some()
+}
+
+/// The fault that strikes here, once.
+fn struck(name: &'static str, of: impl Fn(Kind) -> bool) -> Option<&'static Fault> {
     debug_assert!(POINTS.contains(&name), "{name} is not in the list of fault points");
-    let Some(armed) = ARMED.get_or_init(read) else { return Ok(()) };
+    let armed = ARMED.get_or_init(read).as_ref()?;
     let (who, step) = (*WHO.lock().unwrap_or_else(PoisonError::into_inner), STEP.load(Ordering::Relaxed));
     for (number, fault) in armed.faults.iter().enumerate() {
-        if fault.is_for(name, who, step) && is_first(armed, number) {
+        if of(fault.kind) && fault.is_for(name, who, step) && is_first(armed, number) {
             tracing::warn!("injected: {:?} at {name}, {who}, step {step}", fault.kind);
-            return happen(fault);
+            return Some(fault);
         }
     }
-    Ok(())
+    None
 }
 
 /// What the environment says. A test that arms what cannot be is told so at once.
@@ -113,6 +124,7 @@ fn happen(fault: &Fault) -> Result<(), Injected> {
         }
         Kind::Hang => wait(),
         Kind::Delay => thread::sleep(DELAY),
+        Kind::Flip => {}
     }
     Ok(())
 }
@@ -175,7 +187,8 @@ impl FromStr for Kind {
             "stop" => Self::Stop,
             "hang" => Self::Hang,
             "delay" => Self::Delay,
-            _ => return Err(format!("{text:?} is none of error, panic, kill, stop, hang, delay")),
+            "flip" => Self::Flip,
+            _ => return Err(format!("{text:?} is none of error, panic, kill, stop, hang, delay, flip")),
         })
     }
 }

@@ -19,6 +19,9 @@ pub const CODE_VERSION: u32 = 2;
 /// The fact of a training that another number of workers began, as many as it says, where that decides bytes.
 pub const RESIZED: &str = "resized";
 
+/// How the facts of a training begin whose replicas disagreed: the worker that was wrong follows, and it says how often.
+pub const CORRUPTED: &str = "corrupted/";
+
 /// A graph of stages in topological order: every stage comes after its inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Listed")]

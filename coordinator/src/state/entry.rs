@@ -8,7 +8,7 @@ use fulcrum_common::{
 };
 
 use super::Shards;
-use crate::action::Product;
+use crate::{action::Product, input::Copied};
 
 /// A stage and what became of it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,19 @@ pub struct Entry {
     pub(crate) farthest: u64,
     /// Where its training can go on from, the newest first.
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// What ranks held when they last disagreed, until it is known who was wrong.
+    pub(crate) doubt: Option<Doubt>,
+    /// How often a worker was found to hold corrupted weights of it.
+    pub(crate) named: BTreeMap<String, u64>,
+}
+
+/// A step after which ranks held different weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// Steps done.
+    pub(crate) step: u64,
+    /// By seat, in the order of ranks.
+    pub(crate) said: Vec<(String, Copied)>,
 }
 
 /// What became of a stage.
@@ -57,6 +70,9 @@ pub enum StageState {
     Failed,
 }
 
+/// What a rank has kept, and what it held.
+pub(crate) type Share = (Vec<File>, Option<Copied>);
+
 /// Workers in lockstep on one stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gang {
@@ -65,9 +81,11 @@ pub struct Gang {
     /// Seats by rank.
     pub members: Vec<String>,
     /// Shares of checkpoints that are durable, by step and rank.
-    pub(crate) shares: BTreeMap<u64, BTreeMap<usize, Vec<File>>>,
+    pub(crate) shares: BTreeMap<u64, BTreeMap<usize, Share>>,
     /// Ranks that could not write their share, by step.
     pub(crate) lacking: BTreeMap<u64, BTreeSet<usize>>,
+    /// What its ranks hold, by step.
+    pub(crate) held: BTreeMap<u64, BTreeMap<usize, Copied>>,
     /// Where its members meet, once rank 0 has said so.
     pub(crate) meeting: Option<String>,
     /// Whether its training has come farther than ever before.
@@ -80,8 +98,9 @@ pub struct Gang {
 impl Gang {
     /// A gang that begins.
     pub(crate) fn new(epoch: u64, members: Vec<String>) -> Self {
-        let (shares, lacking, absent) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { epoch, members, shares, lacking, meeting: None, advanced: false, absent }
+        let (shares, lacking) = (BTreeMap::new(), BTreeMap::new());
+        let (held, absent) = (BTreeMap::new(), BTreeMap::new());
+        Self { epoch, members, shares, lacking, held, meeting: None, advanced: false, absent }
     }
 }
 
@@ -134,6 +153,20 @@ impl Entry {
             kept: BTreeMap::new(),
             farthest: 0,
             checkpoints: Vec::new(),
+            doubt: None,
+            named: BTreeMap::new(),
+        }
+    }
+
+    /// What people should know of it although it goes well; empty where there is nothing.
+    pub(crate) fn note(&self) -> String {
+        let times = |(seat, count): (&String, &u64)| match count {
+            1 => seat.clone(),
+            _ => format!("{seat} ({count} times)"),
+        };
+        match self.named.iter().map(times).collect::<Vec<_>>() {
+            named if named.is_empty() => String::new(),
+            named => format!("healed by replay: corrupted weights were found on {}", named.join(", ")),
         }
     }
 

@@ -15,6 +15,7 @@ use fulcrum_common::{
     store::{Checkpoint, Manifest},
 };
 
+pub(crate) use entry::Doubt;
 pub use entry::{Entry, Gang, StageState};
 pub(crate) use entry::{Faults, Made, Vain};
 pub use shards::{Lease, Shard, ShardState, Shards};
@@ -56,6 +57,8 @@ pub struct State {
     pub(crate) vain: BTreeMap<usize, Vec<Vain>>,
     /// Stages whose gangs an earlier coordinator formed, until all members have come back.
     expecting: BTreeSet<usize>,
+    /// How often a worker was found to hold corrupted weights.
+    pub(crate) named: BTreeMap<String, u64>,
     /// When workers that do not get on are looked for again.
     pub(crate) next_stall: u64,
     pub(crate) next_epoch: u64,
@@ -153,6 +156,7 @@ impl State {
             fewest: gang,
             cadence: Cadence::default(),
             stall: 0,
+            named: BTreeMap::new(),
             next_stall: 0,
             agenda: Agenda::new(&stages),
             stages,

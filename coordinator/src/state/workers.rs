@@ -51,6 +51,8 @@ pub struct Workers {
     seats: BTreeMap<String, Worker>,
     sessions: BTreeMap<u64, String>,
     classes: BTreeMap<Class, Roster>,
+    /// Seats that get no more work.
+    benched: BTreeSet<String>,
     /// No lease runs out before.
     first_expiry: u64,
 }
@@ -175,6 +177,12 @@ impl Workers {
         Some(before)
     }
 
+    /// Gives a seat no more work.
+    pub(crate) fn bench(&mut self, seat: &str) {
+        self.strike(seat);
+        self.benched.insert(seat.to_owned());
+    }
+
     /// Marks a worker that may be given work as leaving; none where it was no such worker.
     pub(crate) fn drain(&mut self, seat: &str) -> Option<&Worker> {
         self.seats.get(seat).filter(|worker| worker.serves())?;
@@ -262,6 +270,9 @@ impl Workers {
     }
 
     fn enroll(&mut self, seat: &str) {
+        if self.benched.contains(seat) {
+            return;
+        }
         let Some(worker) = self.seats.get(seat).filter(|worker| worker.serves()) else { return };
         if !self.classes.contains_key(&worker.class) {
             self.classes.insert(worker.class.clone(), Roster::default());
@@ -289,7 +300,8 @@ impl Workers {
     /// Checks that the rosters are what a look at every worker gives.
     pub(crate) fn check(&self) {
         let mut here = BTreeSet::new();
-        for worker in self.iter().filter(|worker| worker.serves()) {
+        let serves = |worker: &&Worker| worker.serves() && !self.benched.contains(&worker.hello.seat);
+        for worker in self.iter().filter(serves) {
             let seat = worker.hello.seat.as_str();
             let roster = self.of(&worker.class).unwrap_or_else(|| panic!("no roster of {}", worker.class));
             assert!(roster.here.contains(seat), "{seat} serves");

@@ -12,9 +12,13 @@ use fulcrum_common::{
     store::{Checkpoint, File},
 };
 
-use super::progress;
+use super::{
+    copies::{self, Said},
+    progress,
+};
 use crate::{
     action::{Action, Decisions},
+    input::Copied,
     state::{Faults, StageState, State},
 };
 
@@ -23,12 +27,14 @@ const KEPT: usize = 2;
 
 /// What a gang is told; nothing where the stage is no training.
 pub(super) fn told(state: &State, stage: usize) -> Option<protocol::Checkpoints> {
-    let (entry, Cadence { steps, seconds }) = (&state.stages[stage], state.cadence);
+    let (entry, Cadence { steps, seconds, verify_steps }) = (&state.stages[stage], state.cadence);
     let past = || entry.checkpoints.iter().map(Checkpoint::to_json).collect();
     matches!(entry.stage.spec.work, Work::Train(_)).then(|| protocol::Checkpoints {
         every_steps: steps,
         every_ms: seconds.saturating_mul(1000),
         past: past(),
+        compare_steps: verify_steps,
+        compare_at: entry.doubt.as_ref().map_or(0, |doubt| doubt.step),
     })
 }
 
@@ -37,7 +43,7 @@ pub(super) fn share(
     state: &mut State,
     seat: &str,
     (epoch, step): (u64, u64),
-    files: Vec<File>,
+    share: (Vec<File>, Option<Copied>),
     out: &mut Decisions,
 ) {
     let Some((stage, gang)) = state.gang_mut(epoch) else {
@@ -45,7 +51,7 @@ pub(super) fn share(
     };
     let Some(rank) = gang.members.iter().position(|member| member == seat) else { return };
     let shares = gang.shares.entry(step).or_default();
-    shares.insert(rank, files);
+    shares.insert(rank, share);
     if shares.len() < gang.members.len() {
         return discard(state, (epoch, step), out);
     }
@@ -53,11 +59,19 @@ pub(super) fn share(
     // A gang takes its snapshots in order: shares of earlier steps are of checkpoints that will not come about.
     let shares = gang.shares.remove(&step).unwrap_or_default();
     gang.shares.retain(|other, _| *other > step);
+    // What a rank keeps is its own part of what all hold: where they disagree, nobody goes on from it.
+    let said: Said = shares.iter().filter_map(|(rank, (_, copy))| Some((*rank, (*copy)?))).collect();
+    let key = state.stages[stage].stage.key;
+    let is_compared = !said.is_empty();
+    let agreed = !is_compared || said.len() == members && copies::agree(state, (epoch, step), &said, out);
+    if !agreed {
+        return out.actions.push(Action::Discard { key, epoch, step });
+    }
     let entry = &state.stages[stage];
     uphold(Invariant::WholeCheckpoint, shares.keys().copied().eq(0..members), || {
         format!("{:?}, step {step}: shares of {:?} of {members}", entry.stage.name, shares.keys())
     });
-    let files = shares.into_values().flatten().collect();
+    let files = shares.into_values().flat_map(|(files, _)| files).collect();
     let checkpoint = Checkpoint { key: entry.stage.key, epoch, step, world: members as u64, files };
     if let Err(error) = checkpoint.check() {
         return out.because(format!("ignored a checkpoint of {:?}: {error}", entry.stage.name));
@@ -111,7 +125,7 @@ pub(super) fn kept(state: &mut State, checkpoint: Checkpoint, out: &mut Decision
         // What failed before did not keep it from getting on.
         entry.faults = Faults::default();
         if matches!(entry.state(), StageState::Ready | StageState::Gang(_)) {
-            entry.message.clear();
+            entry.message = entry.note();
         }
     }
     let (epoch, step) = (checkpoint.epoch, checkpoint.step);

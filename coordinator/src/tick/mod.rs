@@ -2,11 +2,12 @@
 //!
 //! One file per concern, each over the whole [`State`]:
 //! [`membership`] who is here, [`leases`] who is still here, [`adoption`] who was here before this coordinator, [`results`] what came of an assignment,
-//! [`faults`] what a failure costs, [`progress`] whether trainings get on, [`checkpoints`] what trainings keep, [`gangs`] and [`shards`] the two ways to run a stage,
+//! [`faults`] what a failure costs, [`progress`] whether trainings get on, [`checkpoints`] what trainings keep, [`copies`] what their ranks hold alike, [`gangs`] and [`shards`] the two ways to run a stage,
 //! [`schedule`] what runs next, [`run`] when it is over, [`order`] what holds of every decision.
 
 mod adoption;
 pub(crate) mod checkpoints;
+mod copies;
 mod faults;
 mod gangs;
 mod leases;
@@ -76,7 +77,10 @@ fn hear(state: &mut State, seat: &str, event: Event, out: &mut Decisions) {
         Event::Rendezvous { epoch, address } => gangs::rendezvous(state, seat, epoch, address, out),
         Event::Done { epoch, files, facts } => results::done(state, seat, epoch, files, facts, out),
         Event::Failed { epoch, failure } => results::failed(state, seat, epoch, failure, out),
-        Event::Kept { epoch, step, files } => checkpoints::share(state, seat, (epoch, step), files, out),
+        Event::Kept { epoch, step, files, copy } => {
+            checkpoints::share(state, seat, (epoch, step), (files, copy), out)
+        }
+        Event::Held { epoch, step, copy } => copies::held(state, seat, (epoch, step), copy, out),
         Event::NotKept { epoch, step, message } => {
             checkpoints::lacking(state, seat, (epoch, step), &message, out)
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fulcrum_common::{
     Key,
     invariant::{Invariant, uphold},
-    plan::Work,
+    plan::{CORRUPTED, Work},
     store::{File, Manifest},
 };
 
@@ -114,7 +114,7 @@ pub(super) fn finish(state: &mut State, stage: usize, product: Product, out: &mu
         name: entry.stage.name.clone(),
         epoch: product.epoch,
         files: product.files,
-        facts: product.facts,
+        facts: product.facts.into_iter().chain(corrupted(&entry.named)).collect(),
         spec: entry.stage.spec.clone(),
     };
     out.because(format!(
@@ -130,13 +130,18 @@ pub(super) fn finish(state: &mut State, stage: usize, product: Product, out: &mu
     out.actions.push(Action::Commit(Box::new(manifest)));
 }
 
+/// How often workers were found to hold corrupted weights, as facts of what came of it all the same.
+fn corrupted(named: &BTreeMap<String, u64>) -> impl Iterator<Item = (String, u64)> {
+    named.iter().map(|(seat, count)| (format!("{CORRUPTED}{seat}"), *count))
+}
+
 /// A manifest stands in the store.
 pub(super) fn committed(state: &mut State, manifest: &Manifest, out: &mut Decisions) {
     let Some(stage) = committing(state, manifest.key) else {
         return out.because(format!("ignored a commit of {}: nobody waits for it", manifest.key.short()));
     };
     let entry = &mut state.stages[stage];
-    entry.message.clear();
+    entry.message = entry.note();
     entry.recommit = None;
     out.because(format!("{:?} is done", entry.stage.name));
     if matches!(entry.stage.spec.work, Work::Infer(_)) {

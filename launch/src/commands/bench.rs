@@ -57,6 +57,9 @@ struct Train {
     /// Keep a checkpoint after so many steps, and tell how long it holds the training up; 0 for none
     #[arg(long, value_name = "N", default_value_t = 0)]
     checkpoint_steps: usize,
+    /// Compare what workers hold alike after so many steps; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    verify_steps: usize,
     #[command(flatten)]
     common: Common,
 }
@@ -192,8 +195,16 @@ impl What {
                     bail!("--wire bf16 rounds what --deterministic adds exactly: take one of the two");
                 }
                 let overlap = !train.no_overlap;
-                let checkpoint_steps = train.checkpoint_steps;
-                let work = Work::Train { rows, micro_batch, strategy, numerics, overlap, checkpoint_steps };
+                let (checkpoint_steps, verify_steps) = (train.checkpoint_steps, train.verify_steps);
+                let work = Work::Train {
+                    rows,
+                    micro_batch,
+                    strategy,
+                    numerics,
+                    overlap,
+                    checkpoint_steps,
+                    verify_steps,
+                };
                 Ok((work, train.common))
             }
             Self::Infer(infer) => Ok((Work::Infer { rows: infer.network.checked()? }, infer.common)),

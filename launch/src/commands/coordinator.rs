@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Keep a checkpoint of every training after so many seconds; 0 for never by time
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     checkpoint_seconds: u32,
+    /// Compare what workers of a training hold alike after so many steps; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    verify_steps: u64,
     /// Take the work of a worker back that has not got on with it for so many seconds; 0 for never
     #[arg(long, value_name = "SECONDS", env = "FULCRUM_STALL_SECONDS", default_value_t = 1800)]
     stall_seconds: u32,
@@ -93,7 +96,11 @@ fn check(args: &Args) -> Result<Config> {
         workers: args.workers,
         gang: args.gang,
         fewest: args.fewest,
-        cadence: Cadence { steps: args.checkpoint_steps, seconds: args.checkpoint_seconds.into() },
+        cadence: Cadence {
+            steps: args.checkpoint_steps,
+            seconds: args.checkpoint_seconds.into(),
+            verify_steps: args.verify_steps,
+        },
         stall: Duration::from_secs(args.stall_seconds.into()),
         listen: args.listen,
         insecure_listen: args.insecure_listen,

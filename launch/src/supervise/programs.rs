@@ -41,8 +41,9 @@ impl Programs {
         command.arg("--workers").arg(cluster.workers.to_string());
         command.args(cluster.gang.map(|gang| format!("--gang={gang}")));
         command.args(cluster.fewest.map(|fewest| format!("--fewest={fewest}")));
-        let Cadence { steps, seconds } = cluster.checkpoints;
+        let Cadence { steps, seconds, verify_steps } = cluster.checkpoints;
         command.args([format!("--checkpoint-steps={steps}"), format!("--checkpoint-seconds={seconds}")]);
+        command.arg(format!("--verify-steps={verify_steps}"));
         command
     }
 

@@ -112,7 +112,7 @@ impl World {
         past = Past { checkpoints: self.store.found(), ..past };
         let mut state =
             State::new("simulated", &self.scene.plan, self.scene.gang, self.store.manifests(), past);
-        state.cadence = Cadence { steps: self.scene.every, seconds: 0 };
+        state.cadence = Cadence { steps: self.scene.every, seconds: 0, verify_steps: 0 };
         (state.fewest, state.stall) = (self.scene.fewest, STALL_MS);
         self.journal.begin(&state).expect("the journal takes it");
         let open = state.stages.iter().filter_map(|entry| match entry.state() {

@@ -146,7 +146,7 @@ impl World {
         if self.weather.strikes(self.now, Point::CheckpointRefused) {
             return Said::NotKept(NotKept { epoch, step, message: "no space left".to_owned() });
         }
-        Said::Kept(Kept { epoch, step, files: piece.keep(&mut self.store, step, value) })
+        Said::Kept(Kept { epoch, step, files: piece.keep(&mut self.store, step, value), copy: None })
     }
 
     /// A training that leaves does so once its checkpoint is committed, or does not come about.

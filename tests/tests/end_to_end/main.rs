@@ -5,6 +5,7 @@
 mod adapters;
 mod bench;
 mod chaos;
+mod corruption;
 mod disk;
 mod generation;
 mod one_off;

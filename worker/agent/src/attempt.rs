@@ -12,7 +12,7 @@ use std::{
 
 use fulcrum_common::{
     flight::Recorder,
-    protocol::{self, Heartbeat, Kept, NotKept, Rendezvous, worker_event::Event},
+    protocol::{self, Heartbeat, Held, Kept, NotKept, Rendezvous, worker_event::Event},
     store::File,
 };
 use tokio::sync::mpsc;
@@ -146,9 +146,14 @@ impl Attempt {
     }
 
     /// This rank's share of a checkpoint is durable.
-    pub(crate) fn kept(&self, step: u64, files: Vec<File>) {
+    pub(crate) fn kept(&self, step: u64, files: Vec<File>, copy: Option<protocol::Copy>) {
         let files = files.into_iter().map(told).collect();
-        let _ = self.events.send(Event::Kept(Kept { epoch: self.epoch, step, files }));
+        let _ = self.events.send(Event::Kept(Kept { epoch: self.epoch, step, files, copy }));
+    }
+
+    /// What this rank holds after a step.
+    pub(crate) fn held(&self, step: u64, copy: protocol::Copy) {
+        let _ = self.events.send(Event::Held(Held { epoch: self.epoch, step, copy: Some(copy) }));
     }
 
     /// It could not be written.

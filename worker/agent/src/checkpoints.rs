@@ -14,10 +14,14 @@ use bytes::Bytes;
 use fulcrum_common::{
     Key,
     fault::{point, strike},
+    protocol,
     store::{Checkpoint, File, Store, StoreError},
 };
 use fulcrum_methods::{Keeper, Past, Snapshot, TrainError, Wanted};
-use fulcrum_train::checkpoint::{Files, Header};
+use fulcrum_train::{
+    Copies,
+    checkpoint::{Files, Header},
+};
 use tokio::runtime::Handle;
 
 use crate::{attempt::Attempt, engine};
@@ -34,10 +38,16 @@ pub(crate) struct Checkpoints {
     what: engine::Checkpoints,
     /// When the last one was taken.
     last: Mutex<Instant>,
-    snapshots: mpsc::Sender<Snapshot>,
+    snapshots: mpsc::Sender<(Snapshot, Option<Hash>)>,
+    copies: mpsc::Sender<(u64, Copies, mpsc::SyncSender<protocol::Copy>)>,
+    /// Of the last step that was compared.
+    hash: Mutex<Option<(usize, Hash)>>,
     queue: Arc<Queue>,
     place: Place,
 }
+
+/// The hash of what a rank holds, once it is there.
+type Hash = mpsc::Receiver<protocol::Copy>;
 
 /// Where a rank's files go.
 #[derive(Clone, Debug)]
@@ -61,6 +71,8 @@ struct Queue {
 struct Counts {
     /// Not copied yet.
     unread: usize,
+    /// Not hashed yet.
+    unhashed: usize,
     /// Not durable yet, and not given up either.
     unkept: usize,
     /// The last step whose snapshot is durable.
@@ -83,18 +95,18 @@ impl Checkpoints {
     /// If the system has no thread to give.
     pub(crate) fn start(what: engine::Checkpoints, place: Place) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
-        let (snapshots, taken) = mpsc::channel::<Snapshot>();
+        let (snapshots, taken) = mpsc::channel::<(Snapshot, Option<Hash>)>();
         // No room in between: whoever has copied waits for the disk, with one set of bytes.
         let (files, copied) = mpsc::sync_channel(0);
         let counts = Closing(Arc::clone(&queue), |counts| counts.unread = 0);
         thread::Builder::new().name("copy".to_owned()).spawn(move || {
             let counts = counts;
-            for snapshot in taken {
+            for (snapshot, hash) in taken {
                 let (step, read) = (snapshot.step as u64, Files::of(&snapshot));
                 drop(snapshot);
                 strike("snapshot.copied");
                 counts.0.change(|counts| counts.unread = counts.unread.saturating_sub(1));
-                if files.send((step, read)).is_err() {
+                if files.send((step, read, hash)).is_err() {
                     return;
                 }
             }
@@ -102,8 +114,8 @@ impl Checkpoints {
         let (counts, writer) = (Closing(Arc::clone(&queue), |counts| counts.unkept = 0), place.clone());
         thread::Builder::new().name("keep".to_owned()).spawn(move || {
             let counts = counts;
-            for (step, files) in copied {
-                let kept = writer.keep(step, files);
+            for (step, files, hash) in copied {
+                let kept = writer.keep(step, files, hash);
                 counts.0.change(|counts| {
                     counts.unkept = counts.unkept.saturating_sub(1);
                     if kept {
@@ -112,14 +124,42 @@ impl Checkpoints {
                 });
             }
         })?;
-        let last = Mutex::new(Instant::now());
-        Ok(Self { what, last, snapshots, queue, place })
+        let (last, hash) = (Mutex::new(Instant::now()), Mutex::default());
+        let copies = comparing(Arc::clone(&queue), Arc::clone(&place.attempt))?;
+        Ok(Self { what, last, snapshots, copies, hash, queue, place })
     }
 
     /// Comes back once nothing is on its way to the disk.
     pub(crate) fn rest(&self) {
         self.queue.wait(|counts| counts.unkept == 0);
     }
+}
+
+/// Starts the thread that hashes what ranks compare. It has nothing to do with the disk, and so waits for none.
+fn comparing(
+    queue: Arc<Queue>,
+    attempt: Arc<Attempt>,
+) -> std::io::Result<mpsc::Sender<(u64, Copies, mpsc::SyncSender<protocol::Copy>)>> {
+    let (sender, taken) = mpsc::channel::<(u64, Copies, mpsc::SyncSender<protocol::Copy>)>();
+    let counts = Closing(queue, |counts| counts.unhashed = 0);
+    thread::Builder::new().name("compare".to_owned()).spawn(move || {
+        let counts = counts;
+        for (step, copies, told) in taken {
+            let (group, hash) = (copies.group, copies.hash());
+            drop(copies);
+            counts.0.change(|counts| counts.unhashed = counts.unhashed.saturating_sub(1));
+            match hash {
+                Ok(hash) => {
+                    let copy = protocol::Copy { group, hash };
+                    attempt.held(step, copy);
+                    // Where no snapshot was taken nobody waits for it.
+                    let _ = told.send(copy);
+                }
+                Err(error) => tracing::warn!("weights after step {step} are not compared: {error}"),
+            }
+        }
+    })?;
+    Ok(sender)
 }
 
 impl Keeper for Checkpoints {
@@ -134,14 +174,30 @@ impl Keeper for Checkpoints {
             counts.unread += 1;
             counts.unkept += 1;
         });
-        if self.snapshots.send(snapshot).is_err() {
+        let hash = lock(&self.hash).take().filter(|(step, _)| *step == snapshot.step);
+        if self.snapshots.send((snapshot, hash.map(|(_, hash)| hash))).is_err() {
             // The thread ended by a panic, which was told; nothing is read any more.
             self.queue.change(|counts| (counts.unread, counts.unkept) = (0, 0));
         }
     }
 
+    fn is_compared(&self, steps: usize, kept: bool) -> bool {
+        let steps = steps as u64;
+        let is_asked = self.what.compare_at == Some(steps);
+        self.what.compare.is_some_and(|every| kept || is_asked || steps.is_multiple_of(every))
+    }
+
+    fn compare(&self, steps: usize, copies: Copies) {
+        let (told, hash) = mpsc::sync_channel(1);
+        *lock(&self.hash) = Some((steps, hash));
+        self.queue.change(|counts| counts.unhashed += 1);
+        if self.copies.send((steps as u64, copies, told)).is_err() {
+            self.queue.change(|counts| counts.unhashed = 0);
+        }
+    }
+
     fn settle(&self) {
-        self.queue.wait(|counts| counts.unread == 0);
+        self.queue.wait(|counts| counts.unread == 0 && counts.unhashed == 0);
     }
 
     fn finish(&self) {
@@ -177,13 +233,13 @@ impl Past for Checkpoints {
 
 impl Place {
     /// Makes a snapshot durable, and says so, or why not; whether it is.
-    fn keep(&self, step: u64, files: Result<Files, TrainError>) -> bool {
+    fn keep(&self, step: u64, files: Result<Files, TrainError>, hash: Option<Hash>) -> bool {
         let kept = files
             .map_err(|error| error.to_string())
             .and_then(|files| self.put(step, files).map_err(|error| error.to_string()));
         match kept {
             Ok(files) => {
-                self.attempt.kept(step, files);
+                self.attempt.kept(step, files, hash.and_then(|hash| hash.recv().ok()));
                 strike("snapshot.told");
                 true
             }

@@ -46,6 +46,10 @@ pub(crate) struct Checkpoints {
     /// After so long.
     pub(crate) time: Option<Duration>,
     pub(crate) past: Vec<Checkpoint>,
+    /// What ranks hold alike is compared after so many steps and with every checkpoint; none for never.
+    pub(crate) compare: Option<u64>,
+    /// And after this step, where an earlier gang disagreed.
+    pub(crate) compare_at: Option<u64>,
 }
 
 /// What an assignment left in the store.
@@ -124,7 +128,9 @@ fn checkpoints(key: Key, it: &protocol::Checkpoints) -> Result<Checkpoints, Stri
     let past = it.past.iter().map(read).collect::<Result<_, _>>()?;
     let (steps, ms) = (Some(it.every_steps), Some(it.every_ms));
     let time = ms.filter(|ms| *ms > 0).map(Duration::from_millis);
-    Ok(Checkpoints { steps: steps.filter(|steps| *steps > 0), time, past })
+    let some = |number: u64| (number > 0).then_some(number);
+    let (compare, compare_at) = (some(it.compare_steps), some(it.compare_at));
+    Ok(Checkpoints { steps: steps.filter(|steps| *steps > 0), time, past, compare, compare_at })
 }
 
 /// An outcome of the engine, with the epoch it belongs to.

@@ -8,6 +8,7 @@ mod agreement;
 pub mod batch;
 pub mod checkpoint;
 mod clock;
+mod copies;
 mod error;
 mod frozen;
 pub mod generation;
@@ -25,6 +26,7 @@ pub mod trainer;
 
 pub use batch::{Examples, TokenFiles};
 pub use clock::StepTime;
+pub use copies::Copies;
 pub use error::Error;
 pub use generation::{Completion, Finish, Listener, Prompt, generate};
 pub use inference::{LogProbability, log_probabilities, probabilities};

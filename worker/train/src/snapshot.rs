@@ -10,7 +10,7 @@ use fulcrum_common::fault::point;
 use tch::Tensor;
 
 use crate::{
-    Error, StepLoss, optimizer,
+    Copies, Error, StepLoss, optimizer,
     parallel::{Fragment, Stretch},
     trainer::Trainer,
 };
@@ -58,6 +58,16 @@ pub trait Keeper: Sync {
     /// Takes one. Its tensors are those that the training goes on to work with: what is to be kept must have been read
     /// when [`Keeper::settle`] comes back.
     fn keep(&self, snapshot: Snapshot);
+
+    /// Whether what this rank holds is to be compared with what others hold alike, after so many steps; `kept` where a
+    /// snapshot is taken then. The same on every rank.
+    fn is_compared(&self, _steps: usize, _kept: bool) -> bool {
+        false
+    }
+
+    /// Compares it. As with snapshots it must have been read when [`Keeper::settle`] comes back. Comes before the
+    /// snapshot of the same step.
+    fn compare(&self, _steps: usize, _copies: Copies) {}
 
     /// Comes back once nothing that was given is read any more. Asked before every update.
     fn settle(&self);

@@ -190,6 +190,8 @@ impl<'a> Trainer<'a> {
             let examples = (step + 1) * self.batches.batch();
             self.job.monitor.timed(&self.clock.time());
             self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(loss.loss) });
+            self.flip()?;
+            self.compare(step + 1, keep);
             if let Some(keeper) = self.job.keeper.filter(|_| keep) {
                 point("snapshot.take")?;
                 keeper.keep(self.snapshot(step + 1)?);

@@ -65,6 +65,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         checkpoints: Cadence {
             steps: raw.checkpoint.steps.value.map_or(0, |count| count.0 as u64),
             seconds: raw.checkpoint.seconds.value.0 as u64,
+            verify_steps: raw.checkpoint.verify_steps.value,
         },
         numerics,
         strategy: strategy?,

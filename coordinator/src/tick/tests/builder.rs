@@ -14,7 +14,7 @@ use fulcrum_common::{
 
 use crate::{
     Action, Class, Event, Failure, Hello, Input, Lease, Past, PastGang, Phase, Progress, Record, ShardState,
-    StageState, State, WorkerState, tick,
+    StageState, State, WorkerState, input::Copied, tick,
 };
 
 /// Rows that every prepared stage of a scene has.
@@ -285,13 +285,24 @@ impl Scene {
 
     /// A worker's share of a checkpoint of its work is durable.
     pub(crate) fn keep(&mut self, seat: &str, step: u64) {
+        self.keep_copy(seat, step, None);
+    }
+
+    /// The same, with what it holds.
+    pub(crate) fn keep_copy(&mut self, seat: &str, step: u64, copy: Option<Copied>) {
         let work = &self.work[seat];
         let stage: Stage = serde_json::from_str(&work.stage).unwrap();
         let name = format!("rank-{}.header", work.rank);
         let path = format!("training/{}/{}-{step}/{name}", stage.key, work.epoch);
         let file = File { name, path, bytes: 1, digest: Key::of(b"state") };
         let epoch = work.epoch;
-        self.say(seat, Event::Kept { epoch, step, files: vec![file] });
+        self.say(seat, Event::Kept { epoch, step, files: vec![file], copy });
+    }
+
+    /// A worker says what it holds.
+    pub(crate) fn hold(&mut self, seat: &str, step: u64, copy: Copied) {
+        let epoch = self.work[seat].epoch;
+        self.say(seat, Event::Held { epoch, step, copy });
     }
 
     /// The store takes the checkpoints that are under way.

@@ -64,7 +64,7 @@ fn what_comes_of_an_epoch_that_is_over_makes_no_checkpoint() {
     scene.keep("w0", 10);
     let epoch = scene.work["w1"].epoch;
     again(&mut scene);
-    scene.say("w1", Event::Kept { epoch, step: 10, files: vec![] });
+    scene.say("w1", Event::Kept { epoch, step: 10, files: vec![], copy: None });
     assert!(scene.keeps.is_empty() && scene.said("is over"), "{:?}", scene.reasons);
     scene.keep("w1", 10);
     assert!(scene.keeps.is_empty(), "the share of rank 0 was of the epoch before");
@@ -102,7 +102,7 @@ fn a_file_that_lies_elsewhere_makes_no_checkpoint() {
         bytes: 1,
         digest: fulcrum_common::Key::of(b""),
     };
-    scene.say("w1", Event::Kept { epoch, step: 10, files: vec![stray] });
+    scene.say("w1", Event::Kept { epoch, step: 10, files: vec![stray], copy: None });
     assert!(scene.keeps.is_empty() && scene.said("ignored a checkpoint"), "{:?}", scene.reasons);
 }
 

@@ -3,6 +3,7 @@
 mod adoption;
 pub(crate) mod builder;
 mod checkpoints;
+mod copies;
 mod failures;
 mod fewer;
 mod placement;

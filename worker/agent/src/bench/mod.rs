@@ -178,9 +178,19 @@ fn meet(job: &Job, args: &Args) -> anyhow::Result<Gang> {
 fn measure(job: &Job, gang: &Gang, args: &Args) -> anyhow::Result<Found> {
     let device = args.device;
     match &job.work {
-        &Work::Train { ref rows, micro_batch, strategy, numerics, overlap, checkpoint_steps } => {
-            let every = (checkpoint_steps > 0).then_some(checkpoint_steps);
-            let stall = every.map(|every| stall::Stall::new(&args.folder, args.rank, every)).transpose()?;
+        &Work::Train {
+            ref rows,
+            micro_batch,
+            strategy,
+            numerics,
+            overlap,
+            checkpoint_steps,
+            verify_steps,
+        } => {
+            let (every, verify) = (checkpoint_steps, verify_steps);
+            let keeps =
+                (every + verify > 0).then(|| stall::Stall::new(&args.folder, args.rank, every, verify));
+            let stall = keeps.transpose()?;
             let how = train::How { micro_batch, strategy, numerics, overlap, stall };
             train::measure(job, rows, how, gang, device.torch())
         }
@@ -287,6 +297,7 @@ mod tests {
             numerics: Numerics::default(),
             overlap: true,
             checkpoint_steps: 0,
+            verify_steps: 0,
         };
         for work in
             [train(2), train(1), Work::Infer { rows: rows(Head::LanguageModel) }, Work::AllReduce { mib: 1 }]

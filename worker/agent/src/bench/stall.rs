@@ -9,6 +9,7 @@ use std::{
 
 use fulcrum_common::{Key, bench::Quantiles, store::Store};
 use fulcrum_methods::{Keeper, Snapshot};
+use fulcrum_train::Copies;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -36,17 +37,19 @@ struct Spent {
 }
 
 impl Stall {
-    /// After every so many steps.
+    /// After every so many steps, and what ranks hold alike is compared after every so many; 0 for never.
     ///
     /// # Errors
     /// If the folder cannot be written, or there are no threads to have.
-    pub(super) fn new(folder: &Path, rank: usize, every: usize) -> anyhow::Result<Self> {
+    pub(super) fn new(folder: &Path, rank: usize, every: usize, verify: usize) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (events, _) = mpsc::unbounded_channel();
         let attempt = Attempt::new(1, IpAddr::V4(Ipv4Addr::LOCALHOST), events);
         let store = Store::open(&folder.join("store"))?;
         let place = Place { store, runtime: runtime.handle().clone(), attempt, key: Key::of(b"bench"), rank };
-        let what = engine::Checkpoints { steps: Some(every as u64), time: None, past: Vec::new() };
+        let some = |every: usize| (every > 0).then_some(every as u64);
+        let (steps, compare) = (some(every), some(verify));
+        let what = engine::Checkpoints { steps, time: None, past: Vec::new(), compare, compare_at: None };
         let checkpoints = Checkpoints::start(what, place)?;
         Ok(Self { checkpoints, spent: Mutex::default(), _runtime: runtime })
     }
@@ -80,6 +83,14 @@ impl Keeper for Stall {
         let began = Instant::now();
         self.checkpoints.keep(snapshot);
         self.spend(began, true);
+    }
+
+    fn is_compared(&self, steps: usize, kept: bool) -> bool {
+        self.checkpoints.is_compared(steps, kept)
+    }
+
+    fn compare(&self, steps: usize, copies: Copies) {
+        self.checkpoints.compare(steps, copies);
     }
 
     fn settle(&self) {

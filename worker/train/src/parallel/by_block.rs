@@ -274,6 +274,10 @@ impl Engine for ByBlock<'_> {
     }
 
     /// Weights are gathered when they are needed.
+    fn gathered(&self) -> Option<&Tensor> {
+        None
+    }
+
     fn publish(&mut self) -> Result<(), Error> {
         Ok(())
     }

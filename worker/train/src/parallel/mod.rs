@@ -95,6 +95,9 @@ pub(crate) trait Engine: Debug {
     /// What this rank updates.
     fn own(&self) -> &Own;
 
+    /// The weights that every rank of the gang computes with, where they are gathered from shares.
+    fn gathered(&self) -> Option<&Tensor>;
+
     /// Makes the updated weights those that are computed with.
     fn publish(&mut self) -> Result<(), Error>;
 

@@ -184,6 +184,10 @@ impl Engine for Whole<'_> {
         &self.own
     }
 
+    fn gathered(&self) -> Option<&Tensor> {
+        (self.own.layout.shards > 1).then_some(&self.weights)
+    }
+
     fn publish(&mut self) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
         let layout = &self.own.layout;

@@ -63,7 +63,7 @@ impl Trained {
         for rank in 0..world {
             let (place, mut said) = self.place(&store, rank);
             let snapshot = snapshot(self.epoch, self.step, rank, world);
-            place.keep(self.step, Files::of(&snapshot));
+            place.keep(self.step, Files::of(&snapshot), None);
             match said.try_recv().unwrap() {
                 Event::Kept(kept) => files.extend(kept.files.into_iter().map(heard)),
                 Event::NotKept(not) => return is_helpful(&not.message),
@@ -128,7 +128,8 @@ impl Trained {
             let json = checkpoint.to_json();
             let checkpoint = Checkpoint::from_json(self.key, json.as_bytes()).unwrap();
             assert_eq!(self.sent.get(&checkpoint.age()), Some(&checkpoint), "nobody has sent this");
-            let what = engine::Checkpoints { steps: None, time: None, past: vec![checkpoint.clone()] };
+            let past = vec![checkpoint.clone()];
+            let what = engine::Checkpoints { steps: None, time: None, past, compare: None, compare_at: None };
             let mut read = 0;
             for rank in 0..world {
                 let (place, _said) = self.place(store, rank);
