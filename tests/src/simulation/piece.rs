@@ -45,8 +45,9 @@ impl Work for Piece {
         // In the order of roles, as those who compute what must come out.
         let inputs: BTreeMap<&String, &String> = it.inputs.iter().collect();
         let manifest = |json: &&String| serde_json::from_str(json).expect("the coordinator sends manifests");
-        let checkpoint =
-            |json: &String| serde_json::from_str(json).expect("the coordinator sends checkpoints");
+        let checkpoint = |json: &String| {
+            Checkpoint::from_json(key, json.as_bytes()).expect("the coordinator sends checkpoints")
+        };
         Ok(Self {
             epoch: it.epoch,
             key,

@@ -161,7 +161,11 @@ fn member(scene: &str, rank: usize, world: usize, address: SocketAddr, folder: P
             gang.barrier().unwrap().wait().unwrap();
         }
         "abort" => suite::abort_fails_what_is_in_flight_and_what_comes_later(&*gang, &place),
-        "leave" => suite::leaving_in_the_middle_breaks_all_others(gang, &place),
+        "leave" => {
+            // Whoever left earlier would be missed by those who have not met yet.
+            gang.barrier().unwrap().wait().unwrap();
+            suite::leaving_in_the_middle_breaks_all_others(gang, &place);
+        }
         "kill" => {
             let tell = |round| {
                 if last && round == ROUNDS {

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_and_two_numbers_that_change_places_have_another_hash() {
-        let numbers: Vec<f32> = (0..2 * CHUNK + 13).map(|at| at as f32 * 0.5).collect();
+        let numbers: Vec<f32> = (0..2 * CHUNK + 14).map(|at| at as f32 * 0.5).collect();
         let expected = hash(&numbers, 7);
         assert_eq!(hash(&numbers, 7), expected);
         for at in [0, 1, 6, 7, 8, CHUNK, CHUNK + 9, 2 * CHUNK + 12] {

@@ -10,6 +10,7 @@ mod placement;
 mod progress;
 mod properties;
 mod rules;
+mod sketch;
 mod stall;
 mod stragglers;
 
