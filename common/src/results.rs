@@ -26,7 +26,8 @@ pub struct Results {
     pub ladder: Vec<Model>,
     /// Models trained on ground truth, first half; by ladder position, then seed.
     pub supervisors: Vec<Score>,
-    /// Models trained on ground truth, second half; by ladder position, then seed.
+    /// Models trained on ground truth, second half; by ladder position, then seed. Those of single methods come after
+    /// the others of their model.
     pub ceilings: Vec<Score>,
     /// Models trained on weak labels; by method, weak, strong (ladder positions), then seed.
     pub students: Vec<Student>,
@@ -50,6 +51,9 @@ pub struct Model {
 pub struct Score {
     /// Name of the model.
     pub model: String,
+    /// Of a ceiling that learned as the students of one method did: that method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     /// Seed of its training.
     pub seed: u64,
     /// Share of test rows classified right, from 0 to 1.
@@ -207,7 +211,7 @@ mod tests {
             test_rows: 4,
             chance: 0.5,
             ladder: vec![Model { name: "a".into(), parameters: 10 }],
-            supervisors: vec![Score { model: "a".into(), seed: 0, accuracy: 0.1 + 0.2 }],
+            supervisors: vec![Score { model: "a".into(), method: None, seed: 0, accuracy: 0.1 + 0.2 }],
             ceilings: vec![],
             students: vec![Student {
                 method: "naive".into(),

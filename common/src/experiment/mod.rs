@@ -8,6 +8,7 @@ mod check;
 #[macro_use]
 mod sections;
 mod keys;
+mod method;
 mod problem;
 mod read;
 mod reference;
@@ -18,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use method::{Method, Tuning};
 pub use problem::{Errors, Problem};
 pub use reference::reference;
 
@@ -25,8 +27,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        Architecture, Arithmetic, Format, HeadInit, Lora, Numerics, Objective, Optimizer, Readout, SplitRule,
-        Strategy, Trainable,
+        Architecture, Arithmetic, Format, HeadInit, Lora, Numerics, Optimizer, Readout, SplitRule, Strategy,
+        Trainable,
     },
     source::{HubId, discover::Split},
 };
@@ -239,27 +241,7 @@ pub(crate) struct Pretrain {
     pub optimizer: Optimizer,
 }
 
-/// How students learn from weak labels.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Method {
-    /// The word of the experiment file and the report.
-    pub word: String,
-    objective: Objective,
-}
-
-impl Method {
-    /// What a student minimizes.
-    pub(crate) fn objective(&self, student: &Model) -> Objective {
-        match (self.objective, student.confidence_weight) {
-            (Objective::Confidence { warmup, threshold, jumps, .. }, Some(weight)) => {
-                Objective::Confidence { weight, warmup, threshold, jumps }
-            }
-            (objective, _) => objective,
-        }
-    }
-}
-
-/// Positions in the ladder; `weak` is below `strong`.
+/// Positions in the ladder; `weak` is not above `strong`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pair {
     pub weak: usize,

@@ -64,7 +64,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     let train = file.section();
     let (lora, infer, parallel) = (file.section(), file.section(), file.section());
     let (checkpoint, store, report) = (file.section(), file.section(), file.section());
-    let models = file.models();
+    let (models, made) = (file.list(), file.list());
     Some(Raw {
         top: top?,
         task: task?,
@@ -81,6 +81,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         window: window?,
         generalized: generalized?,
         smoothing: smoothing?,
+        made: made?,
         train: train?,
         lora: lora?,
         infer: infer?,
@@ -136,8 +137,10 @@ impl<'a> File<'a> {
         S::read(&Table { path: S::PATH, log: self.log, found })
     }
 
-    fn models(&self) -> Option<Vec<keys::Model>> {
-        let Some((key, value)) = entry(self.root, keys::Model::PATH) else { return Some(Vec::new()) };
+    /// Reads the sections of which a file may have several.
+    fn list<S: Section>(&self) -> Option<Vec<S>> {
+        let path = S::PATH;
+        let Some((key, value)) = entry(self.root, path) else { return Some(Vec::new()) };
         let tables = value.get_ref().as_array().and_then(|array| {
             let table = |entry: &'a Spanned<DeValue<'a>>| {
                 Some((self.log.line(&entry.span()), entry.get_ref().as_table()?))
@@ -145,16 +148,14 @@ impl<'a> File<'a> {
             array.iter().map(table).collect::<Option<Vec<_>>>()
         });
         let Some(tables) = tables else {
-            self.log.add(
-                Some(self.log.line(&key.span())),
-                "model must be a list of tables: write [[model]], one for each model",
-            );
+            let line = self.log.line(&key.span());
+            let way_out = format!("write [[{path}]], one for each {path}");
+            self.log.add(Some(line), format!("{path} must be a list of tables: {way_out}"));
             return None;
         };
-        let read =
-            |found| keys::Model::read(&Table { path: keys::Model::PATH, log: self.log, found: Some(found) });
-        let models: Vec<_> = tables.into_iter().map(read).collect();
-        models.into_iter().collect()
+        let read = |found| S::read(&Table { path, log: self.log, found: Some(found) });
+        let sections: Vec<_> = tables.into_iter().map(read).collect();
+        sections.into_iter().collect()
     }
 
     /// Reports every key below `path` that the table of keys does not know.

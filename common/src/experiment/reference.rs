@@ -27,7 +27,7 @@ pub fn reference() -> String {
 fn write_section(page: &mut String, section: &Description) {
     let title = match section.path {
         "" => "Before the first section".to_owned(),
-        "model" => "`[[model]]`".to_owned(),
+        list @ ("model" | "method") => format!("`[[{list}]]`"),
         path => format!("`[{path}]`"),
     };
     let mut write = |text: String| page.write_str(&text).expect("a string takes any text");

@@ -16,7 +16,7 @@ macro_rules! sections {
             $(#[doc = $doc])+
             #[derive(Clone, Debug)]
             #[allow(dead_code, reason = "a key with a single choice is only checked; not every section asks for its line")]
-            pub(super) struct $name {
+            pub(in crate::experiment) struct $name {
                 /// Line of the section's header; none where the file has no such section.
                 pub line: Option<usize>,
                 $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
@@ -47,8 +47,8 @@ macro_rules! sections {
             }
         )+
 
-        /// Every section, in the order of the reference.
-        pub(super) fn all() -> Vec<Description> {
+        /// The sections of this file, in the order of the reference.
+        pub(in crate::experiment) fn sections() -> Vec<Description> {
             vec![$( $name::describe() ),+]
         }
     };
@@ -77,17 +77,17 @@ macro_rules! group {
     ) => {
         $(#[doc = $doc])+
         #[derive(Clone, Debug)]
-        pub(super) struct $name {
+        pub(in crate::experiment) struct $name {
             $( $(#[doc = $key_doc])+ pub $key: Field<$kind>, )*
         }
 
         impl $name {
-            fn read(table: &Table<'_>) -> Option<Self> {
+            pub(in crate::experiment) fn read(table: &Table<'_>) -> Option<Self> {
                 $( let $key = table.field::<$kind>(stringify!($key), sections!(@default $($default)?)); )*
                 Some(Self { $( $key: $key? ),* })
             }
 
-            fn describe() -> Vec<KeyDescription> {
+            pub(in crate::experiment) fn describe() -> Vec<KeyDescription> {
                 vec![$( sections!(@description $key, $kind, ($($key_doc),+), $($default)? $(; $words)?) ),*]
             }
         }

@@ -89,7 +89,7 @@ impl<'a> Places<'a> {
             }
             let order = match &prediction.role {
                 Role::Weak { model } => (0, rung(model)?, 0),
-                Role::Ceiling { model } => (1, rung(model)?, 0),
+                Role::Ceiling { model, method } => (1, rung(model)?, usize::from(method.is_some())),
                 Role::Student { method, weak, strong } => {
                     let known = methods.iter().position(|name| *name == method);
                     let at = known.unwrap_or(methods.len());
@@ -129,6 +129,10 @@ impl<'a> Places<'a> {
         wanted
             .map(|prediction| Score {
                 model: strong_of(&prediction.role).clone(),
+                method: match &prediction.role {
+                    Role::Ceiling { method, .. } => method.clone(),
+                    _ => None,
+                },
                 seed: prediction.seed,
                 accuracy: accuracy(&prediction.classes, labels),
             })
@@ -159,11 +163,12 @@ impl<'a> Places<'a> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, prediction) in self.iter().enumerate() {
             let Role::Student { method, weak, strong } = &prediction.role else { continue };
-            let trio = [
-                self.partner(prediction, Role::Weak { model: weak.clone() })?,
-                at,
-                self.partner(prediction, Role::Ceiling { model: strong.clone() })?,
-            ];
+            let own = Role::Ceiling { model: strong.clone(), method: Some(method.clone()) };
+            let ceiling = match self.partner(prediction, own) {
+                Ok(own) => own,
+                Err(_) => self.partner(prediction, Role::Ceiling { model: strong.clone(), method: None })?,
+            };
+            let trio = [self.partner(prediction, Role::Weak { model: weak.clone() })?, at, ceiling];
             match groups.last_mut() {
                 Some(last) if (&last.method, &last.weak, &last.strong) == (method, weak, strong) => {
                     last.trios.push(trio);
@@ -247,7 +252,7 @@ fn recovered(point: &[f64; 3], drawn: &[[f64; 3]]) -> Option<Interval> {
 /// The model that was trained.
 fn strong_of(role: &Role) -> &String {
     match role {
-        Role::Weak { model } | Role::Ceiling { model } | Role::Student { strong: model, .. } => model,
+        Role::Weak { model } | Role::Ceiling { model, .. } | Role::Student { strong: model, .. } => model,
     }
 }
 
@@ -255,7 +260,8 @@ fn words(prediction: &Predicted) -> String {
     let seed = prediction.seed;
     match &prediction.role {
         Role::Weak { model } => format!("weak {model} seed {seed}"),
-        Role::Ceiling { model } => format!("ceiling {model} seed {seed}"),
+        Role::Ceiling { model, method: None } => format!("ceiling {model} seed {seed}"),
+        Role::Ceiling { model, method: Some(method) } => format!("ceiling of {method} {model} seed {seed}"),
         Role::Student { method, weak, strong } => format!("student {method} {weak}>{strong} seed {seed}"),
     }
 }

@@ -207,9 +207,24 @@ fn keys_that_contradict_each_other_are_refused() {
         ),
         (
             "[train]",
-            "[methods]\npairs = [[\"small\", \"small\"], [\"small\", \"large\"]]\n[train]",
-            "exp.toml:20: methods.pairs has [\"small\", \"small\"]: a pair is [weak, strong], and the ladder is listed \
-             weakest first",
+            "[[method]]\nname = \"naive\"\n[train]",
+            "exp.toml:20: method.name = \"naive\" is taken by an earlier method",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"chain\"\nthrough = [\"huge\"]\n[train]",
+            "exp.toml:21: method.through names \"huge\", which is no model; known: small, large",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\nprobe_learning_rate = 1.0\n[train]",
+            "exp.toml:21: method.probe_learning_rate is not read: \"m\" trains no classifier alone",
+        ),
+        (
+            "[train]",
+            "[[method]]\nloss = \"naive\"\n[train]",
+            "exp.toml:19: method.name is missing: it must be a name of at most 64 letters, digits, '-', '_' and '.', \
+             beginning with a letter or digit",
         ),
         (
             "[train]",
@@ -279,11 +294,11 @@ fn a_head_begins_with_a_token_for_each_class() {
 fn a_section_that_is_not_read_is_an_error() {
     refused(
         &format!("{GOOD}[methods.product]\n"),
-        "exp.toml:21: methods.product is not read: \"product\" is not in methods.run",
+        "exp.toml:21: methods.product is not read: \"product\" is not in methods.run, nor the loss of a [[method]]",
     );
     refused(
         &format!("{GOOD}[methods.confidence]\n"),
-        "exp.toml:21: methods.confidence is not read: \"confidence\" is not in methods.run",
+        "exp.toml:21: methods.confidence is not read: \"confidence\" is not in methods.run, nor the loss of a [[method]]",
     );
     refused(
         &edited("source", "text = \"{{ x }}\"\nsource"),

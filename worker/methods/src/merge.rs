@@ -1,15 +1,50 @@
-//! Merge: one model out of several of the same shape.
+//! Merge: one model out of several of the same shape, or one prediction out of several of the same rows.
 
 use std::fs;
 
 use fulcrum_common::plan::Merge;
+use fulcrum_data::Probabilities;
 use fulcrum_models::Model;
 use tch::{Kind, Tensor};
 
-use crate::{Error, Job, Outcome};
+use crate::{Error, Job, Outcome, job::part_name, labels};
 
 pub(crate) fn run(job: &Job<'_>, work: Merge) -> Result<Outcome, Error> {
-    let Merge::Average = work;
+    match work {
+        Merge::Average => average(job),
+        Merge::Predictions => predictions(job),
+    }
+}
+
+/// The mean of what several models say of the same rows, in the order of the first.
+fn predictions(job: &Job<'_>) -> Result<Outcome, Error> {
+    let count = job.stage.spec.inputs.len();
+    let read = |at: usize| Ok::<_, Error>(Probabilities::read(&job.parts(&format!("labels/{at}"))?)?);
+    let Probabilities { rows, probabilities } = read(0)?;
+    let mut sums: Vec<Vec<f64>> = probabilities.into_iter().map(in_f64).collect();
+    for at in 1..count {
+        for (sum, row) in sums.iter_mut().zip(labels::join(&rows, read(at)?)?) {
+            if row.len() != sum.len() {
+                let (found, expected) = (row.len(), sum.len());
+                return Err(Error::Mismatch(format!(
+                    "labels/{at} has {found} classes, labels/0 has {expected}"
+                )));
+            }
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+    }
+    let mean = |sums: Vec<f64>| sums.into_iter().map(|sum| (sum / count as f64) as f32).collect();
+    let probabilities = sums.into_iter().map(mean).collect();
+    let (file, facts) = (part_name(0), [("rows".to_owned(), rows.len() as u64)].into());
+    Probabilities { rows, probabilities }.write(&job.output.join(&file))?;
+    Ok(Outcome { files: vec![file], facts })
+}
+
+fn in_f64(row: Vec<f32>) -> Vec<f64> {
+    row.into_iter().map(f64::from).collect()
+}
+
+fn average(job: &Job<'_>) -> Result<Outcome, Error> {
     let (model, tokenizer) = job.model("model/0")?;
     let text = fs::read(tokenizer).map_err(Error::io(tokenizer))?;
     let mut sums: Vec<Tensor> = model.parameters().iter().map(|(_, tensor)| double(tensor)).collect();

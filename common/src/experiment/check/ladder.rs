@@ -94,14 +94,18 @@ pub(super) fn heads(raw: &Raw, classes: usize, log: &Log<'_>) {
     }
 }
 
+/// Every pair of a ladder whose student stands at least so many rungs above its supervisor.
+fn every_pair(models: usize, above: usize) -> Vec<Pair> {
+    let students = |weak| (weak + above..models).map(move |strong| Pair { weak, strong });
+    (0..models).flat_map(students).collect()
+}
+
 pub(super) fn pairs(raw: &Raw, log: &Log<'_>) -> Vec<Pair> {
     let names: Vec<&str> = raw.models.iter().map(|model| model.name.value.0.as_str()).collect();
     let listed = match &raw.methods.pairs.value {
         Pairs::List(listed) => listed,
-        Pairs::WeakerToStronger => {
-            let above = |weak| (weak + 1..names.len()).map(move |strong| Pair { weak, strong });
-            return (0..names.len()).flat_map(above).collect();
-        }
+        Pairs::WeakerToStronger => return every_pair(names.len(), 1),
+        Pairs::WithSelf => return every_pair(names.len(), 0),
     };
     let line = raw.methods.pairs.line;
     let place = |name: &String| {
@@ -118,7 +122,7 @@ pub(super) fn pairs(raw: &Raw, log: &Log<'_>) -> Vec<Pair> {
     for (weak_name, strong_name) in listed {
         let (Some(weak), Some(strong)) = (place(weak_name), place(strong_name)) else { continue };
         let pair = Pair { weak, strong };
-        if weak >= strong {
+        if weak > strong {
             let way_out = "a pair is [weak, strong], and the ladder is listed weakest first";
             log.add(line, format!("methods.pairs has [{weak_name:?}, {strong_name:?}]: {way_out}"));
         } else if pairs.contains(&pair) {

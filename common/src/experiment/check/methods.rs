@@ -1,11 +1,12 @@
-//! `[methods]`, and a section for each of them.
+//! `[methods]`, a section for each of them, and `[[method]]`.
 
 use crate::{
     experiment::{
-        Method,
-        keys::Raw,
+        Method, Tuning,
+        keys::{self, Raw},
+        method::Between,
         problem::Log,
-        value::{ConfidenceForm, MethodName},
+        value::{ConfidenceForm, MethodName, Through},
     },
     plan::{Objective, Threshold},
 };
@@ -13,25 +14,81 @@ use crate::{
 pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
     let run = &raw.methods.run;
     let distinct = run.value.iter().enumerate().all(|(i, name)| !run.value[..i].contains(name));
-    if run.value.is_empty() || !distinct {
+    if (run.value.is_empty() && raw.made.is_empty()) || !distinct {
         log.add(run.line, "methods.run must name at least one method, none twice");
     }
+    let losses: Vec<_> =
+        run.value.iter().copied().chain(raw.made.iter().map(|made| made.loss.value)).collect();
     for (name, line) in sections(raw) {
         let word = name.word();
-        if line.is_some() && !run.value.contains(&name) {
-            log.add(line, format!("methods.{word} is not read: {word:?} is not in methods.run"));
+        if line.is_some() && !losses.contains(&name) {
+            log.add(
+                line,
+                format!(
+                    "methods.{word} is not read: {word:?} is not in methods.run, nor the loss of a [[method]]"
+                ),
+            );
         }
     }
-    if run.value.contains(&MethodName::Confidence) {
+    if losses.contains(&MethodName::Confidence) {
         check_confidence(raw, log);
     }
     for model in &raw.models {
         let line = model.confidence_weight.line;
-        if line.is_some() && !run.value.contains(&MethodName::Confidence) {
+        if line.is_some() && !losses.contains(&MethodName::Confidence) {
             log.add(line, "model.confidence_weight is not read: \"confidence\" is not in methods.run");
         }
     }
-    run.value.iter().map(|&name| Method { word: name.word(), objective: objective(raw, name) }).collect()
+    let plain = run.value.iter().map(|&name| Method::direct(name.word(), objective(raw, name)));
+    let mut methods: Vec<Method> = plain.collect();
+    for made in &raw.made {
+        let method = made_of_parts(made, raw, log);
+        if methods.iter().any(|earlier| earlier.word == method.word) {
+            log.add(made.name.line, format!("method.name = {:?} is taken by an earlier method", method.word));
+        }
+        methods.push(method);
+    }
+    methods
+}
+
+fn made_of_parts(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Method {
+    let name = &made.name.value.0;
+    let probes = made.tuning.value != Tuning::Finetune;
+    if made.probe_learning_rate.line.is_some() && !probes {
+        let line = made.probe_learning_rate.line;
+        log.add(line, format!("method.probe_learning_rate is not read: {name:?} trains no classifier alone"));
+    }
+    Method {
+        between: between(made, raw, log),
+        rounds: made.rounds.value,
+        ensemble: made.ensemble.value.0,
+        generative: made.generative.value,
+        tuning: made.tuning.value,
+        probe_learning_rate: made.probe_learning_rate.value.map(|rate| rate.0),
+        ..Method::direct(name.clone(), objective(raw, made.loss.value))
+    }
+}
+
+/// Who stands between supervisor and student.
+fn between(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Between {
+    let listed = match &made.through.value {
+        None => return Between::Nobody,
+        Some(Through::Intermediate) => return Between::Everybody,
+        Some(Through::List(listed)) => listed,
+    };
+    let names: Vec<&str> = raw.models.iter().map(|model| model.name.value.0.as_str()).collect();
+    let place = |name: &String| {
+        let place = names.iter().position(|known| known == name);
+        if place.is_none() {
+            let known = names.join(", ");
+            log.add(
+                made.through.line,
+                format!("method.through names {name:?}, which is no model; known: {known}"),
+            );
+        }
+        place
+    };
+    Between::These(listed.iter().filter_map(place).collect())
 }
 
 /// Where the section of a method stands.

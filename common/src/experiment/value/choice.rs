@@ -3,6 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
+use crate::experiment::Tuning;
 use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule, Threshold, Wire};
 
 macro_rules! choice {
@@ -66,6 +67,12 @@ choice! {
     OverLong { Truncate = "truncate", Drop = "drop" } later [];
 }
 
+choice!(@value Tuning {
+    Finetune = "finetune",
+    Probe = "probe",
+    ProbeThenFinetune = "probe-then-finetune",
+    FinetuneThenProbe = "finetune-then-probe"
+} later []);
 choice!(@value Threshold { Median = "median", Prior = "prior" } later []);
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);

@@ -34,7 +34,15 @@ pub(in crate::experiment) struct AdapterSource(pub Origin);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::experiment) enum Pairs {
     WeakerToStronger,
+    WithSelf,
     List(Vec<(String, String)>),
+}
+
+/// Which models stand between supervisor and student.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::experiment) enum Through {
+    Intermediate,
+    List(Vec<String>),
 }
 
 impl Value for Name {
@@ -162,12 +170,14 @@ impl Value for AdapterSource {
 
 impl Value for Pairs {
     fn kind() -> String {
-        "\"weaker-to-stronger\" or a list of pairs such as [[\"small\", \"large\"]]".into()
+        "\"weaker-to-stronger\", \"with-self\" or a list of pairs such as [[\"small\", \"large\"]]".into()
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        if value.as_str() == Some("weaker-to-stronger") {
-            return Ok(Self::WeakerToStronger);
+        match value.as_str() {
+            Some("weaker-to-stronger") => return Ok(Self::WeakerToStronger),
+            Some("with-self") => return Ok(Self::WithSelf),
+            _ => {}
         }
         let pairs = Vec::<Vec<String>>::read(value)?;
         let pairs = pairs.into_iter().map(|pair| <[String; 2]>::try_from(pair).map(Into::into));
@@ -180,11 +190,33 @@ impl Value for Pairs {
     fn show(&self) -> String {
         match self {
             Self::WeakerToStronger => "\"weaker-to-stronger\"".into(),
+            Self::WithSelf => "\"with-self\"".into(),
             Self::List(pairs) => {
                 let pairs: Vec<_> =
                     pairs.iter().map(|(weak, strong)| format!("[{weak:?}, {strong:?}]")).collect();
                 format!("[{}]", pairs.join(", "))
             }
+        }
+    }
+}
+
+impl Value for Through {
+    fn kind() -> String {
+        "\"intermediate\" or a list of models".into()
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        if value.as_str() == Some("intermediate") {
+            return Ok(Self::Intermediate);
+        }
+        let names = Vec::<String>::read(value)?;
+        if names.is_empty() { Err(Wrong::Kind) } else { Ok(Self::List(names)) }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Intermediate => "\"intermediate\"".into(),
+            Self::List(names) => names.show(),
         }
     }
 }

@@ -14,7 +14,7 @@ fn weak() -> Role {
 }
 
 fn ceiling() -> Role {
-    Role::Ceiling { model: "large".into() }
+    Role::Ceiling { model: "large".into(), method: None }
 }
 
 fn student(method: &str) -> Role {

@@ -1,15 +1,17 @@
-//! Combinations of models, and numbers from predictions.
+//! Combinations of models and of predictions, and numbers from predictions.
 
 use serde::{Deserialize, Serialize};
 
 use super::Part;
 
-/// A combination of models.
+/// A combination of models, or of what they say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Merge {
     /// The unweighted mean of every tensor.
     Average,
+    /// The mean of the probabilities that the inputs `labels/0`, `labels/1`, ... give to the same rows.
+    Predictions,
 }
 
 /// Numbers from predictions.
@@ -60,6 +62,9 @@ pub enum Role {
     Ceiling {
         /// The model.
         model: String,
+        /// The method whose students it is the ceiling of, where it learned as they did; none for all others'.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
     },
     /// Trained on weak labels of the second half.
     Student {

@@ -12,7 +12,8 @@
 //! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
 //! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts) |
-//! | merge | `model/0`, `model/1`, ... | a model as above | `parameters` |
+//! | merge average | `model/0`, `model/1`, ... | a model as above | `parameters` |
+//! | merge predictions | `labels/0`, `labels/1`, ... | `part-00000.parquet` | `rows` |
 //! | measure | `data`, and one per prediction | `results.json` | - |
 //!
 //! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32), `group` (i64: rows

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure message, in its helpers too")]
 
 mod document;
+mod lists;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -14,13 +15,14 @@ use fulcrum_common::{
     recipe,
     source::{HubCache, Roots, Sources},
 };
+use lists::*;
 use proptest::prelude::*;
 
 /// The built-in task with models made here.
-const MADE_HERE: &str = include_str!("keys/made-here.toml");
+const MADE_HERE: &str = include_str!("made-here.toml");
 
 /// Files and pretrained models.
-const FROM_OUTSIDE: &str = include_str!("keys/from-outside.toml");
+const FROM_OUTSIDE: &str = include_str!("from-outside.toml");
 
 /// A folder with what `FROM_OUTSIDE` reads.
 fn outside() -> tempfile::TempDir {
@@ -91,233 +93,6 @@ fn keys_are_the_committed_ones() {
     );
 }
 
-/// Keys that change nothing, with another value than the files have.
-const NEUTRAL: &[(&str, &str, &str)] = &[
-    ("", "name", r#""renamed""#),
-    ("parallel", "workers", "2"),
-    ("parallel", "threads", "3"),
-    ("parallel", "fewest", "1"),
-    ("checkpoint", "steps", "7"),
-    ("checkpoint", "seconds", "7"),
-    ("checkpoint", "verify_steps", "7"),
-    ("store", "path", r#""elsewhere""#),
-];
-
-/// Keys that have a single choice for now.
-const SINGLE: &[(&str, &str)] = &[("", "recipe"), ("task", "kind")];
-
-/// Keys that decide a result, with another value than `MADE_HERE` has.
-const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
-    ("", "seeds", "[0, 2]"),
-    ("task.split", "ground_truth", "101"),
-    ("task.split", "weak_labels", "101"),
-    ("task.split", "validation", "11"),
-    ("task.split", "test", "51"),
-    ("task.split", "balance", "0.6"),
-    ("task.split", "over_long", r#""drop""#),
-    ("task.split", "duplicates", r#""drop""#),
-    ("task.split", "seed", "9"),
-    ("task.arithmetic", "below", "21"),
-    ("task.arithmetic", "rows", "700"),
-    ("task.arithmetic", "seed", "9"),
-    ("model", "name", r#""tiny""#),
-    ("model", "layers", "3"),
-    ("model", "hidden", "24"),
-    ("model", "heads", "4"),
-    ("model", "context", "48"),
-    ("model", "learning_rate", "0.3"),
-    ("model", "head_init", r#"["F", "T"]"#),
-    ("model", "readout", r#""mean""#),
-    ("pretrain", "rows", "999"),
-    ("pretrain", "noise", "0.3"),
-    ("pretrain", "seed", "9"),
-    ("pretrain", "epochs", "9"),
-    ("pretrain", "batch", "96"),
-    ("pretrain", "micro_batch", "8"),
-    ("pretrain", "learning_rate", "0.3"),
-    ("pretrain", "warmup", "0.3"),
-    ("pretrain", "weight_decay", "0.3"),
-    ("parallel", "strategy", r#""zero1""#),
-    ("parallel", "precision", r#""bf16""#),
-    ("parallel", "mode", r#""deterministic""#),
-    ("parallel", "wire", r#""bf16""#),
-    ("methods", "run", r#"["confidence"]"#),
-    ("methods", "pairs", r#"[["small", "large"]]"#),
-    ("methods.confidence", "weight", "0.75"),
-    ("methods.confidence", "warmup", "0.3"),
-    ("methods.confidence", "form", r#""released""#),
-    ("methods.confidence", "threshold", r#""prior""#),
-    ("train", "epochs", "9"),
-    ("train", "batch", "96"),
-    ("train", "micro_batch", "4"),
-    ("train", "learning_rate", "0.3"),
-    ("train", "warmup", "0.3"),
-    ("train", "weight_decay", "0.3"),
-    ("train", "max_tokens", "9"),
-    ("train", "trainable", r#""head""#),
-    ("train", "freeze", r#"["*.wte.weight"]"#),
-    ("infer", "batch_tokens", "32"),
-    ("infer", "shard", "1024"),
-    ("report", "draws", "9"),
-    ("report", "seed", "9"),
-];
-
-/// The same for both sections that update a model.
-const DECIDING_UPDATE: &[(&str, &str)] = &[
-    ("optimizer", r#""adafactor""#),
-    ("beta1", "0.8"),
-    ("beta2", "0.8"),
-    ("epsilon", "0.3"),
-    ("schedule", r#""cosine""#),
-    ("floor", "0.3"),
-    ("clip", "0.3"),
-];
-
-/// The same for what is read where they descend by the gradient alone.
-const DECIDING_DESCENT: &[(&str, &str)] =
-    &[("momentum", "0.3"), ("nesterov", "true"), ("no_decay", r#"["*.wte.weight"]"#)];
-
-/// `MADE_HERE` with keys in both of them.
-fn updated(keys: &[(&str, &str)]) -> String {
-    let mut document = Document::parse(MADE_HERE);
-    for (key, value) in keys {
-        document.set("pretrain", key, value);
-        document.set("train", key, value);
-    }
-    document.to_string()
-}
-
-/// `MADE_HERE` with stochastic gradient descent and weight decay.
-fn descending() -> String {
-    updated(&[("optimizer", r#""sgd""#), ("weight_decay", "0.1")])
-}
-
-/// The keys of both sections.
-fn both(keys: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str, &'static str)> {
-    let of = |section| keys.iter().map(move |(key, value)| (section, *key, *value));
-    of("pretrain").chain(of("train")).collect()
-}
-
-/// The same for what is read where adapters are trained.
-const DECIDING_ADAPTED: &[(&str, &str, &str)] = &[
-    ("train.lora", "rank", "4"),
-    ("train.lora", "alpha", "0.3"),
-    ("train.lora", "dropout", "0.3"),
-    ("train.lora", "targets", r#"["c_attn"]"#),
-];
-
-/// `MADE_HERE` with adapters.
-fn adapted() -> String {
-    format!("{MADE_HERE}[train.lora]\n")
-}
-
-/// The same for what only `FROM_OUTSIDE` has.
-const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
-    ("task", "files", r#"["b.csv", "a.csv"]"#),
-    ("task", "text", r#""{{ other }}""#),
-    ("task", "label", r#""other""#),
-    ("task", "classes", r#"["1", "0"]"#),
-    ("task", "columns", r#"["sentence", "label", "third"]"#),
-    ("task", "group_by", r#""sentence""#),
-    ("model", "from", r#""other""#),
-    ("model", "adapter", r#""adapter""#),
-    ("model", "layers", "1"),
-];
-
-/// A question with its answers, in place of the label of `FROM_OUTSIDE`.
-const CHOICES: &[(&str, &str)] = &[
-    ("choices", r#"["a", "b"]"#),
-    ("answer", r#""right""#),
-    ("text", r#""{{ choice }}""#),
-    ("pick", r#""one""#),
-];
-
-/// The same for what only it has.
-const DECIDING_CHOICES: &[(&str, &str, &str)] = &[
-    ("task", "choices", r#""answers""#),
-    ("task", "answer", r#""other""#),
-    ("task", "pick", r#""two""#),
-    ("task", "seed", "9"),
-];
-
-/// Two texts, of which one is preferred.
-const PAIR: &[(&str, &str)] = &[("chosen", r#""good""#), ("rejected", r#""bad""#)];
-
-/// The same for what only they have.
-const DECIDING_PAIR: &[(&str, &str, &str)] = &[
-    ("task", "chosen", r#""other""#),
-    ("task", "rejected", r#""other""#),
-    ("task", "prompt", r#""question""#),
-    ("task", "pick", r#""one""#),
-];
-
-/// The rows of a known dataset.
-const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
-
-/// The same for what only they have.
-const DECIDING_NAMED: &[(&str, &str, &str)] =
-    &[("task", "format", r#""dream""#), ("task", "pick", r#""all""#), ("task", "seed", "9")];
-
-/// The same for what only other methods have.
-const DECIDING_METHODS: &[(&str, &str, &str)] = &[
-    ("methods.product", "alpha", "2.0"),
-    ("methods.product", "beta", "0.5"),
-    ("methods.entropy", "weight", "0.75"),
-    ("methods.entropy", "warmup", "0.3"),
-    ("methods.window", "radius", "0.2"),
-    ("methods.generalized", "q", "0.5"),
-    ("methods.smoothing", "amount", "0.2"),
-];
-
-/// `MADE_HERE` with every method there is.
-fn every_method() -> String {
-    let mut document = Document::parse(MADE_HERE);
-    let all = ["naive", "confidence", "kl", "product", "entropy", "window", "generalized", "smoothing"];
-    document.set("methods", "run", &format!("{all:?}"));
-    document.to_string()
-}
-
-/// The same for a model that has a weaker one.
-const DECIDING_STUDENT: &[(&str, &str, &str)] = &[("model", "confidence_weight", "0.75")];
-
-/// The same for groups of workers.
-const DECIDING_HYBRID: &[(&str, &str, &str)] = &[("parallel", "shards", "4")];
-
-/// `MADE_HERE` in groups of two workers.
-fn hybrid() -> String {
-    let mut document = Document::parse(MADE_HERE);
-    document.set("parallel", "strategy", r#""hybrid""#);
-    document.set("parallel", "shards", "2");
-    document.to_string()
-}
-
-/// `FROM_OUTSIDE` with other keys that say how a row becomes examples.
-fn formatted(keys: &[(&str, &str)]) -> String {
-    let mut document = Document::parse(FROM_OUTSIDE);
-    for key in ["text", "label", "classes", "columns"] {
-        document.unset("task", key);
-    }
-    for (key, value) in keys {
-        document.set("task", key, value);
-    }
-    document.to_string()
-}
-
-/// `task.source` names a place; what decides is the bytes that are there.
-const PLACES: &[(&str, &str, &str)] = &[("task", "source", r#""copied""#)];
-
-/// The same for rows whose files are not named.
-const DECIDING_DISCOVERED: &[(&str, &str, &str)] =
-    &[("task", "source_split", r#""test""#), ("task", "subset", r#""small""#)];
-
-/// `FROM_OUTSIDE` over the default split of a dataset.
-fn discovered() -> String {
-    let mut document = Document::parse(FROM_OUTSIDE);
-    document.set("task", "source", r#""dataset""#);
-    document.unset("task", "files");
-    document.to_string()
-}
-
 #[test]
 fn what_decides_a_result_changes_the_goal() {
     let dir = outside();
@@ -333,6 +108,7 @@ fn what_decides_a_result_changes_the_goal() {
         (formatted(NAMED), DECIDING_NAMED),
         (hybrid(), DECIDING_HYBRID),
         (every_method(), DECIDING_METHODS),
+        (with_parts(), DECIDING_PARTS),
     ];
     for (text, changes) in &cases {
         let before = compile(text, dir.path()).goal();
@@ -394,6 +170,7 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_NAMED,
         DECIDING_HYBRID,
         DECIDING_METHODS,
+        DECIDING_PARTS,
         DECIDING_STUDENT,
     ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();

@@ -1,0 +1,162 @@
+//! What is learned, from which rows, by which models.
+
+use super::{Default, Description, Field, KeyDescription, Section, Update};
+use crate::{
+    experiment::{
+        Origin,
+        read::Table,
+        value::{
+            AdapterSource, Balance, Below, Context, Count, Heads, Hidden, Layers, Name, NonNegative,
+            OverLong, Positive, Recipe, RelativePath, Seeds, Share, TaskKind, TaskSource, Value,
+        },
+    },
+    plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout},
+};
+
+sections! {
+    /// Keys that stand before the first section.
+    "" Top {
+        /// Names the run and its folder. Not part of any content key: renaming an experiment redoes nothing.
+        name: Name;
+        /// What the experiment is compiled by.
+        recipe: Recipe;
+        /// Everything that is trained is trained once per seed: it decides row order and fresh heads.
+        seeds: Seeds = Seeds(vec![0]);
+    }
+
+    /// What the models learn, and from which rows.
+    "task" Task {
+        /// What is learned.
+        kind: TaskKind = TaskKind::Classification;
+        /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (a
+        /// copy below the data root, see `--data-root`, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
+        source: TaskSource;
+        /// The files to read, in this order: paths in the dataset (or below the data root), or in the folder. The ending of a name tells the
+        /// format (see `data.md`), e.g. `.jsonl`, `.csv`, `.tsv.zst`. Not for `builtin:` sources.
+        files: Vec<RelativePath> = Vec::new(), else "those of `source_split`";
+        /// The split of the dataset that is read where `files` are not named: `README.md` or the names of the files tell which
+        /// files it is (see `data.md`).
+        source_split: Option<Name> = None, else "`train`";
+        /// The subset (configuration) of the dataset that `source_split` belongs to.
+        subset: Option<Name> = None, else "the dataset's default";
+        /// Names of the columns, for files without a header line.
+        columns: Vec<String> = Vec::new();
+        /// A formatter that comes with Fulcrum, in place of all keys from `text` to `group_by`.
+        format: Option<Formatter> = None, else "the keys below say it";
+        /// A template over a row's columns that gives the text a model reads, such as `"{{ sentence }}"`.
+        text: Option<String> = None, else "needed with `label` or `choices`";
+        /// The value that tells the class: a column, or an expression over columns such as `"meta.label"`.
+        label: Option<String> = None, else "needed for classes";
+        /// What `label` is for each class, in class order, as text. Anything else is an error.
+        classes: Vec<String> = Vec::new(), else "needed with `label`";
+        /// The answers of a question: a value that is a list (`"choices.text"`), or a value for each
+        /// (`["right", "wrong_1", "wrong_2"]`). Each becomes an example, with `{{ choice }}` in `text`, of class 1 if it is right.
+        choices: Option<Choices> = None, else "needed with `answer`";
+        /// The value that tells the right one of `choices`: its position from 0, its letter, its text, or a list of marks.
+        answer: Option<String> = None, else "needed with `choices`";
+        /// The preferred one of two texts, of class 1.
+        chosen: Option<String> = None, else "needed with `rejected`";
+        /// The other one, of class 0.
+        rejected: Option<String> = None, else "needed with `chosen`";
+        /// What comes before both of them.
+        prompt: Option<String> = None, else "they stand alone";
+        /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a
+        /// right or a random wrong one (`one`, as in the code released with it). Of `chosen` and `rejected`: both, or by a coin one.
+        pick: Option<Pick> = None, else "`all`; `one` for a formatter with answers";
+        /// Seed of these coins. A row's depends on nothing else but its position.
+        seed: Option<u64> = None, else "0";
+        /// Rows with the same value here stay in the same part of the split
+        /// (questions about one passage, sentences of one document). May be a template, as `text`.
+        group_by: Option<String> = None, else "every row is its own group";
+    }
+
+    /// How many rows go where. Rows are assigned in a seeded order: a part that is made larger keeps the rows it had,
+    /// and the test rows do not change with the other parts.
+    "task.split" Split {
+        /// Rows on which weak supervisors are trained.
+        ground_truth: Count;
+        /// Rows that weak supervisors label and students learn from; ceilings train on them with their true labels.
+        weak_labels: Count;
+        /// Rows held out for development. Nothing of this recipe reads them.
+        validation: usize = 0;
+        /// Rows on which every model is tested.
+        test: Count;
+        /// Largest share of one class in any part; rows of the larger class are dropped beyond it. At 0.5 two classes
+        /// have equally many rows.
+        balance: Balance = Balance(0.55);
+        /// What becomes of rows that the tokenizer of any model makes longer than the model takes and
+        /// `train.max_tokens` allows: they are cut, for each model where it must, or they are left out for all
+        /// models alike.
+        over_long: OverLong = OverLong::Truncate;
+        /// What becomes of a text (white space and case aside) that two parts share: it is reported, the later of
+        /// test, validation, ground truth and weak labels goes without it, or the split is refused.
+        duplicates: Duplicates = Duplicates::Report;
+        /// Seed of the assignment.
+        seed: u64 = 0;
+    }
+
+    /// `builtin:arithmetic`: generated claims such as `37+45=082`, right or nearly right. It shows the machinery,
+    /// and is no finding about language.
+    "task.arithmetic" Arithmetic {
+        /// Operands are below this.
+        below: Below = Below(100);
+        /// How many claims to generate.
+        rows: Option<Count> = None, else "a quarter more than the split asks for";
+        /// Seed of the generator.
+        seed: u64 = 0;
+    }
+
+    /// One model of the ladder, weakest first; at least two. It is either pretrained (`from`) or made here
+    /// (`layers`, `hidden`, `heads`, `context`) and trained by `[pretrain]`.
+    "model" Model {
+        /// What tables and plots call it.
+        name: Name;
+        /// A pretrained model in the Hugging Face layout: a Python package that carries one, a model of the
+        /// hub at a revision (a copy below the data root, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
+        from: Option<Origin> = None, else "made here";
+        /// With `from`: adapters in the PEFT layout (LoRA) that are merged into the model before anything else, a model
+        /// of the hub or a folder (relative to the experiment file).
+        adapter: Option<AdapterSource> = None, else "none";
+        /// With `from`: keep only the first layers. Without: the number of layers.
+        layers: Option<Layers> = None, else "with `from`: all; needed without";
+        /// Width of a model made here; a multiple of `heads`.
+        hidden: Option<Hidden> = None, else "needed without `from`";
+        /// Attention heads of a model made here.
+        heads: Option<Heads> = None, else "needed without `from`";
+        /// Longest sequence of a model made here, in tokens. A line of the corpus has 11.
+        context: Option<Context> = None, else "needed without `from`";
+        /// Peak learning rate of this model's finetuning.
+        learning_rate: Option<Positive> = None, else "that of `[train]`";
+        /// Largest weight of the confidence loss where this model is the student.
+        confidence_weight: Option<Share> = None, else "that of `[methods.confidence]`";
+        /// How a new classifier begins: drawn from a normal distribution, zero, or, for a decoder, with the unembedding
+        /// rows of these tokens, one for each class in class order (Burns et al. 2023, appendix A.1). Each must be one
+        /// token of the model's tokenizer, such as `" no"` and `" yes"`.
+        head_init: HeadInit = HeadInit::Normal;
+        /// Which state of a text the classifier reads: that of its last token, of its first, or the mean of all.
+        readout: Option<Readout> = None, else "\"last\" of a decoder, \"first\" of an encoder";
+    }
+
+    /// How models made here learn language before anything else, on text generated by the built-in source.
+    "pretrain" Pretrain {
+        /// Lines of the corpus.
+        rows: Count = Count(40_000);
+        /// Share of the corpus's marks (right or wrong) that are flipped.
+        noise: Share = Share(0.1);
+        /// Seed of the corpus, the first weights and the row order. The ladder is pretrained once, not per seed.
+        seed: u64 = 1;
+        /// Passes over the corpus.
+        epochs: Count = Count(2);
+        /// Rows per step over all workers.
+        batch: Count = Count(64);
+        /// Rows per forward and backward pass; divides `batch`.
+        micro_batch: Option<Count> = None, else "the largest divisor of `batch` up to 32";
+        /// Peak learning rate.
+        learning_rate: Positive = Positive(1e-3);
+        /// Share of the steps over which the learning rate rises from 0.
+        warmup: Share = Share(0.05);
+        /// Decoupled weight decay of matrices.
+        weight_decay: NonNegative = NonNegative(0.01);
+        ..update: Update;
+    }
+}

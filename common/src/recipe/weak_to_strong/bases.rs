@@ -1,0 +1,199 @@
+//! The models of the ladder before any finetuning, and the rows in their tokens.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use crate::{
+    Key,
+    experiment::{Body, Experiment, Model, Pretrain, Task},
+    plan::{
+        Arithmetic, Estimate, Format, Head, Objective, Part, Plan, Prepare, Source, Spec, Style, Train,
+        Trainable, Work,
+    },
+    recipe::{
+        RecipeError, estimate,
+        outside::{files, import, locations, model_location},
+    },
+    source::{Purpose, Sources},
+};
+
+/// The ladder and the labelled rows.
+pub(super) struct Bases<'a> {
+    experiment: &'a Experiment,
+    /// The stage that splits the labelled rows.
+    pub data: Key,
+    ladder: Vec<Rc<Base<'a>>>,
+}
+
+/// A model before any finetuning.
+pub(super) struct Base<'a> {
+    pub model: &'a Model,
+    pub name: &'a String,
+    /// The stage that has it, pretrained where it is made here.
+    pub key: Key,
+    /// The stage that has its tokenizer.
+    reader: Key,
+    /// What the task's texts are cut to for it.
+    pub max_tokens: usize,
+}
+
+impl<'a> Bases<'a> {
+    /// Plans all that is brought into the store.
+    pub(super) fn prepare(
+        plan: &mut Plan,
+        experiment: &'a Experiment,
+        sources: &Sources,
+    ) -> Result<Self, RecipeError> {
+        let data = dataset(plan, experiment, sources)?;
+        let ladder = experiment.ladder.iter();
+        let ladder = ladder.map(|model| Base::prepare(plan, experiment, sources, model).map(Rc::new));
+        Ok(Self { experiment, data, ladder: ladder.collect::<Result<_, _>>()? })
+    }
+
+    /// The model at a place of the ladder.
+    pub(super) fn at(&self, place: usize) -> Rc<Base<'a>> {
+        Rc::clone(&self.ladder[place])
+    }
+
+    /// Rows of a part of the dataset.
+    pub(super) fn rows(&self, part: Part) -> usize {
+        let split = &self.experiment.split;
+        match part {
+            Part::GroundTruth => split.ground_truth,
+            Part::Test => split.test,
+            _ => split.weak_labels,
+        }
+    }
+
+    /// A part of the dataset as a model reads it.
+    pub(super) fn tokens(&self, plan: &mut Plan, base: &Base<'_>, part: Part) -> Key {
+        let title = format!("tokens {} {part}", base.name);
+        tokens(plan, title, part, self.rows(part), base.max_tokens, [base.reader, self.data])
+    }
+}
+
+impl<'a> Base<'a> {
+    fn prepare(
+        plan: &mut Plan,
+        experiment: &Experiment,
+        sources: &Sources,
+        model: &'a Model,
+    ) -> Result<Self, RecipeError> {
+        let (reader, positions) = prepare_model(plan, experiment, sources, model)?;
+        let max_tokens = experiment.train.max_tokens.min(positions);
+        let key = match (&model.body, &experiment.pretrain) {
+            (Body::New(_), Some(settings)) => {
+                pretrain(plan, experiment, settings, &model.name, (reader, positions))
+            }
+            _ => reader,
+        };
+        Ok(Self { model, name: &model.name, key, reader, max_tokens })
+    }
+}
+
+/// The stage that splits the labelled rows.
+fn dataset(plan: &mut Plan, experiment: &Experiment, sources: &Sources) -> Result<Key, RecipeError> {
+    let (mut inputs, mut drop_over) = (BTreeMap::new(), None);
+    if experiment.drop_over_long {
+        let mut longest = experiment.train.max_tokens;
+        for (i, model) in experiment.ladder.iter().enumerate() {
+            let (key, positions) = prepare_model(plan, experiment, sources, model)?;
+            inputs.insert(format!("model/{i}"), key);
+            longest = longest.min(positions);
+        }
+        drop_over = Some(longest);
+    }
+    let (source, format, locations) = match &experiment.task {
+        Task::Arithmetic(arithmetic) => {
+            (Source::Arithmetic(arithmetic.clone()), Format::arithmetic(), BTreeMap::new())
+        }
+        Task::Files { format, .. } => {
+            (files(sources.files()), Format::clone(format), locations(sources.files()))
+        }
+    };
+    let split = experiment.split.clone();
+    let cost = estimate(split.rows(), 0);
+    let work = Work::Prepare(Prepare::Dataset { source, format, split, drop_over });
+    Ok(plan.add_located("dataset", Spec { work, inputs }, cost, locations))
+}
+
+/// The stage that brings a model of the ladder into the store, and how many tokens the model takes.
+fn prepare_model(
+    plan: &mut Plan,
+    experiment: &Experiment,
+    sources: &Sources,
+    model: &Model,
+) -> Result<(Key, usize), RecipeError> {
+    let name = &model.name;
+    let (prepare, positions, locations) = match &model.body {
+        Body::Pretrained { origin, layers, adapter } => {
+            let unresolved = || RecipeError::Unresolved { model: name.clone() };
+            let folder = sources.model(origin).ok_or_else(unresolved)?;
+            let speaks = experiment.methods.iter().find(|method| method.generative > 0);
+            if let Some(method) = speaks.filter(|_| folder.purpose != Purpose::LanguageModel) {
+                return Err(RecipeError::Silent { model: name.clone(), method: method.word.clone() });
+            }
+            let found = |origin| sources.adapter(origin).ok_or_else(unresolved);
+            let adapter = adapter.as_ref().map(found).transpose()?;
+            let prepare = import(name, folder, *layers, adapter)?;
+            (prepare, folder.positions, model_location(folder, adapter))
+        }
+        Body::New(architecture) => {
+            let (architecture, context) = (architecture.clone(), architecture.context);
+            let alphabet = Arithmetic::ALPHABET.to_owned();
+            let seed = experiment.pretrain.as_ref().map_or(0, |pretrain| pretrain.seed);
+            (Prepare::NewModel { architecture, alphabet, seed }, context, BTreeMap::new())
+        }
+    };
+    let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
+    let key = plan.add_located(format!("model {name}"), spec, Estimate::default(), locations);
+    Ok((key, positions))
+}
+
+/// A model made here learns language.
+fn pretrain(
+    plan: &mut Plan,
+    experiment: &Experiment,
+    settings: &Pretrain,
+    name: &str,
+    (model, context): (Key, usize),
+) -> Key {
+    let rows = settings.corpus.rows;
+    let source = Source::Arithmetic(settings.corpus.clone());
+    let corpus = Spec { work: Work::Prepare(Prepare::Corpus { source }), inputs: BTreeMap::new() };
+    let corpus = plan.add("corpus", corpus, estimate(rows, 0));
+    let title = format!("tokens {name} corpus");
+    let tokens = tokens(plan, title, Part::Corpus, rows, context, [model, corpus]);
+    let train = Train {
+        part: Part::Corpus,
+        head: Head::LanguageModel.into(),
+        trainable: Trainable::All,
+        lora: None,
+        objective: Objective::LanguageModel,
+        optimizer: settings.optimizer.clone(),
+        numerics: experiment.numerics,
+        strategy: experiment.strategy,
+        seed: settings.seed,
+    };
+    let cost = estimate(rows.saturating_mul(train.optimizer.passes), context);
+    let inputs = roles([("model", model), ("data", corpus), ("tokens", tokens)]);
+    plan.add(format!("pretrain {name}"), Spec { work: Work::Train(train), inputs }, cost)
+}
+
+/// Rows of a stage as a model reads them.
+fn tokens(
+    plan: &mut Plan,
+    title: String,
+    part: Part,
+    rows: usize,
+    max_tokens: usize,
+    [model, data]: [Key; 2],
+) -> Key {
+    let work = Work::Prepare(Prepare::Tokens { part, max_tokens, style: Style::Plain });
+    let inputs = roles([("model", model), ("data", data)]);
+    plan.add(title, Spec { work, inputs }, estimate(rows, max_tokens))
+}
+
+/// Inputs by their roles.
+pub(super) fn roles(inputs: impl IntoIterator<Item = (&'static str, Key)>) -> BTreeMap<String, Key> {
+    inputs.into_iter().map(|(role, key)| (role.to_owned(), key)).collect()
+}

@@ -1,0 +1,164 @@
+//! Weak-to-strong generalization (Burns et al. 2023, section 3): weak supervisors learn from ground truth,
+//! strong students from the supervisors' soft labels on other rows, strong ceilings from the ground truth of those
+//! same rows; all are tested on held-out rows.
+
+mod bases;
+mod learning;
+
+use std::collections::BTreeMap;
+
+use self::{
+    bases::{Base, Bases},
+    learning::{Lesson, Teacher},
+};
+use super::RecipeError;
+use crate::{
+    Key,
+    experiment::{Experiment, Method, Pair},
+    plan::{Measure, Part, Plan, Prediction, Role, Spec, Work},
+    recipe::estimate,
+    source::Sources,
+};
+
+/// Compiles the experiment: preparations first, then seed after seed and pair after pair, so that the first row of the
+/// table comes early, then the one measurement over all.
+pub(super) fn compile(experiment: &Experiment, sources: &Sources) -> Result<Plan, RecipeError> {
+    let mut plan = Plan::default();
+    let bases = Bases::prepare(&mut plan, experiment, sources)?;
+    let mut compiler = Compiler { experiment, plan, bases, tested: Vec::new() };
+    for seed in &experiment.seeds {
+        for pair in &experiment.pairs {
+            compiler.pair(*pair, *seed);
+        }
+    }
+    compiler.measure();
+    Ok(compiler.plan)
+}
+
+struct Compiler<'a> {
+    experiment: &'a Experiment,
+    plan: Plan,
+    bases: Bases<'a>,
+    /// What the measurement reads: the prediction of each tested model.
+    tested: Vec<Tested>,
+}
+
+/// A model that was run over the test rows.
+#[derive(Clone, PartialEq)]
+struct Tested {
+    role: Role,
+    seed: u64,
+    model: Key,
+    prediction: Key,
+}
+
+impl Compiler<'_> {
+    /// Supervisor, ceiling and students of one pair. What pairs have in common is planned once.
+    fn pair(&mut self, pair: Pair, seed: u64) {
+        let [weak, strong] = [pair.weak, pair.strong].map(|place| self.bases.at(place));
+        let supervisor = self.supervisor(&weak, seed);
+        let role = Role::Weak { model: weak.name.clone() };
+        self.test(format!("weak {} seed {seed}", weak.name), &weak, supervisor, role, seed);
+        let naive = Method::truthful();
+        let ceiling = self.ceiling(&strong, &naive, seed);
+        let role = Role::Ceiling { model: strong.name.clone(), method: None };
+        self.test(format!("ceiling {} seed {seed}", strong.name), &strong, ceiling, role, seed);
+        for method in &self.experiment.methods {
+            if let Some(path) = method.path(pair) {
+                self.own_ceiling(&strong, method, seed);
+                self.student(method, pair, &path, seed);
+            }
+        }
+    }
+
+    /// A model that learned from the ground truth of the first half.
+    fn supervisor(&mut self, weak: &Base<'_>, seed: u64) -> Key {
+        let lesson = Lesson { part: Part::GroundTruth, labels: None };
+        self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed)
+    }
+
+    /// A model that learned from the ground truth of the second half.
+    fn ceiling(&mut self, strong: &Base<'_>, method: &Method, seed: u64) -> Key {
+        let name = &strong.name;
+        let title = match method.has_own_ceiling() {
+            true => format!("ceiling {} {name} seed {seed}", method.word),
+            false => format!("ceiling {name} seed {seed}"),
+        };
+        let lesson = Lesson { part: Part::WeakLabels, labels: None };
+        self.learn(&title, strong, &method.with_truth(), lesson, seed)
+    }
+
+    fn own_ceiling(&mut self, strong: &Base<'_>, method: &Method, seed: u64) {
+        if method.has_own_ceiling() {
+            let trained = self.ceiling(strong, method, seed);
+            let role = Role::Ceiling { model: strong.name.clone(), method: Some(method.word.clone()) };
+            let title = format!("ceiling {} {} seed {seed}", method.word, strong.name);
+            self.test(title, strong, trained, role, seed);
+        }
+    }
+
+    /// The models of `path` learn in turn, each from the labels of the one before; the last is the student.
+    fn student(&mut self, method: &Method, pair: Pair, path: &[usize], seed: u64) {
+        let [weak, strong] = [pair.weak, pair.strong].map(|place| self.bases.at(place));
+        let (word, from) = (&method.word, &weak.name);
+        let mut teacher = self.teachers(&weak, method, seed);
+        for (round, &place) in path.iter().enumerate() {
+            let base = self.bases.at(place);
+            let (learner, last) = (&base.name, round + 1 == path.len());
+            let title = match last {
+                true => format!("student {word} {from}>{learner} seed {seed}"),
+                false => format!("student {word} {from}>{learner} round {} seed {seed}", round + 1),
+            };
+            let labels = self.labels(&teacher, Part::WeakLabels, seed);
+            let lesson = Lesson { part: Part::WeakLabels, labels: Some(labels) };
+            let trained = self.learn(&title, &base, method, lesson, seed);
+            if last {
+                let (method, weak) = (word.clone(), from.to_owned().clone());
+                let role = Role::Student { method, weak, strong: strong.name.clone() };
+                self.test(title, &base, trained, role, seed);
+            } else {
+                teacher = Teacher::One { base, model: trained, title };
+            }
+        }
+    }
+
+    /// The goal: every number of the report.
+    fn measure(&mut self) {
+        let Experiment { ladder, bootstrap, split, .. } = self.experiment;
+        let mut inputs = BTreeMap::from([("data".to_owned(), self.bases.data)]);
+        let mut predictions = Vec::new();
+        for (i, Tested { role, seed, model, prediction }) in self.in_order().into_iter().enumerate() {
+            let (input, trained) = (format!("prediction/{i}"), format!("model/{i}"));
+            inputs.extend([(input.clone(), prediction), (trained.clone(), model)]);
+            predictions.push(Prediction { input, model: trained, role, seed });
+        }
+        let cost = estimate(split.test.saturating_mul(predictions.len()), 0);
+        let work = Work::Measure(Measure::WeakToStrong {
+            ladder: ladder.iter().map(|model| model.name.clone()).collect(),
+            predictions,
+            draws: bootstrap.draws,
+            seed: bootstrap.seed,
+        });
+        self.plan.add("measure", Spec { work, inputs }, cost);
+    }
+
+    /// Seed after seed: supervisors and ceilings by their place in the ladder, then students as they were planned.
+    fn in_order(&self) -> Vec<Tested> {
+        let ladder = &self.experiment.ladder;
+        let place = |name: &String| ladder.iter().position(|model| &model.name == name);
+        let seed = |tested: &Tested| self.experiment.seeds.iter().position(|seed| *seed == tested.seed);
+        let mut tested = self.tested.clone();
+        tested.sort_by_key(|tested| {
+            let kind = match &tested.role {
+                Role::Weak { model } => (0, place(model)),
+                Role::Ceiling { model, .. } => (1, place(model)),
+                Role::Student { .. } => (2, None),
+            };
+            (seed(tested), kind)
+        });
+        tested
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! What each part of a method adds to the plan.
+
+use super::*;
+use crate::{
+    experiment,
+    plan::{HeadInit, Merge, Objective, Trainable},
+    recipe::compile,
+};
+
+/// A ladder of three, with what follows its pairs.
+fn plan_with(pairs: &str, rest: &str) -> Plan {
+    let model = |(name, layers)| {
+        format!("[[model]]\nname = {name:?}\nlayers = {layers}\nhidden = 16\nheads = 2\ncontext = 32\n")
+    };
+    let ladder = [("s", 1), ("m", 2), ("l", 3)].map(model).concat();
+    let text = format!(
+        "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \"builtin:arithmetic\"\n\
+         split = {{ ground_truth = 100, weak_labels = 80, test = 50 }}\n{ladder}[methods]\nrun = []\n{pairs}\n{rest}"
+    );
+    let experiment =
+        experiment::parse("n.toml", &text, "".as_ref()).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let plan = compile(&experiment, &Sources::default()).unwrap();
+    plan.check().unwrap();
+    plan
+}
+
+fn plan(rest: &str) -> Plan {
+    plan_with("pairs = \"weaker-to-stronger\"", rest)
+}
+
+fn named<'a>(plan: &'a Plan, name: &str) -> &'a Spec {
+    let found = plan.stages().iter().find(|stage| stage.name == name);
+    let names = || plan.stages().iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>().join("\n");
+    &found.unwrap_or_else(|| panic!("no {name:?} in\n{}", names())).spec
+}
+
+/// The name of the stage that another one reads.
+fn read<'a>(plan: &'a Plan, name: &str, role: &str) -> &'a str {
+    &plan.stage(named(plan, name).input(role).unwrap()).unwrap().name
+}
+
+fn training<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::Train {
+    let Work::Train(train) = &named(plan, name).work else { panic!("{name} is no training") };
+    train
+}
+
+/// The roles that are measured, by the names of the models.
+fn roles(plan: &Plan) -> Vec<Role> {
+    let Work::Measure(Measure::WeakToStrong { predictions, .. }) = &plan.stages().last().unwrap().spec.work
+    else {
+        panic!("the goal is no measurement")
+    };
+    predictions.iter().map(|prediction| prediction.role.clone()).collect()
+}
+
+#[test]
+fn bootstrapping_labels_from_model_to_model() {
+    let plan = plan("[[method]]\nname = \"b\"\nthrough = \"intermediate\"\nrounds = 1");
+    let first = "student b s>m round 1 seed 0";
+    let second = "student b s>l round 2 seed 0";
+    let last = "student b s>l seed 0";
+    assert_eq!(read(&plan, first, "labels"), "weak labels s seed 0");
+    assert_eq!(read(&plan, second, "labels"), format!("weak labels {first}"));
+    assert_eq!(read(&plan, last, "labels"), format!("weak labels {second}"));
+    let students = roles(&plan).into_iter().filter(|role| matches!(role, Role::Student { .. }));
+    let expected = Role::Student { method: "b".into(), weak: "s".into(), strong: "l".into() };
+    assert_eq!(students.collect::<Vec<_>>(), [expected], "pairs with nobody between have no student");
+}
+
+#[test]
+fn a_chain_shares_its_first_student_with_the_naive_one() {
+    let one = plan("[[method]]\nname = \"a\"");
+    let both = plan("[[method]]\nname = \"a\"\n[[method]]\nname = \"b\"\nthrough = [\"m\"]");
+    let key = |plan: &Plan, name: &str| named(plan, name).key();
+    assert_eq!(key(&one, "student a s>m seed 0"), key(&both, "student a s>m seed 0"));
+    let name = read(&both, "student b s>l seed 0", "labels");
+    assert_eq!(read(&both, name, "model"), "student a s>m seed 0");
+}
+
+#[test]
+fn members_of_an_ensemble_differ_in_their_seeds_and_share_the_first() {
+    let plan = plan("[[method]]\nname = \"e\"\nensemble = 3");
+    let labels = read(&plan, "student e s>m seed 0", "labels");
+    assert_eq!(named(&plan, labels).work, Work::Merge(Merge::Predictions));
+    let members: Vec<u64> = (0..3)
+        .map(|i| training(&plan, read(&plan, read(&plan, labels, &format!("labels/{i}")), "model")).seed)
+        .collect();
+    assert_eq!(members, [0, 1 << 32, 2 << 32]);
+    assert_eq!(read(&plan, read(&plan, labels, "labels/0"), "model"), "weak s seed 0");
+}
+
+#[test]
+fn generative_students_and_their_ceilings_learn_the_language_first() {
+    let plan = plan("[[method]]\nname = \"g\"\ngenerative = 2");
+    for name in ["student g s>l seed 0", "ceiling g l seed 0"] {
+        let language = read(&plan, name, "model");
+        assert_eq!(language, "language l seed 0", "{name}");
+        let train = training(&plan, language);
+        assert_eq!((train.objective, train.optimizer.passes), (Objective::LanguageModel, 2));
+        assert_eq!(train.part, Part::WeakLabels);
+        assert!(!named(&plan, language).inputs.contains_key("labels"));
+    }
+    assert_eq!(read(&plan, "ceiling l seed 0", "model"), "pretrain l");
+    assert!(roles(&plan).contains(&Role::Ceiling { model: "l".into(), method: Some("g".into()) }));
+}
+
+#[test]
+fn probes_train_a_classifier_alone_before_or_after() {
+    let with = |tuning: &str| {
+        plan(&format!("[[method]]\nname = \"p\"\ntuning = {tuning:?}\nprobe_learning_rate = 0.5"))
+    };
+    let student = "student p s>m seed 0";
+    let probe = with("probe");
+    let train = training(&probe, student);
+    assert_eq!((&train.trainable, train.optimizer.learning_rate), (&Trainable::Head, 0.5));
+    assert_eq!(training(&probe, "ceiling p m seed 0").trainable, Trainable::Head);
+
+    let before = with("probe-then-finetune");
+    let first = read(&before, student, "model");
+    assert_eq!(training(&before, first).trainable, Trainable::Head);
+    let train = training(&before, student);
+    assert_eq!((&train.trainable, train.optimizer.learning_rate), (&Trainable::All, 1e-4));
+    assert_eq!(train.head.init, HeadInit::Normal, "the head that is there is kept");
+
+    let after = with("finetune-then-probe");
+    let first = read(&after, student, "model");
+    assert_eq!(read(&after, first, "labels"), "weak labels s seed 0");
+    let train = training(&after, student);
+    assert_eq!((&train.trainable, &train.head.init), (&Trainable::Head, &HeadInit::Zero));
+    assert!(!named(&after, student).inputs.contains_key("labels"), "it learns from true labels");
+}
+
+#[test]
+fn a_model_may_teach_its_like() {
+    let plan = plan_with("pairs = \"with-self\"", "[[method]]\nname = \"a\"");
+    let students = roles(&plan).into_iter().filter(|role| matches!(role, Role::Student { .. })).count();
+    assert_eq!(students, 6);
+    assert_eq!(read(&plan, "student a m>m seed 0", "labels"), "weak labels m seed 0");
+}
