@@ -8,7 +8,10 @@ use fulcrum_common::{
     store::{Checkpoint, File, Manifest},
 };
 
-use crate::input::{Class, Hello};
+use crate::{
+    input::{Class, Hello},
+    state::Doubt,
+};
 
 /// The outcome of one [`tick`](crate::tick).
 #[derive(Clone, Debug, Default)]
@@ -147,6 +150,15 @@ pub enum Record {
         /// What is about to be committed, so that a restart does not lose it.
         pending: Option<Box<Manifest>>,
     },
+    /// Corrupted weights were found.
+    Named(Named),
+    /// Ranks of a training held different weights, and a replay will tell who was wrong; none once it has told.
+    Doubt {
+        /// The stage.
+        key: Key,
+        /// What they held.
+        doubt: Option<Doubt>,
+    },
     /// The run changed its phase.
     Phase {
         /// The phase, as [`Phase::word`](crate::Phase::word) says it.
@@ -154,6 +166,19 @@ pub enum Record {
         /// Why.
         reason: String,
     },
+}
+
+/// Corrupted weights of a training, and who held them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The stage.
+    pub key: Key,
+    /// Steps done.
+    pub step: u64,
+    /// A seat; several in words where it is not known which of them was wrong.
+    pub who: String,
+    /// Whether it is known.
+    pub known: bool,
 }
 
 /// What an assignment left in the store.

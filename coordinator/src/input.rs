@@ -112,7 +112,7 @@ pub enum Event {
 }
 
 /// The hash of what a rank holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Copied {
     /// Ranks of one group hold the same.
     pub group: u64,

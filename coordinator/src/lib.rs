@@ -18,13 +18,13 @@ mod tick;
 mod told;
 mod wire;
 
-pub use action::{Action, Decisions, Product, Record};
-pub use input::{Class, Event, Failure, Hello, Input, Progress};
+pub use action::{Action, Decisions, Named, Product, Record};
+pub use input::{Class, Copied, Event, Failure, Hello, Input, Progress};
 pub use journal::{Broken, Journal, JournalError, Story, recover};
 pub use serve::{Bound, Config, Outcome, ServeError, bind, serve};
 pub use size::SizeError;
 pub use state::{
-    Entry, Gang, Lease, Past, PastGang, Phase, Shard, ShardState, Shards, StageState, State, Worker,
+    Doubt, Entry, Gang, Lease, Past, PastGang, Phase, Shard, ShardState, Shards, StageState, State, Worker,
     WorkerState, Workers,
 };
 pub use status::status;

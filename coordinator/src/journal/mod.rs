@@ -11,7 +11,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, named_params, params};
 
 use crate::{
-    action::Record,
+    action::{Named, Record},
     state::{Entry, StageState, State},
 };
 
@@ -22,7 +22,10 @@ pub use story::{Broken, Story};
 pub(crate) const FILE: &str = "journal.sqlite";
 
 /// Version of the schema, in the file's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+/// The version before there were the tables of `corruption.sql`.
+const BEFORE_CORRUPTION: i64 = 1;
 
 /// `FULC`: marks the file as ours.
 const APPLICATION_ID: i64 = 0x4655_4c43;
@@ -104,7 +107,12 @@ impl Journal {
             opened.map_err(|source| JournalError::Open { path: path.to_owned(), source })?;
         match (version, application, tables) {
             (SCHEMA_VERSION, APPLICATION_ID, _) => {}
-            (0, 0, 0) => create(&mut database)?,
+            (0, 0, 0) => {
+                create(&mut database, &[include_str!("schema.sql"), include_str!("corruption.sql")])?;
+            }
+            (BEFORE_CORRUPTION, APPLICATION_ID, _) => {
+                create(&mut database, &[include_str!("corruption.sql")])?;
+            }
             _ => return Err(JournalError::Foreign { path: path.to_owned() }),
         }
         Ok(Self { database, run: 0 })
@@ -157,9 +165,10 @@ impl Journal {
     }
 }
 
-fn create(database: &mut Connection) -> Result<(), JournalError> {
+/// Makes what is missing of the schema.
+fn create(database: &mut Connection, missing: &[&str]) -> Result<(), JournalError> {
     let transaction = database.transaction()?;
-    transaction.execute_batch(include_str!("schema.sql"))?;
+    missing.iter().try_for_each(|tables| transaction.execute_batch(tables))?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     Ok(transaction.commit()?)
@@ -256,6 +265,20 @@ fn write_one(transaction: &Transaction<'_>, run: i64, record: &Record) -> Result
                 ":pending": pending.as_ref().map(json),
             },
         ),
+        Record::Named(Named { key, step, who, known }) => execute(
+            "INSERT INTO named (run, stage, step, who, known, at_ms)
+             VALUES (:run, :stage, :step, :who, :known, NOW)",
+            named_params! {
+                ":run": run, ":stage": key.to_string(), ":step": *step as i64, ":who": who, ":known": known,
+            },
+        ),
+        Record::Doubt { key, doubt: Some(doubt) } => execute(
+            "INSERT OR REPLACE INTO doubts (stage, doubt, at_ms) VALUES (:stage, :doubt, NOW)",
+            named_params! { ":stage": key.to_string(), ":doubt": json(doubt) },
+        ),
+        Record::Doubt { key, doubt: None } => {
+            execute("DELETE FROM doubts WHERE stage = :stage", named_params! { ":stage": key.to_string() })
+        }
         Record::Phase { phase, reason } => execute(
             "UPDATE runs SET phase = :phase, reason = :reason, changed_ms = NOW WHERE id = :run",
             named_params! { ":run": run, ":phase": phase, ":reason": reason },

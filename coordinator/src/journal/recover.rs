@@ -9,7 +9,10 @@ use fulcrum_common::{Key, store::Manifest};
 use rusqlite::OptionalExtension as _;
 
 use super::{Journal, JournalError};
-use crate::state::{Past, PastGang};
+use crate::{
+    action::Named,
+    state::{Doubt, Past, PastGang},
+};
 
 /// Epochs that one journal may give out before it comes near another's.
 const EPOCHS_PER_JOURNAL: u64 = 1_000_000;
@@ -24,7 +27,31 @@ const JOURNALS: u64 = 1_000_000_000;
 /// If the journal cannot be read.
 pub fn recover(journal: &Journal) -> Result<Past, JournalError> {
     let (next_epoch, shards, pending) = (next_epoch(journal)?, shards(journal)?, pending(journal)?);
-    Ok(Past { next_epoch, shards, pending, gangs: gangs(journal)?, ..Past::default() })
+    let (gangs, named, doubts) = (gangs(journal)?, named(journal)?, doubts(journal)?);
+    Ok(Past { next_epoch, shards, pending, gangs, named, doubts, ..Past::default() })
+}
+
+fn named(journal: &Journal) -> Result<Vec<Named>, JournalError> {
+    let mut statement = journal.database.prepare("SELECT stage, step, who, known FROM named ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (stage, step) = (row.get::<_, String>(0)?, row.get::<_, i64>(1)?.unsigned_abs());
+        found.push(Named { key: key(&stage)?, step, who: row.get(2)?, known: row.get(3)? });
+    }
+    Ok(found)
+}
+
+fn doubts(journal: &Journal) -> Result<BTreeMap<Key, Doubt>, JournalError> {
+    let mut statement = journal.database.prepare("SELECT stage, doubt FROM doubts")?;
+    let mut rows = statement.query([])?;
+    let mut found = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (stage, doubt) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+        let doubt = serde_json::from_str(&doubt).map_err(|error| value("a doubt", &error))?;
+        found.insert(key(&stage)?, doubt);
+    }
+    Ok(found)
 }
 
 /// Epochs name folders in a store that several runs may share, so each journal begins at a place of its own.

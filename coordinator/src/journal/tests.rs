@@ -7,6 +7,8 @@ use fulcrum_common::{Key, store::File};
 use super::*;
 use crate::{
     Class, Hello, Past, PastGang, Product, State,
+    input::Copied,
+    state::Doubt,
     tick::tests::builder::{Sketch, manifest},
 };
 
@@ -60,6 +62,31 @@ fn a_restart_finds_epochs_shards_and_pending_commits() {
     assert_eq!(past.next_epoch, first + 1);
     assert_eq!(past.shards[&labels][&1], product(first));
     assert_eq!(past.pending[&pending.key], pending);
+}
+
+#[test]
+fn who_was_wrong_and_who_may_have_been_is_found_again_in_a_journal_of_before_too() {
+    let (_folder, path) = fresh();
+    let journal = open(&path);
+    journal.database.execute_batch("DROP TABLE named; DROP TABLE doubts; PRAGMA user_version = 1").unwrap();
+    drop(journal);
+    let mut journal = open(&path);
+    let (data, model) = (Sketch::chain().stages()[0].key, Sketch::chain().stages()[1].key);
+    let named = |who: &str, known| Named { key: model, step: 20, who: who.into(), known };
+    let said = vec![("w0".to_owned(), Copied { group: 1, hash: u64::MAX })];
+    let doubt = Doubt { step: 21, said };
+    let records = [
+        Record::Named(named("w0 or w1", false)),
+        Record::Named(named("w1", true)),
+        Record::Doubt { key: data, doubt: Some(doubt.clone()) },
+        Record::Doubt { key: model, doubt: Some(doubt.clone()) },
+        Record::Doubt { key: data, doubt: None },
+    ];
+    journal.write(&records, &[]).unwrap();
+    drop(journal);
+    let past = recover(&open(&path)).unwrap();
+    assert_eq!(past.named, [named("w0 or w1", false), named("w1", true)]);
+    assert_eq!(past.doubts, [(model, doubt)].into());
 }
 
 #[test]

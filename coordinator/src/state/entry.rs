@@ -41,12 +41,12 @@ pub struct Entry {
 }
 
 /// A step after which ranks held different weights.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Doubt {
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Doubt {
     /// Steps done.
-    pub(crate) step: u64,
+    pub step: u64,
     /// By seat, in the order of ranks.
-    pub(crate) said: Vec<(String, Copied)>,
+    pub said: Vec<(String, Copied)>,
 }
 
 /// What became of a stage.

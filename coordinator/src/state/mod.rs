@@ -15,14 +15,16 @@ use fulcrum_common::{
     store::{Checkpoint, Manifest},
 };
 
-pub(crate) use entry::Doubt;
-pub use entry::{Entry, Gang, StageState};
+pub use entry::{Doubt, Entry, Gang, StageState};
 pub(crate) use entry::{Faults, Made, Vain};
 pub use shards::{Lease, Shard, ShardState, Shards};
 pub(crate) use workers::Roster;
 pub use workers::{Worker, WorkerState, Workers};
 
-use crate::action::Product;
+use crate::{
+    action::{Named, Product},
+    tick::MOST_NAMED,
+};
 use agenda::{Agenda, Holder};
 
 /// Everything that decisions rest on.
@@ -113,6 +115,10 @@ pub struct Past {
     pub checkpoints: BTreeMap<Key, Vec<Checkpoint>>,
     /// Gangs that were under way.
     pub gangs: Vec<PastGang>,
+    /// Corrupted weights that were found.
+    pub named: Vec<Named>,
+    /// What ranks held where it was not yet known who was wrong.
+    pub doubts: BTreeMap<Key, Doubt>,
 }
 
 /// A gang that an earlier coordinator formed and did not see the end of.
@@ -129,7 +135,7 @@ pub struct PastGang {
 impl State {
     /// The state at the coordinator's start: the part of `plan` that is not hidden by artifacts of the store.
     pub fn new(run: &str, plan: &Plan, gang: usize, store: &BTreeMap<Key, Manifest>, past: Past) -> Self {
-        let Past { next_epoch, mut shards, mut pending, mut checkpoints, gangs } = past;
+        let Past { next_epoch, mut shards, mut pending, mut checkpoints, gangs, named, doubts } = past;
         let goal = plan.goal();
         let needed: BTreeSet<Key> =
             goal.into_iter().flat_map(|goal| plan.needed(goal, |key| store.contains_key(&key))).collect();
@@ -174,7 +180,32 @@ impl State {
             now: 0,
         };
         gangs.into_iter().for_each(|gang| state.expect(gang));
+        named.into_iter().for_each(|named| state.recall(named));
+        for (key, doubt) in doubts {
+            if let Some(stage) = state.agenda.place(key) {
+                state.stages[stage].doubt = Some(doubt);
+            }
+        }
         state
+    }
+
+    /// Takes up what was found before. Whoever was wrong too often gets no work from this coordinator either.
+    fn recall(&mut self, Named { key, who, known, .. }: Named) {
+        if known && self.count(&who) == MOST_NAMED {
+            self.workers.bench(&who);
+        }
+        if let Some(stage) = self.agenda.place(key) {
+            let entry = &mut self.stages[stage];
+            *entry.named.entry(who).or_default() += 1;
+            entry.message = entry.note();
+        }
+    }
+
+    /// A worker held corrupted weights once more; returns how often it has.
+    pub(crate) fn count(&mut self, seat: &str) -> u64 {
+        let count = self.named.entry(seat.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Expects the members of a gang back, unless its stage is made or nobody wants it any more.

@@ -183,6 +183,11 @@ impl Workers {
         self.benched.insert(seat.to_owned());
     }
 
+    /// Whether a seat gets no more work.
+    pub(crate) fn is_benched(&self, seat: &str) -> bool {
+        self.benched.contains(seat)
+    }
+
     /// Marks a worker that may be given work as leaving; none where it was no such worker.
     pub(crate) fn drain(&mut self, seat: &str) -> Option<&Worker> {
         self.seats.get(seat).filter(|worker| worker.serves())?;

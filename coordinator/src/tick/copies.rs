@@ -8,8 +8,9 @@ use fulcrum_common::exit;
 
 use super::{faults, gangs, results};
 use crate::{
-    action::Decisions,
+    action::{Decisions, Named, Record},
     input::{Copied, Failure},
+    journal::FILE,
     state::{Doubt, State},
 };
 
@@ -54,7 +55,9 @@ pub(super) fn agree(state: &mut State, (epoch, step): (u64, u64), said: &Said, o
         format!("silent corruption: {who} held other weights than the rest after step {step}")
     } else {
         let said = members.iter().cloned().zip(said.values().copied()).collect();
-        state.stages[stage].doubt = Some(Doubt { step, said });
+        let doubt = Doubt { step, said };
+        out.record(Record::Doubt { key: state.stages[stage].stage.key, doubt: Some(doubt.clone()) });
+        state.stages[stage].doubt = Some(doubt);
         format!(
             "silent corruption: {who} held different weights after step {step}; a replay tells which is wrong"
         )
@@ -108,6 +111,8 @@ fn resolve(
     if entry.doubt.as_ref().is_none_or(|doubt| step < doubt.step) {
         return;
     }
+    let key = entry.stage.key;
+    out.record(Record::Doubt { key, doubt: None });
     let Some(doubt) = entry.doubt.take().filter(|doubt| doubt.step == step) else { return };
     let now: BTreeMap<u64, u64> = said.values().map(|copy| (copy.group, copy.hash)).collect();
     let wrong = |(_, copy): &&(String, Copied)| now.get(&copy.group) != Some(&copy.hash);
@@ -122,8 +127,9 @@ fn resolve(
         "{:?}: the replay of step {step} does not tell whether {who} was wrong",
         entry.stage.name
     ));
-    *entry.named.entry(who).or_default() += 1;
+    *entry.named.entry(who.clone()).or_default() += 1;
     entry.message = entry.note();
+    out.record(Record::Named(Named { key, step, who, known: false }));
     results::record(state, stage, out);
 }
 
@@ -132,10 +138,9 @@ fn name(state: &mut State, stage: usize, (seat, step): (&str, u64), out: &mut De
     let entry = &mut state.stages[stage];
     *entry.named.entry(seat.to_owned()).or_default() += 1;
     entry.message = entry.note();
-    let stage_name = entry.stage.name.clone();
-    let count = state.named.entry(seat.to_owned()).or_default();
-    *count += 1;
-    let count = *count;
+    let (stage_name, key) = (entry.stage.name.clone(), entry.stage.key);
+    out.record(Record::Named(Named { key, step, who: seat.to_owned(), known: true }));
+    let count = state.count(seat);
     out.because(format!(
         "{stage_name:?}: {seat} held corrupted weights after step {step}, time {count} in this run"
     ));
@@ -145,7 +150,8 @@ fn name(state: &mut State, stage: usize, (seat, step): (&str, u64), out: &mut De
     }
     state.workers.bench(seat);
     let reason = format!(
-        "{seat} is not used any more: it held corrupted weights {count} times; check the memory of its machine"
+        "{seat} is not used any more: it held corrupted weights {count} times; check the memory of its machine \
+         (it is used again by a run whose {FILE} is removed: finished stages stay in the store)"
     );
     out.because(reason.clone());
     let world = state.stages[stage].world(state.gang);

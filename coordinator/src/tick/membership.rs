@@ -40,6 +40,9 @@ pub(super) fn join(state: &mut State, session: u64, hello: Hello, out: &mut Deci
     }
     let seat = hello.seat.clone();
     state.workers.seat(Worker::new(session, hello, state.now, retired));
+    if state.workers.is_benched(&seat) {
+        out.because(format!("{seat} gets no work: it held corrupted weights too often in this run"));
+    }
     adoption::replace(state, &seat, out);
     if state.phase != Phase::Running {
         drain(state, &seat, out);

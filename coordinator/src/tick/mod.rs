@@ -22,6 +22,7 @@ mod shards;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use copies::MOST_NAMED;
 pub(crate) use membership::MAX_WORKERS;
 
 use crate::{

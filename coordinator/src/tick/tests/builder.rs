@@ -284,6 +284,13 @@ impl Scene {
                     let members = members.iter().map(process).collect();
                     past.gangs.push(PastGang { epoch: *epoch, key: *key, members });
                 }
+                Record::Named(named) => past.named.push(named.clone()),
+                Record::Doubt { key, doubt: Some(doubt) } => {
+                    past.doubts.insert(*key, doubt.clone());
+                }
+                Record::Doubt { key, doubt: None } => {
+                    past.doubts.remove(key);
+                }
                 Record::EpochEnded { epoch, .. } => past.gangs.retain(|gang| gang.epoch != *epoch),
                 _ => {}
             }

@@ -159,3 +159,44 @@ fn where_fewer_may_go_on_they_do_without_the_worker_that_is_wrong() {
     assert_eq!(scene.works_on("w0").as_deref(), Some("model"));
     assert_eq!(scene.works_on("w2"), None);
 }
+
+/// The coordinator is killed and started again, and the workers say hello with nothing to do.
+fn restart(scene: &mut Scene, world: usize) {
+    scene.restart();
+    for rank in 0..world {
+        scene.join(&format!("w{rank}"));
+    }
+}
+
+#[test]
+fn a_restart_forgets_neither_how_often_a_worker_was_wrong_nor_that_it_gets_no_work() {
+    let mut scene = on_three();
+    for step in 1..=MOST_NAMED {
+        hold(&mut scene, step, &[7, 7, 8]);
+        assert_eq!(scene.said("w2 is not used any more"), step == MOST_NAMED, "time {step}");
+        restart(&mut scene, 3);
+        scene.state.fewest = 2;
+        assert!(message(&scene).contains("were found on w2"), "{}", message(&scene));
+        for _ in 0..40 {
+            scene.live(1000, &["w0", "w1", "w2"]);
+        }
+        assert_eq!(scene.works_on("w0").as_deref(), Some("model"));
+        let used = (step < MOST_NAMED).then_some("model");
+        assert_eq!(scene.works_on("w2").as_deref(), used, "named {step} times");
+    }
+    assert!(scene.said("w2 gets no work"), "{:?}", scene.reasons);
+}
+
+#[test]
+fn a_replay_after_a_restart_says_who_was_wrong() {
+    let mut scene = training();
+    hold(&mut scene, 13, &[7, 8]);
+    restart(&mut scene, 2);
+    scene.live(1000, &["w0", "w1"]);
+    assert_eq!(scene.work["w0"].checkpoints.as_ref().unwrap().compare_at, 13);
+    hold(&mut scene, 13, &[8, 8]);
+    assert!(scene.said("w0 held corrupted weights after step 13"), "{:?}", scene.reasons);
+    restart(&mut scene, 2);
+    scene.live(1000, &["w0", "w1"]);
+    assert_eq!(scene.work["w0"].checkpoints.as_ref().unwrap().compare_at, 0, "that is settled");
+}
