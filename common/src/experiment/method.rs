@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Model, Pair};
-use crate::plan::Objective;
+use crate::plan::{ErrorPattern, Objective};
 
 /// How students learn from weak labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,12 @@ pub(crate) struct Method {
     pub(super) rounds: usize,
     /// Supervisors whose labels are averaged; at least one.
     pub ensemble: usize,
+    /// What becomes of the supervisor's labels before the first lesson.
+    pub errors: Option<ErrorPattern>,
+    /// The share of each class, with the surest labels, that is learned from; none for all rows.
+    pub confident: Option<f64>,
+    /// How classes are called at the end of each text; empty where nothing is said.
+    pub hint: Vec<String>,
     /// Passes over the texts as language before any labels.
     pub generative: usize,
     /// What learns, and in which order.
@@ -57,6 +63,9 @@ impl Method {
             between: Between::Nobody,
             rounds: 0,
             ensemble: 1,
+            errors: None,
+            confident: None,
+            hint: Vec::new(),
             generative: 0,
             tuning: Tuning::Finetune,
             probe_learning_rate: None,

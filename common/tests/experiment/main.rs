@@ -217,6 +217,11 @@ fn keys_that_contradict_each_other_are_refused() {
         ),
         (
             "[train]",
+            "[[method]]\nname = \"m\"\nhint = [\"yes\"]\n[train]",
+            "exp.toml:21: method.hint has 1 words, but the task has 2 classes",
+        ),
+        (
+            "[train]",
             "[[method]]\nname = \"m\"\nprobe_learning_rate = 1.0\n[train]",
             "exp.toml:21: method.probe_learning_rate is not read: \"m\" trains no classifier alone",
         ),

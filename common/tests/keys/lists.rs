@@ -3,7 +3,7 @@
 use super::{FROM_OUTSIDE, MADE_HERE, document::Document};
 
 /// Keys that change nothing, with another value than the files have.
-pub const NEUTRAL: &[(&str, &str, &str)] = &[
+pub(crate) const NEUTRAL: &[(&str, &str, &str)] = &[
     ("", "name", r#""renamed""#),
     ("parallel", "workers", "2"),
     ("parallel", "threads", "3"),
@@ -15,10 +15,10 @@ pub const NEUTRAL: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys that have a single choice for now.
-pub const SINGLE: &[(&str, &str)] = &[("", "recipe"), ("task", "kind")];
+pub(crate) const SINGLE: &[(&str, &str)] = &[("", "recipe"), ("task", "kind")];
 
 /// Keys that decide a result, with another value than `MADE_HERE` has.
-pub const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("", "seeds", "[0, 2]"),
     ("task.split", "ground_truth", "101"),
     ("task.split", "weak_labels", "101"),
@@ -74,7 +74,7 @@ pub const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
 ];
 
 /// The same for both sections that update a model.
-pub const DECIDING_UPDATE: &[(&str, &str)] = &[
+pub(crate) const DECIDING_UPDATE: &[(&str, &str)] = &[
     ("optimizer", r#""adafactor""#),
     ("beta1", "0.8"),
     ("beta2", "0.8"),
@@ -85,11 +85,11 @@ pub const DECIDING_UPDATE: &[(&str, &str)] = &[
 ];
 
 /// The same for what is read where they descend by the gradient alone.
-pub const DECIDING_DESCENT: &[(&str, &str)] =
+pub(crate) const DECIDING_DESCENT: &[(&str, &str)] =
     &[("momentum", "0.3"), ("nesterov", "true"), ("no_decay", r#"["*.wte.weight"]"#)];
 
 /// `MADE_HERE` with keys in both of them.
-pub fn updated(keys: &[(&str, &str)]) -> String {
+pub(crate) fn updated(keys: &[(&str, &str)]) -> String {
     let mut document = Document::parse(MADE_HERE);
     for (key, value) in keys {
         document.set("pretrain", key, value);
@@ -99,18 +99,18 @@ pub fn updated(keys: &[(&str, &str)]) -> String {
 }
 
 /// `MADE_HERE` with stochastic gradient descent and weight decay.
-pub fn descending() -> String {
+pub(crate) fn descending() -> String {
     updated(&[("optimizer", r#""sgd""#), ("weight_decay", "0.1")])
 }
 
 /// The keys of both sections.
-pub fn both(keys: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str, &'static str)> {
+pub(crate) fn both(keys: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str, &'static str)> {
     let of = |section| keys.iter().map(move |(key, value)| (section, *key, *value));
     of("pretrain").chain(of("train")).collect()
 }
 
 /// The same for what is read where adapters are trained.
-pub const DECIDING_ADAPTED: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_ADAPTED: &[(&str, &str, &str)] = &[
     ("train.lora", "rank", "4"),
     ("train.lora", "alpha", "0.3"),
     ("train.lora", "dropout", "0.3"),
@@ -118,12 +118,12 @@ pub const DECIDING_ADAPTED: &[(&str, &str, &str)] = &[
 ];
 
 /// `MADE_HERE` with adapters.
-pub fn adapted() -> String {
+pub(crate) fn adapted() -> String {
     format!("{MADE_HERE}[train.lora]\n")
 }
 
 /// The same for what only `FROM_OUTSIDE` has.
-pub const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
     ("task", "files", r#"["b.csv", "a.csv"]"#),
     ("task", "text", r#""{{ other }}""#),
     ("task", "label", r#""other""#),
@@ -136,7 +136,7 @@ pub const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
 ];
 
 /// A question with its answers, in place of the label of `FROM_OUTSIDE`.
-pub const CHOICES: &[(&str, &str)] = &[
+pub(crate) const CHOICES: &[(&str, &str)] = &[
     ("choices", r#"["a", "b"]"#),
     ("answer", r#""right""#),
     ("text", r#""{{ choice }}""#),
@@ -144,7 +144,7 @@ pub const CHOICES: &[(&str, &str)] = &[
 ];
 
 /// The same for what only it has.
-pub const DECIDING_CHOICES: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_CHOICES: &[(&str, &str, &str)] = &[
     ("task", "choices", r#""answers""#),
     ("task", "answer", r#""other""#),
     ("task", "pick", r#""two""#),
@@ -152,10 +152,10 @@ pub const DECIDING_CHOICES: &[(&str, &str, &str)] = &[
 ];
 
 /// Two texts, of which one is preferred.
-pub const PAIR: &[(&str, &str)] = &[("chosen", r#""good""#), ("rejected", r#""bad""#)];
+pub(crate) const PAIR: &[(&str, &str)] = &[("chosen", r#""good""#), ("rejected", r#""bad""#)];
 
 /// The same for what only they have.
-pub const DECIDING_PAIR: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_PAIR: &[(&str, &str, &str)] = &[
     ("task", "chosen", r#""other""#),
     ("task", "rejected", r#""other""#),
     ("task", "prompt", r#""question""#),
@@ -163,14 +163,14 @@ pub const DECIDING_PAIR: &[(&str, &str, &str)] = &[
 ];
 
 /// The rows of a known dataset.
-pub const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
+pub(crate) const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
 
 /// The same for what only they have.
-pub const DECIDING_NAMED: &[(&str, &str, &str)] =
+pub(crate) const DECIDING_NAMED: &[(&str, &str, &str)] =
     &[("task", "format", r#""dream""#), ("task", "pick", r#""all""#), ("task", "seed", "9")];
 
 /// The same for what only other methods have.
-pub const DECIDING_METHODS: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_METHODS: &[(&str, &str, &str)] = &[
     ("methods.product", "alpha", "2.0"),
     ("methods.product", "beta", "0.5"),
     ("methods.entropy", "weight", "0.75"),
@@ -181,7 +181,7 @@ pub const DECIDING_METHODS: &[(&str, &str, &str)] = &[
 ];
 
 /// `MADE_HERE` with every method there is.
-pub fn every_method() -> String {
+pub(crate) fn every_method() -> String {
     let mut document = Document::parse(MADE_HERE);
     let all = ["naive", "confidence", "kl", "product", "entropy", "window", "generalized", "smoothing"];
     document.set("methods", "run", &format!("{all:?}"));
@@ -192,30 +192,33 @@ pub fn every_method() -> String {
 const PARTS: &str = "[[method]]\nname = \"parts\"\nthrough = [\"medium\"]\ntuning = \"probe\"\n";
 
 /// The same for what only such a method has.
-pub const DECIDING_PARTS: &[(&str, &str, &str)] = &[
+pub(crate) const DECIDING_PARTS: &[(&str, &str, &str)] = &[
     ("method", "name", r#""other""#),
     ("method", "loss", r#""kl""#),
     ("method", "through", r#"["small"]"#),
     ("method", "rounds", "1"),
     ("method", "ensemble", "2"),
+    ("method", "confident", "0.5"),
+    ("method", "errors", r#""random""#),
+    ("method", "hint", r#"["no", "yes"]"#),
     ("method", "generative", "1"),
     ("method", "tuning", r#""finetune""#),
     ("method", "probe_learning_rate", "0.3"),
 ];
 
 /// `MADE_HERE` with a method made of parts.
-pub fn with_parts() -> String {
+pub(crate) fn with_parts() -> String {
     format!("{MADE_HERE}{PARTS}")
 }
 
 /// The same for a model that has a weaker one.
-pub const DECIDING_STUDENT: &[(&str, &str, &str)] = &[("model", "confidence_weight", "0.75")];
+pub(crate) const DECIDING_STUDENT: &[(&str, &str, &str)] = &[("model", "confidence_weight", "0.75")];
 
 /// The same for groups of workers.
-pub const DECIDING_HYBRID: &[(&str, &str, &str)] = &[("parallel", "shards", "4")];
+pub(crate) const DECIDING_HYBRID: &[(&str, &str, &str)] = &[("parallel", "shards", "4")];
 
 /// `MADE_HERE` in groups of two workers.
-pub fn hybrid() -> String {
+pub(crate) fn hybrid() -> String {
     let mut document = Document::parse(MADE_HERE);
     document.set("parallel", "strategy", r#""hybrid""#);
     document.set("parallel", "shards", "2");
@@ -223,7 +226,7 @@ pub fn hybrid() -> String {
 }
 
 /// `FROM_OUTSIDE` with other keys that say how a row becomes examples.
-pub fn formatted(keys: &[(&str, &str)]) -> String {
+pub(crate) fn formatted(keys: &[(&str, &str)]) -> String {
     let mut document = Document::parse(FROM_OUTSIDE);
     for key in ["text", "label", "classes", "columns"] {
         document.unset("task", key);
@@ -235,14 +238,14 @@ pub fn formatted(keys: &[(&str, &str)]) -> String {
 }
 
 /// `task.source` names a place; what decides is the bytes that are there.
-pub const PLACES: &[(&str, &str, &str)] = &[("task", "source", r#""copied""#)];
+pub(crate) const PLACES: &[(&str, &str, &str)] = &[("task", "source", r#""copied""#)];
 
 /// The same for rows whose files are not named.
-pub const DECIDING_DISCOVERED: &[(&str, &str, &str)] =
+pub(crate) const DECIDING_DISCOVERED: &[(&str, &str, &str)] =
     &[("task", "source_split", r#""test""#), ("task", "subset", r#""small""#)];
 
 /// `FROM_OUTSIDE` over the default split of a dataset.
-pub fn discovered() -> String {
+pub(crate) fn discovered() -> String {
     let mut document = Document::parse(FROM_OUTSIDE);
     document.set("task", "source", r#""dataset""#);
     document.unset("task", "files");

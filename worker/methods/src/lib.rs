@@ -14,6 +14,7 @@ mod measure;
 mod merge;
 pub mod objectives;
 mod prepare;
+mod revise;
 mod train;
 
 use fulcrum_common::plan::Work;

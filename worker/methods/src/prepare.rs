@@ -16,7 +16,7 @@ use fulcrum_data::{
 };
 use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
 
-use crate::{Error, Job, Outcome, job::Companions};
+use crate::{Error, Job, Outcome, job::Companions, revise};
 
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
@@ -38,6 +38,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         }
         Prepare::Model { digest, layers, adapter } => import(job, *digest, *layers, *adapter),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
+        Prepare::Revised { part, revision } => revise::run(job, *part, revision),
         Prepare::Tokens { part, max_tokens, style } => tokenize(job, *part, *max_tokens, *style),
     }
 }

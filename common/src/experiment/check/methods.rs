@@ -51,6 +51,17 @@ pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
     methods
 }
 
+/// A hint has words for each class.
+pub(super) fn hints(raw: &Raw, classes: usize, log: &Log<'_>) {
+    for made in &raw.made {
+        let words = made.hint.value.len();
+        if made.hint.line.is_some() && words != classes {
+            let problem = format!("method.hint has {words} words, but the task has {classes} classes");
+            log.add(made.hint.line, problem);
+        }
+    }
+}
+
 fn made_of_parts(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Method {
     let name = &made.name.value.0;
     let probes = made.tuning.value != Tuning::Finetune;
@@ -62,6 +73,9 @@ fn made_of_parts(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Method {
         between: between(made, raw, log),
         rounds: made.rounds.value,
         ensemble: made.ensemble.value.0,
+        errors: made.errors.value,
+        confident: made.confident.value.map(|share| share.0),
+        hint: made.hint.value.clone(),
         generative: made.generative.value,
         tuning: made.tuning.value,
         probe_learning_rate: made.probe_learning_rate.value.map(|rate| rate.0),

@@ -10,7 +10,7 @@ use crate::{
             Value,
         },
     },
-    plan::Threshold,
+    plan::{ErrorPattern, Threshold},
 };
 
 sections! {
@@ -37,6 +37,14 @@ sections! {
         rounds: usize = 0;
         /// How many supervisors label: models of one size trained from different seeds, whose probabilities are averaged.
         ensemble: Count = Count(1);
+        /// Of each class only this share of the rows is learned from: those whose labels are surest.
+        confident: Option<Portion> = None, else "all rows";
+        /// A control: the true labels with as many errors as the supervisor made, but on any rows (`random`, which nobody
+        /// can imitate), on the longest texts or on the shortest.
+        errors: Option<ErrorPattern> = None, else "the supervisor's own";
+        /// A control: what the classes are called, in class order. Each text, in the test too, then ends in "I think this is"
+        /// and what its teacher says of it.
+        hint: Vec<String> = Vec::new(), else "no such words";
         /// Passes over the texts alone, as language, before any labels (generative finetuning; Burns et al. 2023, section
         /// 5.2.2). The ceiling such a student is compared with learned the language first too.
         generative: usize = 0;

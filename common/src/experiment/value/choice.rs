@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::{Value, Wrong};
 use crate::experiment::Tuning;
-use crate::plan::{Duplicates, Mode, Pick, Precision, Readout, Schedule, Threshold, Wire};
+use crate::plan::{Duplicates, ErrorPattern, Mode, Pick, Precision, Readout, Schedule, Threshold, Wire};
 
 macro_rules! choice {
     ($($(#[$doc:meta])* $type:ident { $($variant:ident = $word:literal),+ $(,)? } later [$($later:literal),*];)+) => {$(
@@ -73,6 +73,7 @@ choice!(@value Tuning {
     ProbeThenFinetune = "probe-then-finetune",
     FinetuneThenProbe = "finetune-then-probe"
 } later []);
+choice!(@value ErrorPattern { Random = "random", Longest = "longest", Shortest = "shortest" } later []);
 choice!(@value Threshold { Median = "median", Prior = "prior" } later []);
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);

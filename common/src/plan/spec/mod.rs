@@ -9,6 +9,7 @@
 //! | prepare rows | - | `rows.parquet` | `rows/rows`, `dropped/pairs` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
 //! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
+//! | prepare revised | `data`, `labels` | `<part>.parquet`, and its labels in `part-00000.parquet` | `rows/<part>`, `rows` |
 //! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
 //! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts) |
@@ -26,6 +27,7 @@ mod infer;
 mod measure;
 mod parallel;
 mod prepare;
+mod revision;
 mod source;
 mod train;
 
@@ -40,6 +42,7 @@ pub use infer::*;
 pub use measure::*;
 pub use parallel::*;
 pub use prepare::*;
+pub use revision::*;
 pub use source::*;
 pub use train::*;
 

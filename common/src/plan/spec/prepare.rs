@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Part, Source, SplitRule};
+use super::{Format, Part, Revision, Source, SplitRule};
 use crate::Key;
 
 /// What is brought into the store.
@@ -50,6 +50,13 @@ pub enum Prepare {
         alphabet: String,
         /// Seed of the weights.
         seed: u64,
+    },
+    /// A part of the input `data` and the labels that the input `labels` gives to its rows, as a student gets them.
+    Revised {
+        /// Rows that are read.
+        part: Part,
+        /// What becomes of them.
+        revision: Revision,
     },
     /// The rows of a part of the input `data` as token ids of the input `model`. Every training and inference of a
     /// model (or of what was made of it) over a part reads these same tokens.

@@ -24,6 +24,16 @@ pub(super) struct Bases<'a> {
     ladder: Vec<Rc<Base<'a>>>,
 }
 
+/// Rows that are read: a part of the dataset, or what became of it.
+#[derive(Clone)]
+pub(super) struct Rows {
+    pub part: Part,
+    /// The stage that has them.
+    pub data: Key,
+    /// What people call them.
+    pub title: String,
+}
+
 /// A model before any finetuning.
 pub(super) struct Base<'a> {
     pub model: &'a Model,
@@ -54,8 +64,8 @@ impl<'a> Bases<'a> {
         Rc::clone(&self.ladder[place])
     }
 
-    /// Rows of a part of the dataset.
-    pub(super) fn rows(&self, part: Part) -> usize {
+    /// How many rows a part of the dataset has.
+    pub(super) fn count(&self, part: Part) -> usize {
         let split = &self.experiment.split;
         match part {
             Part::GroundTruth => split.ground_truth,
@@ -64,10 +74,16 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// A part of the dataset as a model reads it.
-    pub(super) fn tokens(&self, plan: &mut Plan, base: &Base<'_>, part: Part) -> Key {
-        let title = format!("tokens {} {part}", base.name);
-        tokens(plan, title, part, self.rows(part), base.max_tokens, [base.reader, self.data])
+    /// Rows as a model reads them.
+    pub(super) fn tokens(&self, plan: &mut Plan, base: &Base<'_>, rows: &Rows) -> Key {
+        let part = rows.part;
+        let title = format!("tokens {} {}", base.name, rows.title);
+        tokens(plan, title, part, self.count(part), base.max_tokens, [base.reader, rows.data])
+    }
+
+    /// A part of the dataset as it is.
+    pub(super) fn rows(&self, part: Part) -> Rows {
+        Rows { part, data: self.data, title: part.to_string() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use super::{
     Compiler, Tested,
-    bases::{Base, roles},
+    bases::{Base, Rows, roles},
 };
 use crate::{
     Key,
@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Rows to learn from.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Lesson {
-    pub part: Part,
+    pub rows: Rows,
     /// Their labels; none for the true ones.
     pub labels: Option<Key>,
 }
@@ -59,9 +59,11 @@ impl<'a> Compiler<'a> {
 
     /// A teacher's labels of a part.
     pub(super) fn labels(&mut self, teacher: &Teacher<'_>, part: Part, seed: u64) -> Key {
+        let rows = self.bases.rows(part);
+        let of = if part == Part::WeakLabels { String::new() } else { format!(" {part}") };
         match teacher {
             Teacher::One { base, model, title } => {
-                self.infer(format!("weak labels {title}"), base, *model, part)
+                self.infer(format!("weak labels{of} {title}"), base, *model, &rows)
             }
             Teacher::Several { base, members } => {
                 let name = base.name;
@@ -69,12 +71,12 @@ impl<'a> Compiler<'a> {
                     .iter()
                     .enumerate()
                     .map(|(i, (model, seed))| {
-                        let title = format!("weak labels {name} seed {seed}");
-                        (format!("labels/{i}"), self.infer(title, base, *model, part))
+                        let title = format!("weak labels{of} {name} seed {seed}");
+                        (format!("labels/{i}"), self.infer(title, base, *model, &rows))
                     })
                     .collect();
-                let cost = estimate(self.bases.rows(part).saturating_mul(members.len()), 0);
-                let title = format!("weak labels of {} {name} seed {seed}", members.len());
+                let cost = estimate(self.bases.count(part).saturating_mul(members.len()), 0);
+                let title = format!("weak labels{of} of {} {name} seed {seed}", members.len());
                 let work = Work::Merge(Merge::Predictions);
                 self.plan.add(title, Spec { work, inputs }, cost)
             }
@@ -104,14 +106,14 @@ impl<'a> Compiler<'a> {
             }
             Tuning::ProbeThenFinetune => {
                 let step = self.probe(base, method, objective, own_words);
-                let probed = self.train(format!("{title}: probe"), base, start, step, lesson, seed);
+                let probed = self.train(format!("{title}: probe"), base, start, step, lesson.clone(), seed);
                 // The head is there by now, and is kept.
                 let step = self.whole(base, objective, HeadInit::Normal);
                 self.train(title.to_owned(), base, probed, step, lesson, seed)
             }
             Tuning::FinetuneThenProbe => {
                 let step = self.whole(base, objective, own_words);
-                let tuned = self.train(format!("{title}: finetune"), base, start, step, lesson, seed);
+                let tuned = self.train(format!("{title}: finetune"), base, start, step, lesson.clone(), seed);
                 let step = self.probe(base, method, Objective::CrossEntropy, HeadInit::Zero);
                 let truth = Lesson { labels: None, ..lesson };
                 self.train(title.to_owned(), base, tuned, step, truth, seed)
@@ -130,7 +132,7 @@ impl<'a> Compiler<'a> {
             head: Head::LanguageModel.into(),
             optimizer: Optimizer { passes: method.generative, ..self.optimizer(base, None) },
         };
-        let lesson = Lesson { part: Part::WeakLabels, labels: None };
+        let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
         self.train(format!("language {} seed {seed}", base.name), base, base.key, step, lesson, seed)
     }
 
@@ -166,9 +168,10 @@ impl<'a> Compiler<'a> {
         lesson: Lesson,
         seed: u64,
     ) -> Key {
-        let part = lesson.part;
+        let Lesson { rows, labels } = lesson;
+        let part = rows.part;
         let Step { trainable, objective, head, optimizer } = step;
-        let cost = estimate(self.bases.rows(part).saturating_mul(optimizer.passes), base.max_tokens);
+        let cost = estimate(self.bases.count(part).saturating_mul(optimizer.passes), base.max_tokens);
         let adapts = trainable == self.experiment.train.trainable && objective != Objective::LanguageModel;
         let train = Train {
             part,
@@ -181,28 +184,41 @@ impl<'a> Compiler<'a> {
             strategy: self.experiment.strategy,
             seed,
         };
-        let tokens = self.bases.tokens(&mut self.plan, base, part);
-        let inputs = [("model", model), ("data", self.bases.data), ("tokens", tokens)];
-        let labels = lesson.labels.map(|labels| ("labels", labels));
-        let inputs = roles(inputs.into_iter().chain(labels));
+        let tokens = self.bases.tokens(&mut self.plan, base, &rows);
+        let inputs = [("model", model), ("data", rows.data), ("tokens", tokens)];
+        let inputs = roles(inputs.into_iter().chain(labels.map(|labels| ("labels", labels))));
         self.plan.add(title, Spec { work: Work::Train(train), inputs }, cost)
     }
 
     /// Runs a trained model over the test rows, for the table.
     pub(super) fn test(&mut self, of: String, base: &Base<'_>, model: Key, role: Role, seed: u64) {
-        let prediction = self.infer(format!("test of {of}"), base, model, Part::Test);
+        self.test_on(self.bases.rows(Part::Test), of, base, model, role, seed);
+    }
+
+    /// The same over what became of the test rows.
+    pub(super) fn test_on(
+        &mut self,
+        rows: Rows,
+        of: String,
+        base: &Base<'_>,
+        model: Key,
+        role: Role,
+        seed: u64,
+    ) {
+        let prediction = self.infer(format!("test of {of}"), base, model, &rows);
         let tested = Tested { role, seed, model, prediction };
         if !self.tested.contains(&tested) {
             self.tested.push(tested);
         }
     }
 
-    fn infer(&mut self, title: String, base: &Base<'_>, model: Key, part: Part) -> Key {
+    fn infer(&mut self, title: String, base: &Base<'_>, model: Key, rows: &Rows) -> Key {
+        let part = rows.part;
         let Batches { batch_tokens, shard } = self.experiment.infer;
         let work = Work::Infer(Infer { part, output: Output::Probabilities, batch_tokens, shard });
-        let tokens = self.bases.tokens(&mut self.plan, base, part);
-        let inputs = roles([("model", model), ("data", self.bases.data), ("tokens", tokens)]);
-        let cost = estimate(self.bases.rows(part), base.max_tokens);
+        let tokens = self.bases.tokens(&mut self.plan, base, rows);
+        let inputs = roles([("model", model), ("data", rows.data), ("tokens", tokens)]);
+        let cost = estimate(self.bases.count(part), base.max_tokens);
         self.plan.add(title, Spec { work, inputs }, cost)
     }
 }

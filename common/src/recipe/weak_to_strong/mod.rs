@@ -4,6 +4,7 @@
 
 mod bases;
 mod learning;
+mod lessons;
 
 use std::collections::BTreeMap;
 
@@ -73,7 +74,7 @@ impl Compiler<'_> {
 
     /// A model that learned from the ground truth of the first half.
     fn supervisor(&mut self, weak: &Base<'_>, seed: u64) -> Key {
-        let lesson = Lesson { part: Part::GroundTruth, labels: None };
+        let lesson = Lesson { rows: self.bases.rows(Part::GroundTruth), labels: None };
         self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed)
     }
 
@@ -84,7 +85,7 @@ impl Compiler<'_> {
             true => format!("ceiling {} {name} seed {seed}", method.word),
             false => format!("ceiling {name} seed {seed}"),
         };
-        let lesson = Lesson { part: Part::WeakLabels, labels: None };
+        let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
         self.learn(&title, strong, &method.with_truth(), lesson, seed)
     }
 
@@ -109,13 +110,13 @@ impl Compiler<'_> {
                 true => format!("student {word} {from}>{learner} seed {seed}"),
                 false => format!("student {word} {from}>{learner} round {} seed {seed}", round + 1),
             };
-            let labels = self.labels(&teacher, Part::WeakLabels, seed);
-            let lesson = Lesson { part: Part::WeakLabels, labels: Some(labels) };
+            let lesson = self.lesson(method, &teacher, &title, round == 0, seed);
             let trained = self.learn(&title, &base, method, lesson, seed);
             if last {
-                let (method, weak) = (word.clone(), from.to_owned().clone());
-                let role = Role::Student { method, weak, strong: strong.name.clone() };
-                self.test(title, &base, trained, role, seed);
+                let (weak, strong) = (weak.name.clone(), strong.name.clone());
+                let role = Role::Student { method: word.clone(), weak, strong };
+                let rows = self.exam(method, &teacher, &title, seed);
+                self.test_on(rows, title, &base, trained, role, seed);
             } else {
                 teacher = Teacher::One { base, model: trained, title };
             }

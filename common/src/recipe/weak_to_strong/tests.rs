@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     experiment,
-    plan::{HeadInit, Merge, Objective, Trainable},
+    plan::{ErrorPattern, HeadInit, Merge, Objective, Prepare, Revision, Trainable},
     recipe::compile,
 };
 
@@ -128,6 +128,48 @@ fn probes_train_a_classifier_alone_before_or_after() {
     let train = training(&after, student);
     assert_eq!((&train.trainable, &train.head.init), (&Trainable::Head, &HeadInit::Zero));
     assert!(!named(&after, student).inputs.contains_key("labels"), "it learns from true labels");
+}
+
+#[test]
+fn a_control_moves_errors_before_the_first_lesson_and_leaves_the_rows() {
+    let plan = plan("[[method]]\nname = \"c\"\nerrors = \"random\"\nrounds = 1");
+    let first = "student c s>m round 1 seed 0";
+    let moved = read(&plan, first, "labels");
+    assert_eq!(read(&plan, moved, "labels"), "weak labels s seed 0");
+    let Work::Prepare(Prepare::Revised { revision, .. }) = &named(&plan, moved).work else {
+        panic!("{moved}")
+    };
+    assert_eq!(revision, &Revision::Errors { pattern: ErrorPattern::Random, seed: 0 });
+    assert_eq!(
+        (read(&plan, first, "data"), read(&plan, first, "tokens")),
+        ("dataset", "tokens m weak_labels")
+    );
+    assert_eq!(read(&plan, "student c s>m seed 0", "labels"), format!("weak labels {first}"));
+}
+
+#[test]
+fn the_surest_rows_are_read_with_their_labels() {
+    let plan = plan("[[method]]\nname = \"f\"\nconfident = 0.2");
+    let student = "student f s>m seed 0";
+    let kept = read(&plan, student, "labels");
+    assert_eq!(read(&plan, student, "data"), kept);
+    assert_eq!(read(&plan, read(&plan, student, "tokens"), "data"), kept);
+    let test = read(&plan, &format!("test of {student}"), "data");
+    assert_eq!(test, "dataset", "students are tested on all rows");
+}
+
+#[test]
+fn a_hint_is_told_in_the_test_too() {
+    let plan = plan("[[method]]\nname = \"h\"\nhint = [\"no\", \"yes\"]");
+    let student = "student h s>m seed 0";
+    let test = format!("test of {student}");
+    for (stage, labels) in [(student, "weak labels s seed 0"), (&test, "test of weak s seed 0")] {
+        let hints = read(&plan, stage, "data");
+        assert_eq!(read(&plan, hints, "labels"), labels);
+        assert_eq!(read(&plan, read(&plan, stage, "tokens"), "data"), hints);
+    }
+    let test = read(&plan, "test of ceiling m seed 0", "data");
+    assert_eq!(test, "dataset", "a ceiling is told nothing");
 }
 
 #[test]

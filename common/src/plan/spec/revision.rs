@@ -1,0 +1,46 @@
+//! What becomes of a part of a dataset under the labels of a weak supervisor, before a student sees either.
+
+use serde::{Deserialize, Serialize};
+
+/// A change of rows and their labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Revision {
+    /// Each text ends in what its label says, so that a student can imitate the supervisor and need not think
+    /// (Burns et al. 2023, appendix E).
+    Hint {
+        /// How a class is called, in class order.
+        words: Vec<String>,
+    },
+    /// Of each class the rows whose labels are surest; their order stays (Burns et al. 2023, appendix B).
+    Confident {
+        /// How many of them, rounded up.
+        share: f64,
+    },
+    /// The true labels with as many errors as the given ones have, on other rows (Burns et al. 2023, appendix E).
+    Errors {
+        /// On which.
+        pattern: ErrorPattern,
+        /// Seed of the choice.
+        seed: u64,
+    },
+}
+
+/// Which rows the errors of a control are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorPattern {
+    /// Any, by chance: errors that nobody can imitate.
+    Random,
+    /// The longest texts.
+    Longest,
+    /// The shortest.
+    Shortest,
+}
+
+impl Revision {
+    /// The last words of a text whose label is called `word`.
+    pub fn hint(word: &str) -> String {
+        format!("\n\nI think this is {word}.")
+    }
+}

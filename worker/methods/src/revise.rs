@@ -1,0 +1,164 @@
+//! Prepare: rows and labels as a student gets them: the surest ones, with a hint, or with errors on other rows.
+
+use std::cmp::Reverse;
+
+use fulcrum_common::{
+    plan::{ErrorPattern, Part, Revision},
+    rng::Rng,
+};
+use fulcrum_data::{Labels, Probabilities, Table};
+
+use crate::{
+    Error, Job, Outcome,
+    job::part_name,
+    labels::{self, hard},
+};
+
+/// Leaves the part's rows and their labels, of which either may be new.
+pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outcome, Error> {
+    let table = Table::read(job.file("data", &part.file())?)?;
+    let labels = labels::join(&table.rows, Probabilities::read(&job.parts("labels")?)?)?;
+    let (table, probabilities) = match revision {
+        Revision::Hint { words } => (with_hints(table, &labels, words)?, labels),
+        Revision::Confident { share } => {
+            let kept = surest(&labels, *share);
+            (table.select(&kept), kept.into_iter().map(|place| labels[place].clone()).collect())
+        }
+        Revision::Errors { pattern, seed } => {
+            let moved = with_errors(&table, &labels, *pattern, *seed)?;
+            (table, moved)
+        }
+    };
+    let (rows, files) = (table.len() as u64, [part.file(), part_name(0)]);
+    table.write(&job.output.join(&files[0]))?;
+    Probabilities { rows: table.rows, probabilities }.write(&job.output.join(&files[1]))?;
+    let facts = [(part.fact(), rows), ("rows".to_owned(), rows)];
+    Ok(Outcome { files: files.into(), facts: facts.into() })
+}
+
+fn with_hints(mut table: Table, labels: &[Vec<f32>], words: &[String]) -> Result<Table, Error> {
+    for (text, label) in table.texts.iter_mut().zip(labels) {
+        let class = likeliest(label);
+        let word = words.get(class).ok_or_else(|| {
+            Error::Mismatch(format!("a label names class {class}, but there are words for {}", words.len()))
+        })?;
+        text.push_str(&Revision::hint(word));
+    }
+    Ok(table)
+}
+
+/// The places whose labels are surest, of each class the same share, in their order.
+fn surest(labels: &[Vec<f32>], share: f64) -> Vec<usize> {
+    let classes = labels.first().map_or(0, Vec::len);
+    let mut kept = Vec::new();
+    for class in 0..classes {
+        let mut places: Vec<usize> =
+            (0..labels.len()).filter(|&place| likeliest(&labels[place]) == class).collect();
+        // Stable: of equally sure ones the earlier are kept.
+        places.sort_by(|&a, &b| labels[b][class].total_cmp(&labels[a][class]));
+        places.truncate((share * places.len() as f64).ceil() as usize);
+        kept.append(&mut places);
+    }
+    kept.sort_unstable();
+    kept
+}
+
+/// One-hot labels that are true but on as many rows as `labels` are wrong on. A wrong one is the likeliest of the wrong
+/// classes.
+fn with_errors(
+    table: &Table,
+    labels: &[Vec<f32>],
+    pattern: ErrorPattern,
+    seed: u64,
+) -> Result<Vec<Vec<f32>>, Error> {
+    let classes = labels.first().map_or(0, Vec::len);
+    let known = Labels { rows: table.rows.clone(), labels: table.labels.clone(), groups: None };
+    let truth = hard(&known, classes)?;
+    let mut truth: Vec<Vec<f32>> = truth.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect();
+    let errors = truth.iter().zip(labels).filter(|(truth, label)| likeliest(truth) != likeliest(label));
+    let errors = errors.count();
+    let mut places: Vec<usize> = (0..table.len()).collect();
+    match pattern {
+        ErrorPattern::Random => Rng::new(seed, "errors", 0).shuffle(&mut places),
+        ErrorPattern::Longest => places.sort_by_key(|&place| Reverse(table.texts[place].len())),
+        ErrorPattern::Shortest => places.sort_by_key(|&place| table.texts[place].len()),
+    }
+    for &place in &places[..errors] {
+        let right = likeliest(&truth[place]);
+        let mut others = labels[place].clone();
+        others[right] = f32::NEG_INFINITY;
+        let wrong = likeliest(&others);
+        truth[place].fill(0.0);
+        truth[place][wrong] = 1.0;
+    }
+    Ok(truth)
+}
+
+/// The class of the largest value, the first of equals.
+fn likeliest(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, value) in values.iter().enumerate() {
+        if value.total_cmp(&values[best]).is_gt() {
+            best = class;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let texts = ["a", "bbbb", "cc", "ddd"].map(str::to_owned).into();
+        Table { rows: vec![9, 4, 7, 1], texts, labels: Some(vec![0, 1, 1, 0]), ..Table::default() }
+    }
+
+    /// Wrong on the second row alone.
+    fn labels() -> Vec<Vec<f32>> {
+        [0.9, 0.6, 0.3, 0.7].map(|p: f32| vec![p, 1.0 - p]).into()
+    }
+
+    #[test]
+    fn a_text_ends_in_what_its_label_says() {
+        let words = ["no".to_owned(), "yes".to_owned()];
+        let hinted = with_hints(table(), &labels(), &words).unwrap();
+        assert_eq!(hinted.texts[1], "bbbb\n\nI think this is no.");
+        assert_eq!(hinted.texts[2], "cc\n\nI think this is yes.");
+        let error = with_hints(table(), &labels(), &words[..1]).unwrap_err().to_string();
+        assert!(error.contains("names class 1, but there are words for 1"), "{error}");
+    }
+
+    #[test]
+    fn of_each_class_the_surest_rows_stay_in_their_order() {
+        assert_eq!(surest(&labels(), 0.5), [0, 2, 3], "two of three, and one of one");
+        assert_eq!(surest(&labels(), 0.1), [0, 2]);
+        assert_eq!(surest(&labels(), 1.0), [0, 1, 2, 3]);
+        let tie: Vec<Vec<f32>> = vec![vec![0.8, 0.2]; 3];
+        assert_eq!(surest(&tie, 0.6), [0, 1]);
+    }
+
+    #[test]
+    fn a_control_has_as_many_errors_as_the_labels_and_chooses_their_rows() {
+        let wrong = |pattern, seed| -> Vec<usize> {
+            let moved = with_errors(&table(), &labels(), pattern, seed).unwrap();
+            let truth = table().labels.unwrap();
+            (0..4).filter(|&place| likeliest(&moved[place]) as i32 != truth[place]).collect()
+        };
+        assert_eq!(wrong(ErrorPattern::Longest, 0), [1]);
+        assert_eq!(wrong(ErrorPattern::Shortest, 0), [0]);
+        let drawn: Vec<_> = (0..40).map(|seed| wrong(ErrorPattern::Random, seed)).collect();
+        assert!(drawn.iter().all(|places| places.len() == 1));
+        assert!((0..4).all(|place| drawn.contains(&vec![place])), "{drawn:?}");
+        let unlabelled = Table { labels: None, ..table() };
+        assert!(with_errors(&unlabelled, &labels(), ErrorPattern::Random, 0).is_err());
+    }
+
+    #[test]
+    fn a_wrong_label_of_many_is_the_likeliest_wrong_one() {
+        let table =
+            Table { labels: Some(vec![2]), rows: vec![0], texts: vec!["x".into()], ..Table::default() };
+        let moved = with_errors(&table, &[vec![0.2, 0.5, 0.3]], ErrorPattern::Longest, 0).unwrap();
+        assert_eq!(moved, [[0.0, 1.0, 0.0]]);
+    }
+}
