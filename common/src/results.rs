@@ -3,13 +3,15 @@
 //! The bytes are a function of the predictions alone: fields in the order below, lists sorted as each
 //! says, numbers in the shortest form that reads back the same. `docs/results.md` describes the keys.
 
+mod summary;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Version of the layout of `results.json`. Readers refuse another one.
-pub const SCHEMA: u32 = 1;
+pub use summary::{AgreementIntervals, Flag, Interval, Recovered, Summary};
 
-/// Why a group has no PGR.
-pub const NO_GAP: &str = "n/a: the gap between weak and ceiling is not above noise";
+/// Version of the layout of `results.json`. Readers refuse another one. A measure stage names it in its spec, so that
+/// what an older program measured is measured again.
+pub const SCHEMA: u32 = 2;
 
 /// Outcome of a weak-to-strong experiment: every model's test accuracy and the performance gap recovered
 /// (PGR; Burns et al. 2023, section 3).
@@ -58,6 +60,25 @@ pub struct Score {
     pub seed: u64,
     /// Share of test rows classified right, from 0 to 1.
     pub accuracy: f64,
+    /// Mean over the classes of the share of their rows classified right, from 0 to 1.
+    pub balanced_accuracy: f64,
+    /// What its probabilities are worth; none where the predictions have none.
+    pub probabilistic: Option<Probabilistic>,
+}
+
+/// What the probabilities of a prediction are worth on the test rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probabilistic {
+    /// Mean of -ln of the probability given to the truth, in nats.
+    pub log_loss: f64,
+    /// Expected calibration error of the named class, 15 bins of equal width (Guo et al. 2017), from 0 to 1.
+    pub ece: f64,
+    /// Monotonic-sweep calibration error of class 1 (Roelofs et al. 2022, p = 2), from 0 to 1; none unless there are
+    /// two classes.
+    pub ece_sweep: Option<f64>,
+    /// Area under the ROC curve of class 1, from 0 to 1; none unless there are two classes and rows of both.
+    pub auroc: Option<f64>,
 }
 
 /// One student.
@@ -74,10 +95,46 @@ pub struct Student {
     pub seed: u64,
     /// Share of test rows classified right, from 0 to 1.
     pub accuracy: f64,
+    /// Mean over the classes of the share of their rows classified right, from 0 to 1.
+    pub balanced_accuracy: f64,
+    /// What its probabilities are worth; none where the predictions have none.
+    pub probabilistic: Option<Probabilistic>,
     /// How often the student says what its supervisor says.
     pub agreement: Agreement,
+    /// What it does with what its supervisor is sure of; none where either has no probabilities.
+    pub contradiction: Option<Contradiction>,
     /// PGR of this seed; none where the ceiling is not above the supervisor.
     pub pgr: Option<f64>,
+    /// Its accuracy on the way, by progress; empty where nothing was tested but the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<Point>,
+}
+
+/// Test accuracy at one point of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// Share of the training that was done, above 0 and below 1.
+    pub progress: f64,
+    /// Share of test rows classified right, from 0 to 1.
+    pub accuracy: f64,
+}
+
+/// What a student does with what its supervisor is sure of. Confident is a probability of the named class above 0.95.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contradiction {
+    /// Share of the test rows on which the student is confident, from 0 to 1.
+    pub confident: f64,
+    /// Share of those on which the supervisor is confident of another class (EleutherAI's CDR); none where the student
+    /// is confident of no row.
+    pub rate: Option<f64>,
+    /// Mean of the probability that the student gives to the class it names less what the supervisor gives to that
+    /// class (EleutherAI's EOE), from -1 to 1.
+    pub overconfidence: f64,
+    /// Of the rows on which the student is wrong with more than 0.55, the share on which the supervisor gives more than
+    /// 0.55 to the same wrong class (EleutherAI's CAR given incorrect); none where there is no such row.
+    pub errors_copied: Option<f64>,
 }
 
 /// Share of test rows on which student and supervisor name the same class, from 0 to 1.
@@ -90,44 +147,6 @@ pub struct Agreement {
     pub supervisor_right: Option<f64>,
     /// Over the rows on which the supervisor is wrong; none where there is no such row.
     pub supervisor_wrong: Option<f64>,
-}
-
-/// The students of one (method, weak, strong) over all seeds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Summary {
-    /// Method of the training, e.g. `naive`.
-    pub method: String,
-    /// Name of the supervisor's model.
-    pub weak: String,
-    /// Name of the student's model.
-    pub strong: String,
-    /// How many seeds are taken together.
-    pub seeds: u64,
-    /// Accuracy of the supervisor.
-    pub weak_accuracy: Interval,
-    /// Accuracy of the student.
-    pub student_accuracy: Interval,
-    /// Accuracy of the strong ceiling.
-    pub ceiling_accuracy: Interval,
-    /// Ceiling accuracy less weak accuracy, paired.
-    pub gap: Interval,
-    /// Performance gap recovered; none where the interval of `gap` is not above zero.
-    pub pgr: Option<Interval>,
-    /// Why there is no PGR.
-    pub note: Option<String>,
-}
-
-/// A number with its 95 % bootstrap interval over test rows and seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Interval {
-    /// The estimate from all rows and seeds (for PGR: the ratio of the means over seeds).
-    pub mean: f64,
-    /// The 2.5 % point of the draws.
-    pub low: f64,
-    /// The 97.5 % point of the draws.
-    pub high: f64,
 }
 
 /// Outcome of a `measure` stage over a single prediction of labelled rows. No command plans such a stage yet.
@@ -151,7 +170,10 @@ pub enum ResultsError {
     #[error("results.json is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Written by another version.
-    #[error("results.json has schema {0}, this program reads {SCHEMA}: measure again with this version")]
+    #[error(
+        "results.json has schema {0}, this program reads {SCHEMA}: `fulcrum run` of its experiment with this version \
+         measures again, and trains nothing that its store still holds"
+    )]
     Schema(u64),
 }
 
@@ -201,67 +223,4 @@ fn write(results: &impl Serialize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn results() -> Results {
-        let interval = Interval { mean: 0.75, low: 0.5, high: 1.0 };
-        Results {
-            schema: SCHEMA,
-            test_rows: 4,
-            chance: 0.5,
-            ladder: vec![Model { name: "a".into(), parameters: 10 }],
-            supervisors: vec![Score { model: "a".into(), method: None, seed: 0, accuracy: 0.1 + 0.2 }],
-            ceilings: vec![],
-            students: vec![Student {
-                method: "naive".into(),
-                weak: "a".into(),
-                strong: "a".into(),
-                seed: 0,
-                accuracy: 0.75,
-                agreement: Agreement { overall: 1.0, supervisor_right: Some(1.0), supervisor_wrong: None },
-                pgr: None,
-            }],
-            summary: vec![Summary {
-                method: "naive".into(),
-                weak: "a".into(),
-                strong: "a".into(),
-                seeds: 1,
-                weak_accuracy: interval,
-                student_accuracy: interval,
-                ceiling_accuracy: interval,
-                gap: Interval { mean: 0.0, low: 0.0, high: 0.0 },
-                pgr: None,
-                note: Some(NO_GAP.into()),
-            }],
-        }
-    }
-
-    #[test]
-    fn written_results_read_back_to_the_last_bit() {
-        let text = results().to_json();
-        assert_eq!(Results::from_json(&text).unwrap(), results());
-        assert_eq!(Results::from_json(&text).unwrap().to_json(), text);
-    }
-
-    #[test]
-    fn another_version_is_named_as_such() {
-        let error = Results::from_json(br#"{"schema":2,"new":true}"#).unwrap_err();
-        assert!(matches!(error, ResultsError::Schema(2)), "{error}");
-    }
-
-    #[test]
-    fn a_number_that_is_not_finite_does_not_read_back() {
-        let mut broken = results();
-        broken.chance = f64::NAN;
-        assert!(matches!(Results::from_json(&broken.to_json()), Err(ResultsError::Malformed(_))));
-    }
-
-    #[test]
-    fn unknown_and_missing_keys_are_refused() {
-        let text = String::from_utf8(results().to_json()).unwrap();
-        for broken in [text.replace("\"chance\"", "\"luck\""), text.replace("\"chance\": 0.5,", "")] {
-            assert!(Results::from_json(broken.as_bytes()).is_err(), "{broken}");
-        }
-    }
-}
+mod tests;

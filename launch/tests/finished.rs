@@ -8,14 +8,20 @@ use std::time::{Duration, Instant};
 
 use fulcrum_common::{
     plan::Plan,
-    results::{Agreement, Interval, Model, Results, SCHEMA, Score, Student, Summary},
+    results::{Agreement, AgreementIntervals, Interval, Model, Results, SCHEMA, Score, Student, Summary},
     store::{Manifest, Store},
 };
 use support::Place;
 
 fn results() -> Results {
     let at = |mean: f64| Interval { mean, low: mean - 0.02, high: mean + 0.02 };
-    let score = |model: &str, accuracy| Score { model: model.into(), seed: 0, accuracy };
+    let score = |model: &str, accuracy| Score {
+        model: model.into(),
+        seed: 0,
+        accuracy,
+        balanced_accuracy: accuracy,
+        probabilistic: None,
+    };
     let (weak, strong, method) = ("small".to_owned(), "large".to_owned(), "naive".to_owned());
     Results {
         schema: SCHEMA,
@@ -32,6 +38,10 @@ fn results() -> Results {
             strong: strong.clone(),
             seed: 0,
             accuracy: 0.75,
+            balanced_accuracy: 0.75,
+            probabilistic: None,
+            contradiction: None,
+            points: vec![],
             agreement: Agreement { overall: 0.7, supervisor_right: Some(0.9), supervisor_wrong: None },
             pgr: Some(0.5),
         }],
@@ -45,7 +55,13 @@ fn results() -> Results {
             ceiling_accuracy: at(0.9),
             gap: at(0.3),
             pgr: Some(Interval { mean: 0.5, low: 0.25, high: 0.75 }),
-            note: None,
+            auroc: None,
+            agreement: AgreementIntervals {
+                overall: at(0.7),
+                supervisor_right: Some(at(0.9)),
+                supervisor_wrong: None,
+            },
+            flags: vec![],
         }],
     }
 }

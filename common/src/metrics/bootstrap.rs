@@ -16,19 +16,17 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// The accuracy of every prediction in every draw, `[draw][prediction]`. `correct[prediction][row]`
-    /// says whether the prediction is right; all have the same number of rows, at least one.
-    pub fn accuracies(&self, correct: &[Vec<bool>]) -> Vec<Vec<f64>> {
-        let rows = correct.first().map_or(0, Vec::len);
+    /// Draws rows with replacement and hands over how many times each is taken: every number that `take` computes
+    /// of one draw is of the same rows. One result per draw.
+    pub fn rows<T>(&self, rows: usize, mut take: impl FnMut(&[u32]) -> T) -> Vec<T> {
         let mut times = vec![0u32; rows];
-        (0..self.draws)
-            .map(|draw| {
-                let mut rng = Rng::new(self.seed, "bootstrap rows", draw as u64);
-                times.fill(0);
-                (0..rows).for_each(|_| times[rng.index(rows)] += 1);
-                correct.iter().map(|correct| weighted(correct, &times) as f64 / rows as f64).collect()
-            })
-            .collect()
+        let draws = (0..self.draws).map(|draw| {
+            let mut rng = Rng::new(self.seed, "bootstrap rows", draw as u64);
+            times.fill(0);
+            (0..rows).for_each(|_| times[rng.index(rows)] += 1);
+            take(&times)
+        });
+        draws.collect()
     }
 
     /// The seeds that a draw takes: `count` of `0..count`, with replacement.
@@ -38,8 +36,9 @@ impl Bootstrap {
     }
 }
 
-fn weighted(correct: &[bool], times: &[u32]) -> u64 {
-    correct.iter().zip(times).map(|(&correct, &times)| u64::from(times * u32::from(correct))).sum()
+/// How many of the drawn rows are hits; a row that is taken twice counts twice.
+pub fn hits(hit: &[bool], times: &[u32]) -> u64 {
+    hit.iter().zip(times).map(|(&hit, &times)| u64::from(times * u32::from(hit))).sum()
 }
 
 /// The 2.5 % and the 97.5 % point of some values, interpolated between neighbours. The values may be infinite.
@@ -61,6 +60,12 @@ pub fn percentiles(mut values: Vec<f64>) -> (f64, f64) {
 mod tests {
     use super::*;
 
+    fn accuracies(bootstrap: Bootstrap, correct: &[Vec<bool>]) -> Vec<Vec<f64>> {
+        let rows = correct[0].len();
+        bootstrap
+            .rows(rows, |times| correct.iter().map(|hit| hits(hit, times) as f64 / rows as f64).collect())
+    }
+
     #[test]
     fn percentiles_are_those_of_the_hand_computation() {
         let values = |n: u32| (0..n).rev().map(f64::from).collect::<Vec<_>>();
@@ -74,7 +79,7 @@ mod tests {
     #[test]
     fn a_draw_judges_every_model_on_the_same_rows() {
         let correct = vec![vec![true, false, true, false], vec![false, true, false, true], vec![true; 4]];
-        for draw in (Bootstrap { draws: 50, seed: 3 }).accuracies(&correct) {
+        for draw in accuracies(Bootstrap { draws: 50, seed: 3 }, &correct) {
             assert_eq!((draw[0] + draw[1], draw[2]), (1.0, 1.0));
         }
     }
@@ -82,7 +87,7 @@ mod tests {
     #[test]
     fn draws_depend_on_their_seed_alone() {
         let correct = vec![(0..30).map(|row| row % 3 == 0).collect::<Vec<bool>>()];
-        let draws = |draws, seed| Bootstrap { draws, seed }.accuracies(&correct);
+        let draws = |draws, seed| accuracies(Bootstrap { draws, seed }, &correct);
         assert_eq!(draws(10, 1)[..], draws(20, 1)[..10]);
         assert_ne!(draws(10, 1), draws(10, 2));
     }
@@ -93,7 +98,7 @@ mod tests {
         let covered = (0..trials).filter(|&trial| {
             let mut rng = Rng::new(0, "coverage", u64::from(trial));
             let correct = vec![(0..rows).map(|_| rng.chance(truth)).collect()];
-            let draws = Bootstrap { draws: 200, seed: u64::from(trial) }.accuracies(&correct);
+            let draws = accuracies(Bootstrap { draws: 200, seed: u64::from(trial) }, &correct);
             let (low, high) = percentiles(draws.iter().map(|draw| draw[0]).collect());
             (low..=high).contains(&truth)
         });

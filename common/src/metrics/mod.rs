@@ -1,9 +1,17 @@
 //! Numbers from predictions: accuracy, agreement, performance gap recovered, and how sure they are.
 
 mod bootstrap;
+mod calibration;
+mod contradiction;
+mod discrimination;
+#[cfg(test)]
+mod reference;
 mod weak_to_strong;
 
-pub use bootstrap::{Bootstrap, percentiles};
+pub use bootstrap::{Bootstrap, hits, percentiles};
+pub use calibration::{ece, ece_sweep};
+pub use contradiction::contradiction;
+pub use discrimination::{Ranking, auroc, balanced_accuracy, log_loss};
 pub use weak_to_strong::{Predicted, weak_to_strong};
 
 use crate::results::Agreement;
@@ -33,8 +41,26 @@ pub enum MetricsError {
     /// Two predictions for one place.
     #[error("{0} comes twice")]
     Twice(String),
-    /// A student without its supervisor or ceiling.
-    #[error("{student} has no {partner} of its seed: measure needs all three")]
+    /// Probabilities that are not those of the rows.
+    #[error("{prediction} has {found} rows of probabilities for {expected} rows")]
+    Probabilities {
+        /// Role and seed of the prediction.
+        prediction: String,
+        /// Rows with probabilities.
+        found: usize,
+        /// Rows predicted.
+        expected: usize,
+    },
+    /// A point of a training that is none.
+    #[error("{prediction} stands at {progress} of its training: a point is above 0 and below 1")]
+    Progress {
+        /// Role and seed of the prediction.
+        prediction: String,
+        /// The share named.
+        progress: String,
+    },
+    /// A student without its supervisor or ceiling, a point on the way without the end.
+    #[error("{student} has no {partner}: measure needs all of them")]
     Partner {
         /// Role and seed of the student.
         student: String,

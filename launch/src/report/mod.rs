@@ -6,6 +6,7 @@
 
 mod accuracy_plot;
 mod colours;
+mod csv;
 mod pgr_plot;
 mod rows;
 #[cfg(test)]
@@ -23,8 +24,8 @@ use serde::Serialize;
 
 use accuracy_plot::AccuracyPlot;
 use colours::Colours;
+pub(crate) use csv::csv;
 use pgr_plot::PgrPlot;
-pub(crate) use rows::csv;
 pub(crate) use terminal::table;
 
 /// The outcome of an experiment: its results and what they are called.
@@ -206,7 +207,6 @@ mod tests {
         for summary in &mut results.summary {
             rename(&mut summary.weak);
             summary.method = evil.into();
-            summary.note = Some(evil.into());
         }
         let made =
             Made { experiment_file: Some(evil.into()), command: evil.into(), warnings: vec![evil.into()] };

@@ -127,13 +127,19 @@ fn row(summary: &Summary, y: f64, scale: &Scale) -> Row {
     let method = shortened(&summary.method);
     let who = format!("{}, {} to {}", summary.method, summary.weak, summary.strong);
     let Some(pgr) = summary.pgr else {
-        let why = summary.note.as_deref().unwrap_or("n/a");
+        let why = why_none(summary);
         return Row { method, y, text: "n/a".into(), title: format!("{who}: {why}"), mark: None };
     };
     let text = format!("{} [{}, {}]", two(pgr.mean), two(pgr.low), two(pgr.high));
     let ((low, low_cut), (high, high_cut)) = (scale.clipped(pgr.low), scale.clipped(pgr.high));
     let mark = Mark { x: scale.clipped(pgr.mean).0, low, high, low_cut, high_cut };
     Row { method, y, title: format!("{who}: PGR {text}"), text, mark: Some(mark) }
+}
+
+/// Why there is no PGR.
+pub(super) fn why_none(summary: &Summary) -> &'static str {
+    let why = summary.flags.iter().find(|flag| flag.withholds_pgr());
+    why.map_or("there is no interval for it", |flag| flag.words())
 }
 
 fn shortened(name: &str) -> String {

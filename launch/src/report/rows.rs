@@ -1,12 +1,12 @@
 //! The outcome as rows: what the page's tables, its first sentences and the CSV file say.
 
-use anyhow::Result;
 use fulcrum_common::results::{Interval, Results, Score, Student, Summary};
 use serde::Serialize;
 
 use super::{
     accuracy_plot::methods,
     colours::Colours,
+    pgr_plot::why_none,
     scale::{size, three, two},
 };
 
@@ -30,7 +30,7 @@ pub(super) struct SummaryRow {
     student_accuracy: Range,
     ceiling_accuracy: Range,
     pgr: Option<Range>,
-    note: String,
+    note: &'static str,
 }
 
 /// A row of the table of all trained models.
@@ -71,7 +71,7 @@ pub(super) fn summary(results: &Results, colours: &Colours) -> Vec<SummaryRow> {
         student_accuracy: range(summary.student_accuracy, three),
         ceiling_accuracy: range(summary.ceiling_accuracy, three),
         pgr: summary.pgr.map(|pgr| range(pgr, two)),
-        note: summary.note.clone().unwrap_or_default(),
+        note: if summary.pgr.is_none() { why_none(summary) } else { "" },
     };
     results.summary.iter().map(row).collect()
 }
@@ -131,74 +131,14 @@ pub(super) fn leads(results: &Results) -> Vec<Lead> {
     methods(results).into_iter().filter_map(widest).map(lead).collect()
 }
 
-fn parameters(results: &Results, name: &str) -> Option<u64> {
+pub(super) fn parameters(results: &Results, name: &str) -> Option<u64> {
     results.ladder.iter().find(|model| model.name == name).map(|model| model.parameters)
-}
-
-/// `results.csv`: one row per trained model, numbers in full.
-///
-/// # Errors
-/// Never for results that were read from a file.
-pub(crate) fn csv(results: &Results) -> Result<Vec<u8>> {
-    let mut out = csv::Writer::from_writer(Vec::new());
-    out.write_record([
-        "role",
-        "method",
-        "weak",
-        "model",
-        "parameters",
-        "seed",
-        "accuracy",
-        "agreement",
-        "agreement_supervisor_right",
-        "agreement_supervisor_wrong",
-        "pgr",
-    ])?;
-    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-    let parameters = |name: &str| parameters(results, name).map_or_else(String::new, |n| n.to_string());
-    for (role, scores) in [("weak", &results.supervisors), ("ceiling", &results.ceilings)] {
-        for Score { model, seed, accuracy } in scores {
-            let (seed, accuracy) = (seed.to_string(), accuracy.to_string());
-            out.write_record([role, "", "", model, &parameters(model), &seed, &accuracy, "", "", "", ""])?;
-        }
-    }
-    for student in &results.students {
-        out.write_record([
-            "student",
-            &student.method,
-            &student.weak,
-            &student.strong,
-            &parameters(&student.strong),
-            &student.seed.to_string(),
-            &student.accuracy.to_string(),
-            &student.agreement.overall.to_string(),
-            &number(student.agreement.supervisor_right),
-            &number(student.agreement.supervisor_wrong),
-            &number(student.pgr),
-        ])?;
-    }
-    Ok(out.into_inner()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::sample;
-
-    #[test]
-    fn the_csv_has_one_row_per_trained_model_and_reads_back() {
-        let results = sample::results();
-        let bytes = csv(&results).unwrap();
-        let mut reader = csv::Reader::from_reader(bytes.as_slice());
-        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-        assert_eq!(rows.len(), results.supervisors.len() + results.ceilings.len() + results.students.len());
-        assert_eq!(
-            rows[0].iter().take(7).collect::<Vec<_>>(),
-            ["weak", "", "", "small", "236800", "0", "0.707"]
-        );
-        let student = &rows[rows.len() - 1];
-        assert_eq!(student[6].parse::<f64>().unwrap(), results.students.last().unwrap().accuracy);
-    }
 
     #[test]
     fn the_lead_of_a_method_spans_the_whole_ladder() {
@@ -214,6 +154,6 @@ mod tests {
         let results = sample::results();
         let rows = summary(&results, &Colours::new(&results));
         let missing = rows.iter().find(|row| row.pgr.is_none()).unwrap();
-        assert!(missing.note.starts_with("n/a: "), "{missing:?}");
+        assert!(missing.note.contains("not above noise"), "{missing:?}");
     }
 }

@@ -1,6 +1,9 @@
 //! An outcome for tests: a ladder of three, two methods, two seeds, and a pair whose gap is within noise.
 
-use fulcrum_common::results::{Agreement, Interval, Model, NO_GAP, Results, SCHEMA, Score, Student, Summary};
+use fulcrum_common::results::{
+    Agreement, AgreementIntervals, Contradiction, Flag, Interval, Model, Point, Probabilistic, Recovered,
+    Results, SCHEMA, Score, Student, Summary,
+};
 
 use super::Outcome;
 
@@ -38,7 +41,19 @@ pub(super) fn results() -> Results {
                     low: low + bonus,
                     high: high + bonus,
                 }),
-                note: pgr.is_none().then(|| NO_GAP.into()),
+                auroc: Some(Recovered {
+                    weak: around(weak_accuracy(weak) + 0.05),
+                    student: around(accuracy + 0.05),
+                    ceiling: around(ceiling_accuracy(strong) + 0.04),
+                    gap: around(ceiling_accuracy(strong) - weak_accuracy(weak) - 0.01),
+                    pgr: pgr.map(|(mean, low, high)| Interval { mean, low, high }),
+                }),
+                agreement: AgreementIntervals {
+                    overall: around(0.85 - bonus),
+                    supervisor_right: Some(around(0.94 + bonus)),
+                    supervisor_wrong: Some(around(0.61 - 4.0 * bonus)),
+                },
+                flags: if pgr.is_none() { vec![Flag::GapWithinNoise] } else { vec![] },
             });
         }
     }
@@ -67,6 +82,8 @@ fn scores(models: &[&str], accuracy: fn(&str) -> f64) -> Vec<Score> {
         model: model.into(),
         seed,
         accuracy: accuracy(model) + 0.01 * (seed as f64 - 0.5),
+        balanced_accuracy: accuracy(model),
+        probabilistic: Some(probabilistic(accuracy(model))),
     };
     models.iter().flat_map(|model| [0, 1].map(|seed| score(model, seed))).collect()
 }
@@ -78,6 +95,17 @@ fn student(method: &str, weak: &str, strong: &str, seed: u64, accuracy: f64) -> 
         strong: strong.into(),
         seed,
         accuracy: accuracy + 0.016 * (seed as f64 - 0.5),
+        balanced_accuracy: accuracy,
+        probabilistic: Some(probabilistic(accuracy)),
+        contradiction: Some(Contradiction {
+            confident: 0.7,
+            rate: Some(0.012),
+            overconfidence: 0.081,
+            errors_copied: Some(0.55),
+        }),
+        points: [(0.25, -0.02), (0.5, 0.012), (0.75, 0.006)]
+            .map(|(progress, more)| Point { progress, accuracy: accuracy + more })
+            .into(),
         agreement: Agreement {
             overall: 0.85,
             supervisor_right: Some(0.95),
@@ -85,6 +113,11 @@ fn student(method: &str, weak: &str, strong: &str, seed: u64, accuracy: f64) -> 
         },
         pgr: (strong == "large").then_some(0.5),
     }
+}
+
+fn probabilistic(accuracy: f64) -> Probabilistic {
+    let (log_loss, auroc) = (1.2 - accuracy, Some(accuracy + 0.05));
+    Probabilistic { log_loss, ece: 0.043, ece_sweep: Some(0.051), auroc }
 }
 
 fn around(mean: f64) -> Interval {

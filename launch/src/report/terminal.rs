@@ -1,7 +1,7 @@
 //! The summary as a table on the terminal.
 
 use comfy_table::Cell;
-use fulcrum_common::results::{Interval, Results};
+use fulcrum_common::results::{Flag, Interval, Results};
 
 use super::scale::{three, two};
 use crate::table::{self, number};
@@ -17,7 +17,7 @@ pub(crate) fn table(results: &Results) -> String {
         "ceiling accuracy",
         "PGR",
     ]);
-    let mut notes: Vec<&str> = Vec::new();
+    let mut flagged: Vec<(Flag, Vec<String>)> = Vec::new();
     for summary in &results.summary {
         let pgr = summary.pgr.map_or_else(|| "n/a".to_owned(), |pgr| with_interval(pgr, two));
         table.add_row([
@@ -29,10 +29,27 @@ pub(crate) fn table(results: &Results) -> String {
             number(with_interval(summary.ceiling_accuracy, three)),
             number(pgr),
         ]);
-        notes.extend(summary.note.as_deref().filter(|note| !notes.contains(note)));
+        for &flag in &summary.flags {
+            let pair = format!("{} > {}", summary.weak, summary.strong);
+            match flagged.iter_mut().find(|(known, _)| *known == flag) {
+                Some((_, pairs)) if pairs.contains(&pair) => {}
+                Some((_, pairs)) => pairs.push(pair),
+                None => flagged.push((flag, vec![pair])),
+            }
+        }
     }
-    let notes: String = notes.into_iter().map(|note| format!("\n{note}")).collect();
+    flagged.sort_by_key(|(flag, _)| *flag);
+    let notes: String = flagged.iter().map(|(flag, pairs)| format!("\n{}", note(*flag, pairs))).collect();
     format!("{table}{notes}")
+}
+
+/// One line on a flag and the pairs that have it, of which three are named.
+fn note(flag: Flag, pairs: &[String]) -> String {
+    let (named, more) =
+        (pairs.iter().take(3).cloned().collect::<Vec<_>>().join(", "), pairs.len().saturating_sub(3));
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let so = if flag.withholds_pgr() { ", so it has no PGR" } else { "" };
+    format!("{named}{more}: {}{so}", flag.words())
 }
 
 fn with_interval(interval: Interval, text: fn(f64) -> String) -> String {

@@ -16,7 +16,13 @@ const RESULTS: &str = "results.json";
 
 pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
     let text = match work {
-        Measure::WeakToStrong { ladder, predictions, draws, seed } => {
+        Measure::WeakToStrong { schema, .. } if *schema != SCHEMA => {
+            return Err(Error::Mismatch(format!(
+                "the plan asks for results of schema {schema}, this worker writes {SCHEMA}: make it again with \
+                 `fulcrum plan` of the worker's version"
+            )));
+        }
+        Measure::WeakToStrong { ladder, predictions, draws, seed, schema: _ } => {
             let (table, truth) = labelled(job, Part::Test)?;
             let predicted = |prediction| predicted(job, &table, prediction);
             let predicted = predictions.iter().map(predicted).collect::<Result<Vec<_>, _>>()?;
@@ -25,7 +31,8 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
         }
         Measure::Accuracy { part } => {
             let (table, truth) = labelled(job, *part)?;
-            let classes = classes(job, &table, "prediction")?;
+            let rows = probabilities(job, &table, "prediction")?;
+            let classes: Vec<i32> = rows.iter().map(|row| metrics::argmax(row) as i32).collect();
             let (accuracy, chance) = (metrics::accuracy(&classes, &truth), metrics::chance(&truth));
             AccuracyResults { schema: SCHEMA, rows: table.len() as u64, chance, accuracy }.to_json()
         }
@@ -43,16 +50,12 @@ fn labelled(job: &Job<'_>, part: Part) -> Result<(Labels, Vec<i32>), Error> {
 }
 
 fn predicted(job: &Job<'_>, table: &Labels, prediction: &Prediction) -> Result<Predicted, Error> {
-    Ok(Predicted {
-        role: prediction.role.clone(),
-        seed: prediction.seed,
-        parameters: job.fact(&prediction.model, "parameters")?,
-        classes: classes(job, table, &prediction.input)?,
-    })
+    let Prediction { input, model, role, seed, progress } = prediction;
+    let (parameters, probabilities) = (job.fact(model, "parameters")?, probabilities(job, table, input)?);
+    Ok(Predicted { progress: *progress, ..Predicted::of(role.clone(), *seed, parameters, probabilities) })
 }
 
-/// The likeliest class of every row of the table.
-fn classes(job: &Job<'_>, table: &Labels, role: &str) -> Result<Vec<i32>, Error> {
-    let probabilities = labels::join(&table.rows, Probabilities::read(&job.parts(role)?)?)?;
-    Ok(probabilities.iter().map(|row| metrics::argmax(row) as i32).collect())
+/// The probabilities of every row of the table, in its order.
+fn probabilities(job: &Job<'_>, table: &Labels, role: &str) -> Result<Vec<Vec<f32>>, Error> {
+    labels::join(&table.rows, Probabilities::read(&job.parts(role)?)?)
 }

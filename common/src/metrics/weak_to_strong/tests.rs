@@ -1,7 +1,7 @@
 //! What the table of a weak-to-strong run says, against numbers worked out by hand.
 
-use super::*;
-use crate::rng::Rng;
+use super::{group::share_of_gap, *};
+use crate::{results::Flag, rng::Rng};
 
 const BOOTSTRAP: Bootstrap = Bootstrap { draws: 200, seed: 0 };
 
@@ -22,7 +22,8 @@ fn student(method: &str) -> Role {
 }
 
 fn predicted(role: Role, seed: u64, classes: &[i32]) -> Predicted {
-    Predicted { role, seed, parameters: 10, classes: classes.to_vec() }
+    let classes = classes.to_vec();
+    Predicted { role, seed, progress: None, parameters: 10, classes, probabilities: None }
 }
 
 /// A prediction that is right with that probability, for rows that are all of class 1.
@@ -101,25 +102,30 @@ fn a_gap_that_is_noise_has_no_pgr_and_says_so() {
     let mut rng = Rng::new(0, "noise", 0);
     let labels = vec![1; 100];
     let mut all = Vec::new();
-    for (role, accuracy) in [(weak(), 0.7), (student("naive"), 0.7), (ceiling(), 0.71)] {
+    for (role, accuracy) in [(weak(), 0.7), (student("naive"), 0.7), (ceiling(), 0.75)] {
         all.push(simulated(role, 0, 100, accuracy, &mut rng));
     }
     let results = weak_to_strong(&names(), &labels, &all, BOOTSTRAP).unwrap();
     assert!(results.summary[0].gap.low <= 0.0, "{:?}", results.summary[0]);
-    assert_eq!((results.summary[0].pgr, results.summary[0].note.as_deref()), (None, Some(NO_GAP)));
+    let flags = |results: &Results| results.summary[0].flags.clone();
+    // All rows are of class 1, so that chance is 1 and nothing is above it.
+    let lost = [Flag::CeilingAtChance, Flag::WeakAtChance];
+    assert_eq!(results.summary[0].pgr, None);
+    assert_eq!(flags(&results), [&[Flag::GapWithinNoise], &lost[..]].concat());
     // Equal bytes of weak and ceiling: the gap is exactly zero.
     all[2].classes = all[0].classes.clone();
     let results = weak_to_strong(&names(), &labels, &all, BOOTSTRAP).unwrap();
     assert_eq!((results.students[0].pgr, results.summary[0].pgr), (None, None));
+    assert_eq!(flags(&results), [&[Flag::CeilingBelowWeak], &lost[..]].concat());
 }
 
 #[test]
 fn a_draw_without_a_gap_widens_the_interval_on_both_sides() {
     let steady = [0.5, 0.75, 1.0];
     let drawn = |gapless: usize| [vec![steady; 100 - gapless], vec![[0.5, 0.75, 0.5]; gapless]].concat();
-    let narrow = recovered(&steady, &drawn(2)).unwrap();
+    let narrow = share_of_gap(&steady, &drawn(2)).unwrap();
     assert_eq!((narrow.low, narrow.mean, narrow.high), (0.5, 0.5, 0.5));
-    assert_eq!(recovered(&steady, &drawn(3)), None);
+    assert_eq!(share_of_gap(&steady, &drawn(3)), None);
 }
 
 #[test]
@@ -166,7 +172,7 @@ fn predictions_that_do_not_fit_are_named() {
         weak_to_strong(&names(), &[1], &all, BOOTSTRAP).unwrap_err().to_string()
     };
     type Change = fn(&mut Vec<Predicted>);
-    let table: [(Change, &str); 5] = [
+    let table: [(Change, &str); 9] = [
         (|all| all[1].classes.push(0), "student naive small>large seed 0 covers 2 rows, the test part has 1"),
         (|all| all[0].role = Role::Weak { model: "huge".into() }, "model \"huge\" is not in the ladder"),
         (|all| all.push(all[0].clone()), "weak small seed 0 comes twice"),
@@ -174,6 +180,25 @@ fn predictions_that_do_not_fit_are_named() {
         (
             |all| drop(all.remove(0)),
             "student naive small>large seed 0 has no supervisor \"small\" of its seed",
+        ),
+        (
+            |all| all[1].probabilities = Some(vec![]),
+            "student naive small>large seed 0 has 0 rows of probabilities for 1 rows",
+        ),
+        (
+            |all| all[1].progress = Some(1.0),
+            "student naive small>large seed 0 at 1 stands at 1 of its training: a point is above 0 and below 1",
+        ),
+        (
+            |all| all[1].progress = Some(0.5),
+            "student naive small>large seed 0 at 0.5 has no prediction at the end",
+        ),
+        (
+            |all| {
+                let early = Predicted { progress: Some(0.5), ..all[1].clone() };
+                all.extend([early.clone(), early]);
+            },
+            "student naive small>large seed 0 at 0.5 comes twice",
         ),
     ];
     for (change, expected) in table {
@@ -183,4 +208,67 @@ fn predictions_that_do_not_fit_are_named() {
     assert_eq!(weak_to_strong(&names(), &[], &[], BOOTSTRAP).unwrap_err(), MetricsError::NoRows);
     let none = Bootstrap { draws: 0, seed: 0 };
     assert_eq!(weak_to_strong(&names(), &[1], &good(), none).unwrap_err(), MetricsError::NoDraws);
+}
+
+/// Probabilities of two classes whose likelier one is as wished, sure or not.
+fn two_classes(classes: &[i32], sure: &[bool]) -> Vec<Vec<f32>> {
+    let row = |(&class, &sure): (&i32, &bool)| {
+        let high = if sure { 0.97 } else { 0.6 };
+        if class == 1 { vec![1.0 - high, high] } else { vec![high, 1.0 - high] }
+    };
+    classes.iter().zip(sure).map(row).collect()
+}
+
+#[test]
+fn probabilities_bring_their_numbers_and_a_gap_of_areas() {
+    let labels: Vec<i32> = (0..120).map(|row| row % 2).collect();
+    let wrong_every = |n: usize| -> Vec<i32> {
+        labels.iter().enumerate().map(|(row, &label)| if row % n == 0 { 1 - label } else { label }).collect()
+    };
+    let of = |role, classes: &[i32]| {
+        let sure: Vec<bool> = (0..120).map(|row| row % 3 == 0).collect();
+        Predicted::of(role, 0, 10, two_classes(classes, &sure))
+    };
+    let all = [
+        of(weak(), &wrong_every(3)),
+        of(student("naive"), &wrong_every(5)),
+        of(ceiling(), &labels),
+        Predicted { progress: Some(0.5), ..of(student("naive"), &wrong_every(4)) },
+        Predicted { progress: Some(0.25), ..of(student("naive"), &wrong_every(2)) },
+    ];
+    let results = weak_to_strong(&names(), &labels, &all, BOOTSTRAP).unwrap();
+    let student = &results.students[0];
+    assert_eq!(student.accuracy, 0.8);
+    assert_eq!(
+        student.points,
+        [Point { progress: 0.25, accuracy: 0.5 }, Point { progress: 0.5, accuracy: 0.75 }]
+    );
+    let areas = results.summary[0].auroc.unwrap();
+    let area = |score: &Option<Probabilistic>| score.unwrap().auroc.unwrap();
+    assert_eq!(areas.weak.mean, area(&results.supervisors[0].probabilistic));
+    assert_eq!((areas.student.mean, areas.ceiling.mean), (area(&student.probabilistic), 1.0));
+    assert!(areas.pgr.is_some_and(|pgr| pgr.low < pgr.mean && pgr.mean < pgr.high), "{areas:?}");
+    // Sure are rows 0, 3, 6...: the supervisor is wrong on all of them, the student on every fifth of them.
+    let contradiction = student.contradiction.unwrap();
+    assert_eq!(contradiction.confident, 40.0 / 120.0);
+    assert_eq!(contradiction.rate, Some(32.0 / 40.0));
+    // The student is wrong on rows 0, 5, ..., 115, with the supervisor on those of them that are multiples of 3.
+    assert_eq!(contradiction.errors_copied, Some(8.0 / 24.0));
+    assert_eq!(results.summary[0].flags, []);
+}
+
+#[test]
+fn predictions_without_probabilities_have_none_of_their_numbers() {
+    let all = [
+        predicted(weak(), 0, &[7, 8, 9, 1]),
+        predicted(student("naive"), 0, &[7, 8, 9, 2]),
+        predicted(ceiling(), 0, &[7, 8, 9, 4]),
+    ];
+    let results = weak_to_strong(&names(), &[7, 8, 3, 4], &all, BOOTSTRAP).unwrap();
+    let student = &results.students[0];
+    assert_eq!((student.accuracy, student.balanced_accuracy), (0.5, 0.5));
+    assert_eq!((student.probabilistic, student.contradiction, results.summary[0].auroc), (None, None, None));
+    let agreement = results.summary[0].agreement;
+    assert_eq!((agreement.overall.mean, agreement.supervisor_wrong.unwrap().mean), (0.75, 0.5));
+    assert!(agreement.overall.low < 0.75 && agreement.overall.high == 1.0, "{agreement:?}");
 }

@@ -28,6 +28,10 @@ pub enum Measure {
         draws: usize,
         /// Seed of the bootstrap.
         seed: u64,
+        /// Layout of the results, [`crate::results::SCHEMA`]: a program that measures more measures again. Plans of the
+        /// first layout do not name it.
+        #[serde(default = "first_schema", skip_serializing_if = "is_first_schema")]
+        schema: u32,
     },
     /// Accuracy of one prediction on rows that carry labels.
     Accuracy {
@@ -47,6 +51,9 @@ pub struct Prediction {
     pub role: Role,
     /// Seed of the training.
     pub seed: u64,
+    /// Where the model was taken from the middle of its training: the share of it that was done, above 0 and below 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
 }
 
 /// What a trained model is in a weak-to-strong experiment. Names are those of the ladder.
@@ -75,4 +82,12 @@ pub enum Role {
         /// The student.
         strong: String,
     },
+}
+
+fn first_schema() -> u32 {
+    1
+}
+
+fn is_first_schema(schema: &u32) -> bool {
+    *schema == first_schema()
 }

@@ -18,6 +18,7 @@ use crate::{
     experiment::{Experiment, Method, Pair},
     plan::{Measure, Part, Plan, Prediction, Role, Spec, Work},
     recipe::estimate,
+    results::SCHEMA,
     source::Sources,
 };
 
@@ -131,7 +132,7 @@ impl Compiler<'_> {
         for (i, Tested { role, seed, model, prediction }) in self.in_order().into_iter().enumerate() {
             let (input, trained) = (format!("prediction/{i}"), format!("model/{i}"));
             inputs.extend([(input.clone(), prediction), (trained.clone(), model)]);
-            predictions.push(Prediction { input, model: trained, role, seed });
+            predictions.push(Prediction { input, model: trained, role, seed, progress: None });
         }
         let cost = estimate(split.test.saturating_mul(predictions.len()), 0);
         let work = Work::Measure(Measure::WeakToStrong {
@@ -139,6 +140,7 @@ impl Compiler<'_> {
             predictions,
             draws: bootstrap.draws,
             seed: bootstrap.seed,
+            schema: SCHEMA,
         });
         self.plan.add("measure", Spec { work, inputs }, cost);
     }

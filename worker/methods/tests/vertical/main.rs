@@ -13,7 +13,7 @@ use fulcrum_common::{
         FileDigest, Format, Head, HeadInit, Infer, Lora, Measure, Merge, Objective, Output, Part, Prediction,
         Prepare, Readout, Role, Source, Train, Trainable, Work,
     },
-    results::{AccuracyResults, Results},
+    results::{AccuracyResults, Results, SCHEMA},
     source,
 };
 use fulcrum_data::{LogProbabilities, Probabilities, Table, Tokenizer};
@@ -66,13 +66,14 @@ fn an_experiment_runs_from_nothing_to_its_results() {
         let (input, name) = (format!("prediction/{at}"), format!("model/{at}"));
         inputs.push((input.clone(), bench.infer(&infer(Part::Test, Output::Probabilities), model, &data)));
         inputs.push((name.clone(), model.clone()));
-        predictions.push(Prediction { input, model: name, role, seed: 0 });
+        predictions.push(Prediction { input, model: name, role, seed: 0, progress: None });
     }
     let measure = Work::Measure(Measure::WeakToStrong {
         ladder: vec!["small".into(), "large".into()],
         predictions,
         draws: 100,
         seed: 0,
+        schema: SCHEMA,
     });
     let inputs: Vec<(&str, &Input)> = inputs.iter().map(|(role, input)| (role.as_str(), input)).collect();
     let text = |artifact: Input| fs::read(&artifact.files["results.json"]).unwrap();
