@@ -5,6 +5,7 @@
 
 mod client;
 mod commands;
+mod compare;
 mod devices;
 mod experiment;
 mod failure;
@@ -13,6 +14,7 @@ mod hub;
 mod job;
 mod outcome;
 mod outputs;
+mod predictions;
 mod progress;
 mod report;
 mod run_folder;

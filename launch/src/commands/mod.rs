@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod bench;
+mod compare;
 mod coordinator;
 mod generate;
 mod infer;
@@ -38,8 +39,10 @@ enum Command {
     Plan(plan::Args),
     /// Run an experiment on this machine; run again, it goes on where it stopped
     Run(run::Args),
-    /// Write the report of a finished run
+    /// Write the report of a finished run; show several runs as tasks
     Report(report::Args),
+    /// Show what two runs have different, in settings and in numbers
+    Compare(compare::Args),
     /// Show stages and workers of a run
     Status(status::Args),
     /// Finetune one model on one table of rows
@@ -72,7 +75,8 @@ impl Cli {
         match self.command {
             Command::Plan(args) => plan::run(args).await,
             Command::Run(args) => run::run(args).await,
-            Command::Report(args) => report::run(&args),
+            Command::Report(args) => report::run(args).await,
+            Command::Compare(args) => compare::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Train(args) => train::run(*args).await,
             Command::Infer(args) => infer::run(args).await,

@@ -1,35 +1,93 @@
-//! `fulcrum report`: the report of a finished run, written anew from its results.
+//! `fulcrum report`: the report of a finished run, written anew from its results; several runs as tasks.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::print;
-use crate::{outputs, report::table, run_folder::RunFolder};
+use crate::{
+    outputs, predictions,
+    report::{over_tasks, released_table, table},
+    run_folder::RunFolder,
+};
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The run: its folder, or its name
-    run: PathBuf,
+    /// The run: its folder, or its name. Several runs are taken as tasks: their PGRs and the median over them are
+    /// printed, and nothing is written
+    #[arg(required = true)]
+    run: Vec<PathBuf>,
     /// Write report.html and results.csv there [default: the run's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// How PGRs are put together: over the seeds of a pair with intervals, or by the rule of the released notebook of
+    /// Burns et al. 2023 (median over pairs and seeds)
+    #[arg(long, value_enum, default_value_t = Rule::Pairs)]
+    pgr_rule: Rule,
+    /// Write what every model said about every test row to this Parquet file
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+    /// Print PGRs by task and over the tasks as JSON
+    #[arg(long)]
+    json: bool,
     /// Folder of all runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
+}
+
+/// How PGRs are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Rule {
+    /// By method and pair, over seeds, with intervals
+    Pairs,
+    /// By method, as the released notebook does
+    Released,
 }
 
 /// Writes the report and prints the table.
 ///
 /// # Errors
 /// If there is no such run, or it has no results yet.
-pub(super) fn run(args: &Args) -> Result<()> {
-    let folder = RunFolder::find(&args.run, &args.runs)?;
-    let outcome = outputs::read(&folder)?;
-    let out = args.out.as_deref().unwrap_or(folder.path());
-    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    outputs::write_reports(&folder, &outcome, out)?;
-    let warnings: String = outputs::warnings(&folder).iter().map(|line| format!("{line}\n")).collect();
-    print(&format!("{}\n{warnings}\n{}\n", table(&outcome.results), out.join("report.html").display()))
+pub(super) async fn run(args: Args) -> Result<()> {
+    let folders: Vec<RunFolder> =
+        args.run.iter().map(|run| RunFolder::find(run, &args.runs)).collect::<Result<_>>()?;
+    let outcomes = folders.iter().map(outputs::read).collect::<Result<Vec<_>>>()?;
+    ensure!(folders.len() == 1 || args.out.is_none(), "--out takes the report of one run, {} are named", folders.len());
+    let tasks = over_tasks(&outcomes);
+    let mut text = match (args.json, args.pgr_rule, &folders[..]) {
+        (true, ..) => serde_json::to_string_pretty(&tasks)?,
+        (false, Rule::Released, _) => released_table(&tasks.released),
+        (false, Rule::Pairs, [_]) => {
+            let warnings: String = outputs::warnings(&folders[0]).iter().map(|line| format!("{line}\n")).collect();
+            format!("{}\n{warnings}", table(&outcomes[0].results))
+        }
+        (false, Rule::Pairs, _) => tasks.table(),
+    };
+    if let [folder] = &folders[..] {
+        let out = args.out.as_deref().unwrap_or(folder.path());
+        fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+        outputs::write_reports(folder, &outcomes[0], out)?;
+        if !args.json {
+            text.push_str(&format!("\n{}", out.join("report.html").display()));
+        }
+    }
+    if let Some(file) = &args.predictions {
+        let rows = write_predictions(&folders, file).await?;
+        if !args.json {
+            text.push_str(&format!("\n{rows} predictions in {}", file.display()));
+        }
+    }
+    print(&format!("{text}\n"))
+}
+
+async fn write_predictions(folders: &[RunFolder], file: &Path) -> Result<u64> {
+    let mut found = Vec::with_capacity(folders.len());
+    for folder in folders {
+        found.push(predictions::read(folder).await?);
+    }
+    predictions::write(&found, file)
 }

@@ -8,10 +8,12 @@ mod accuracy_plot;
 mod colours;
 mod csv;
 mod pgr_plot;
+mod released;
 mod rows;
 #[cfg(test)]
 mod sample;
 mod scale;
+mod tasks;
 mod terminal;
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +28,10 @@ use accuracy_plot::AccuracyPlot;
 use colours::Colours;
 pub(crate) use csv::csv;
 use pgr_plot::PgrPlot;
+#[cfg(test)]
+pub(crate) use sample::results as sample_results;
+pub(crate) use scale::{three, two};
+pub(crate) use tasks::{over_tasks, released_table};
 pub(crate) use terminal::table;
 
 /// The outcome of an experiment: its results and what they are called.

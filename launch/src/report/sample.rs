@@ -13,7 +13,7 @@ pub(super) fn outcome() -> Outcome {
 }
 
 /// Its numbers.
-pub(super) fn results() -> Results {
+pub(crate) fn results() -> Results {
     let ladder = [("small", 236_800), ("middle", 912_000), ("large", 5_400_000)];
     let pairs = [
         ("small", "middle", 0.79, None),

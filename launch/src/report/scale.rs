@@ -53,12 +53,12 @@ pub(super) fn tick_text(value: f64) -> String {
 }
 
 /// Three digits: `0.842`, with a true minus sign.
-pub(super) fn three(value: f64) -> String {
+pub(crate) fn three(value: f64) -> String {
     signed(format!("{value:.3}"))
 }
 
 /// Two digits: `0.61`, with a true minus sign.
-pub(super) fn two(value: f64) -> String {
+pub(crate) fn two(value: f64) -> String {
     signed(format!("{value:.2}"))
 }
 

@@ -52,7 +52,7 @@ fn note(flag: Flag, pairs: &[String]) -> String {
     format!("{named}{more}: {}{so}", flag.words())
 }
 
-fn with_interval(interval: Interval, text: fn(f64) -> String) -> String {
+pub(super) fn with_interval(interval: Interval, text: fn(f64) -> String) -> String {
     format!("{} [{}, {}]", text(interval.mean), text(interval.low), text(interval.high))
 }
 

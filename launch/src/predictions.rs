@@ -1,0 +1,117 @@
+//! What the models of a finished run said about its test rows, taken out of the store.
+
+mod column;
+mod export;
+
+use std::{collections::HashMap, path::PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use fulcrum_common::{
+    Key,
+    plan::{Measure, Plan, Role, Spec, Work},
+    store::{Manifest, Store},
+};
+
+use crate::{outputs, run_folder::RunFolder};
+
+pub(crate) use export::write;
+
+/// The file of a dataset's artifact that holds the test rows.
+const TEST: &str = "test.parquet";
+
+/// Everything that was said about the test rows of one run.
+pub(crate) struct Predictions {
+    /// Name of the run.
+    pub(crate) task: String,
+    /// The test rows, by their position in the source.
+    pub(crate) rows: Vec<i64>,
+    /// Their labels.
+    pub(crate) labels: Vec<i32>,
+    /// The models, in the order of the plan.
+    pub(crate) models: Vec<Said>,
+}
+
+/// What one model said.
+pub(crate) struct Said {
+    /// What it is in the experiment.
+    pub(crate) role: Role,
+    /// Seed of its training.
+    pub(crate) seed: u64,
+    /// Share of its training that was done; none at the end.
+    pub(crate) progress: Option<f64>,
+    /// One probability per class, for each test row.
+    pub(crate) probabilities: Vec<Vec<f32>>,
+}
+
+/// The stage of a plan that measures, and what it reads: the dataset's key, and the inputs with their keys.
+pub(crate) fn measured(plan: &Plan) -> Option<(&Spec, &Measure)> {
+    plan.stages().iter().rev().find_map(|stage| match &stage.spec.work {
+        Work::Measure(measure) => Some((&stage.spec, measure)),
+        _ => None,
+    })
+}
+
+/// The key of the dataset whose test rows a run measures on: runs that have it in common have the same test rows.
+pub(crate) fn dataset(folder: &RunFolder) -> Option<Key> {
+    let plan = folder.read_plan().ok()?;
+    measured(&plan)?.0.input("data").ok()
+}
+
+/// Reads the predictions of a finished run.
+///
+/// # Errors
+/// If the run has no plan, its store is gone or holds other bytes, or its models did not predict probabilities.
+pub(crate) async fn read(folder: &RunFolder) -> Result<Predictions> {
+    let facts = outputs::facts(folder).with_context(|| {
+        format!("{} does not say where its store is: only a folder that a run left has predictions", folder.path().display())
+    })?;
+    if !facts.store.join("artifacts").is_dir() {
+        bail!("the store of {} is not at {}: its predictions are gone", facts.name, facts.store.display());
+    }
+    let (plan, store) = (folder.read_plan()?, Store::open(&facts.store)?);
+    let (spec, measure) = measured(&plan).context("the plan measures nothing")?;
+    let Measure::WeakToStrong { predictions, .. } = measure else { bail!("the plan measures no weak-to-strong run") };
+    let table = manifest(&store, spec.input("data")?).await?;
+    let (rows, labels) = column::labelled(&store.local(&table, TEST).await?)?;
+    let mut models = Vec::with_capacity(predictions.len());
+    for one in predictions {
+        let made = manifest(&store, spec.input(&one.input)?).await?;
+        let probabilities = join(&rows, column::probabilities(&parts(&store, &made).await?)?)
+            .with_context(|| format!("{} is not of the test rows", made.name))?;
+        models.push(Said { role: one.role.clone(), seed: one.seed, progress: one.progress, probabilities });
+    }
+    Ok(Predictions { task: facts.name, rows, labels, models })
+}
+
+async fn manifest(store: &Store, key: Key) -> Result<Manifest> {
+    store.manifest(key).await?.with_context(|| {
+        format!("artifact {} is not in the store any more: `fulcrum run` of the experiment makes it again", key.short())
+    })
+}
+
+/// The part files of an artifact, in order.
+async fn parts(store: &Store, made: &Manifest) -> Result<Vec<PathBuf>> {
+    let mut names: Vec<&str> = made.files.iter().map(|file| file.name.as_str()).collect();
+    names.retain(|name| name.ends_with(".parquet"));
+    names.sort_unstable();
+    let mut parts = Vec::with_capacity(names.len());
+    for name in names {
+        parts.push(store.local(made, name).await?);
+    }
+    Ok(parts)
+}
+
+fn join(rows: &[i64], found: Vec<(i64, Vec<f32>)>) -> Result<Vec<Vec<f32>>> {
+    ensure!(found.len() == rows.len(), "{} rows are predicted, {} are in the test part", found.len(), rows.len());
+    let mut by_row: HashMap<i64, Vec<f32>> = found.into_iter().collect();
+    rows.iter().map(|row| by_row.remove(row).with_context(|| format!("row {row} has no prediction"))).collect()
+}
+
+/// Role, method, weak and strong model in the words of `results.csv`; empty where a role has no such thing.
+pub(crate) fn words(role: &Role) -> [&str; 4] {
+    match role {
+        Role::Weak { model } => ["weak", "", "", model],
+        Role::Ceiling { model, .. } => ["ceiling", "", "", model],
+        Role::Student { method, weak, strong } => ["student", method, weak, strong],
+    }
+}
