@@ -64,7 +64,11 @@ pub(crate) async fn compare(first: &RunFolder, second: &RunFolder) -> Result<Com
 
 /// The experiment's name; with the folder where that is called otherwise.
 fn name(experiment: String, folder: &RunFolder) -> String {
-    if experiment == folder.name() { experiment } else { format!("{experiment} ({})", folder.path().display()) }
+    if experiment == folder.name() {
+        experiment
+    } else {
+        format!("{experiment} ({})", folder.path().display())
+    }
 }
 
 impl Comparison {

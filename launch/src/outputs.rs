@@ -9,7 +9,7 @@ use fulcrum_common::{
 };
 
 use crate::{
-    report::{self, Made, Outcome},
+    report::{self, Artifacts, Made, Outcome},
     run_folder::{RunFacts, RunFolder, read_bytes, read_json, write},
 };
 
@@ -93,6 +93,7 @@ pub(crate) fn write_reports(folder: &RunFolder, outcome: &Outcome, out: &Path) -
         experiment_file: fs::read_to_string(folder.experiment()).ok(),
         command: format!("fulcrum run {} --workers N", file.display()),
         warnings: warnings(folder),
+        artifacts: folder.read_plan().map_or_else(|_| Artifacts::default(), |plan| Artifacts::of(&plan)),
     };
     write(&out.join("report.html"), report::html(outcome, &made)?.as_bytes())?;
     write(&out.join(CSV), &report::csv(&outcome.results)?)

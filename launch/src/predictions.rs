@@ -63,14 +63,19 @@ pub(crate) fn dataset(folder: &RunFolder) -> Option<Key> {
 /// If the run has no plan, its store is gone or holds other bytes, or its models did not predict probabilities.
 pub(crate) async fn read(folder: &RunFolder) -> Result<Predictions> {
     let facts = outputs::facts(folder).with_context(|| {
-        format!("{} does not say where its store is: only a folder that a run left has predictions", folder.path().display())
+        format!(
+            "{} does not say where its store is: only a folder that a run left has predictions",
+            folder.path().display()
+        )
     })?;
     if !facts.store.join("artifacts").is_dir() {
         bail!("the store of {} is not at {}: its predictions are gone", facts.name, facts.store.display());
     }
     let (plan, store) = (folder.read_plan()?, Store::open(&facts.store)?);
     let (spec, measure) = measured(&plan).context("the plan measures nothing")?;
-    let Measure::WeakToStrong { predictions, .. } = measure else { bail!("the plan measures no weak-to-strong run") };
+    let Measure::WeakToStrong { predictions, .. } = measure else {
+        bail!("the plan measures no weak-to-strong run")
+    };
     let table = manifest(&store, spec.input("data")?).await?;
     let (rows, labels) = column::labelled(&store.local(&table, TEST).await?)?;
     let mut models = Vec::with_capacity(predictions.len());
@@ -85,7 +90,10 @@ pub(crate) async fn read(folder: &RunFolder) -> Result<Predictions> {
 
 async fn manifest(store: &Store, key: Key) -> Result<Manifest> {
     store.manifest(key).await?.with_context(|| {
-        format!("artifact {} is not in the store any more: `fulcrum run` of the experiment makes it again", key.short())
+        format!(
+            "artifact {} is not in the store any more: `fulcrum run` of the experiment makes it again",
+            key.short()
+        )
     })
 }
 
@@ -102,9 +110,16 @@ async fn parts(store: &Store, made: &Manifest) -> Result<Vec<PathBuf>> {
 }
 
 fn join(rows: &[i64], found: Vec<(i64, Vec<f32>)>) -> Result<Vec<Vec<f32>>> {
-    ensure!(found.len() == rows.len(), "{} rows are predicted, {} are in the test part", found.len(), rows.len());
+    ensure!(
+        found.len() == rows.len(),
+        "{} rows are predicted, {} are in the test part",
+        found.len(),
+        rows.len()
+    );
     let mut by_row: HashMap<i64, Vec<f32>> = found.into_iter().collect();
-    rows.iter().map(|row| by_row.remove(row).with_context(|| format!("row {row} has no prediction"))).collect()
+    rows.iter()
+        .map(|row| by_row.remove(row).with_context(|| format!("row {row} has no prediction")))
+        .collect()
 }
 
 /// Role, method, weak and strong model in the words of `results.csv`; empty where a role has no such thing.

@@ -34,6 +34,8 @@ enum Command {
     Verify(Verify),
     /// Remove what no run and no named experiment file reaches, and what failed attempts left behind
     Gc(Gc),
+    /// Say what one artifact holds, and of what it was made
+    Show(Show),
     /// Copy the files of one artifact into a new folder
     Export(Export),
 }
@@ -71,6 +73,14 @@ struct Gc {
 }
 
 #[derive(Debug, clap::Args)]
+struct Show {
+    /// The artifact's key, or the first digits of it
+    key: String,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, clap::Args)]
 struct Export {
     /// The artifact's key, or the first digits of it
     key: String,
@@ -90,6 +100,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         Command::Verify(args) if args.repair => repair(open(&args.at)?).await,
         Command::Verify(args) => verify(&open(&args.at)?).await,
         Command::Gc(gc) => clean(gc).await,
+        Command::Show(args) => show(&args).await,
         Command::Export(export) => copy(&export).await,
     }
 }
@@ -245,17 +256,45 @@ fn kept_by_runs(gc: &Gc) -> Result<BTreeSet<Key>> {
 
 async fn copy(export: &Export) -> Result<()> {
     let store = open(&export.at)?;
+    let manifest = store.export(find(&store, &export.key).await?, &export.folder).await?;
+    print(&format!("{} -> {}\n", manifest.name, export.folder.display()))
+}
+
+async fn show(args: &Show) -> Result<()> {
+    let store = open(&args.at)?;
+    let key = find(&store, &args.key).await?;
+    let manifest = store.manifest(key).await?.context("the artifact was removed just now")?;
+    let mut rows = table(["file", "bytes", "BLAKE3"]);
+    for file in &manifest.files {
+        rows.add_row([
+            Cell::new(&file.name),
+            number(thousands(file.bytes)),
+            Cell::new(file.digest.to_string()),
+        ]);
+    }
+    let mut text = format!("{}\nkey   {key}\nkind  {}\n", manifest.name, manifest.spec.work.kind());
+    for (name, value) in &manifest.facts {
+        text.push_str(&format!("{name} = {value}\n"));
+    }
+    for (role, input) in &manifest.spec.inputs {
+        let name =
+            store.manifest(*input).await?.map_or_else(|| "not in the store".to_owned(), |made| made.name);
+        text.push_str(&format!("made of {role}: {}  {name}\n", input.short()));
+    }
+    print(&format!("{text}\n{rows}\n"))
+}
+
+/// The one artifact whose key begins so.
+async fn find(store: &Store, digits: &str) -> Result<Key> {
     let keys = store.keys().await?;
-    let mut found = keys.iter().filter(|key| key.to_string().starts_with(&export.key));
-    let key = match (found.next(), found.next()) {
-        (Some(key), None) => *key,
+    let mut found = keys.iter().filter(|key| key.to_string().starts_with(digits));
+    match (found.next(), found.next()) {
+        (Some(key), None) => Ok(*key),
         (None, _) => {
-            bail!("no artifact in {} has a key that begins with {:?}", store.root().display(), export.key)
+            bail!("no artifact in {} has a key that begins with {digits:?}", store.root().display())
         }
         (Some(_), Some(_)) => {
-            bail!("several artifacts have a key that begins with {:?}: give more digits", export.key)
+            bail!("several artifacts have a key that begins with {digits:?}: give more digits")
         }
-    };
-    let manifest = store.export(key, &export.folder).await?;
-    print(&format!("{} -> {}\n", manifest.name, export.folder.display()))
+    }
 }

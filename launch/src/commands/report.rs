@@ -56,13 +56,18 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let folders: Vec<RunFolder> =
         args.run.iter().map(|run| RunFolder::find(run, &args.runs)).collect::<Result<_>>()?;
     let outcomes = folders.iter().map(outputs::read).collect::<Result<Vec<_>>>()?;
-    ensure!(folders.len() == 1 || args.out.is_none(), "--out takes the report of one run, {} are named", folders.len());
+    ensure!(
+        folders.len() == 1 || args.out.is_none(),
+        "--out takes the report of one run, {} are named",
+        folders.len()
+    );
     let tasks = over_tasks(&outcomes);
     let mut text = match (args.json, args.pgr_rule, &folders[..]) {
         (true, ..) => serde_json::to_string_pretty(&tasks)?,
         (false, Rule::Released, _) => released_table(&tasks.released),
         (false, Rule::Pairs, [_]) => {
-            let warnings: String = outputs::warnings(&folders[0]).iter().map(|line| format!("{line}\n")).collect();
+            let warnings: String =
+                outputs::warnings(&folders[0]).iter().map(|line| format!("{line}\n")).collect();
             format!("{}\n{warnings}", table(&outcomes[0].results))
         }
         (false, Rule::Pairs, _) => tasks.table(),

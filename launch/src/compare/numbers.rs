@@ -39,7 +39,8 @@ pub(super) struct Line {
 /// The pairs that both runs have, in the order of the first, then those that one has.
 pub(super) fn pairs(results: [&Results; 2], said: Option<&[Predictions; 2]>) -> Vec<Pair> {
     let [first, second] = results;
-    let of = |results: &Results, one: &Summary| results.summary.iter().find(|other| same(one, other)).cloned();
+    let of =
+        |results: &Results, one: &Summary| results.summary.iter().find(|other| same(one, other)).cloned();
     let mut both: Vec<(Option<Summary>, Option<Summary>)> =
         first.summary.iter().map(|one| (Some(one.clone()), of(second, one))).collect();
     both.sort_by_key(|(_, second)| second.is_none());
@@ -56,9 +57,7 @@ fn pair(first: Option<Summary>, second: Option<Summary>, said: Option<&[Predicti
     let Summary { method, weak, strong, .. } = first.as_ref().or(second.as_ref())?.clone();
     let is_weak = |role: &Role| matches!(role, Role::Weak { model } if *model == weak);
     let is_ceiling = |role: &Role| matches!(role, Role::Ceiling { model, .. } if *model == strong);
-    let is_student = |role: &Role| {
-        matches!(role, Role::Student { method: m, weak: w, strong: s } if (m, w, s) == (&method, &weak, &strong))
-    };
+    let is_student = |role: &Role| matches!(role, Role::Student { method: m, weak: w, strong: s } if (m, w, s) == (&method, &weak, &strong));
     let kinds: [(&'static str, &dyn Fn(&Role) -> bool, fn(&Summary) -> f64); 3] = [
         ("weak accuracy", &is_weak, |s| s.weak_accuracy.mean),
         ("student accuracy", &is_student, |s| s.student_accuracy.mean),

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn settings_differ_key_by_key_and_models_by_their_name() {
-        let first = "name = \"a\"\nseeds = [0, 1]\n[train]\nepochs = 2\n[[model]]\nname = \"s\"\nlayers = 1\n";
+        let first =
+            "name = \"a\"\nseeds = [0, 1]\n[train]\nepochs = 2\n[[model]]\nname = \"s\"\nlayers = 1\n";
         let second = "name = \"b\"\nseeds = [0, 1]\n[train]\nepochs = 3\nbatch = 8\n[[model]]\nname = \"l\"\nlayers = 1\n\
                       [[model]]\nname = \"s\"\nlayers = 1\n";
         let [first, second] = [first, second].map(|text| flat(&text.parse::<Table>().unwrap()));

@@ -4,7 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use arrow::{
-    array::{ArrayRef, Float32Builder, Float64Array, Int32Array, Int64Array, ListBuilder, StringArray, UInt64Array},
+    array::{
+        ArrayRef, Float32Builder, Float64Array, Int32Array, Int64Array, ListBuilder, StringArray, UInt64Array,
+    },
     datatypes::{DataType, Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };

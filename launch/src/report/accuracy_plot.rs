@@ -284,7 +284,8 @@ fn accuracies(scores: &[Score], model: &str) -> Vec<f64> {
     scores.iter().filter(|score| score.model == model).map(|score| score.accuracy).collect()
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
+/// Their mean; none where there are none.
+pub(super) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 

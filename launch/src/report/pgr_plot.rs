@@ -8,12 +8,12 @@ use super::{
     scale::{Scale, tick_text, ticks, two},
 };
 
-const WIDTH: f64 = 520.0;
-const LEFT: f64 = 112.0;
-const RIGHT: f64 = 404.0;
-const TOP: f64 = 30.0;
-const PAIR: f64 = 26.0;
-const ROW: f64 = 22.0;
+pub(super) const WIDTH: f64 = 520.0;
+pub(super) const LEFT: f64 = 112.0;
+pub(super) const RIGHT: f64 = 404.0;
+pub(super) const TOP: f64 = 30.0;
+pub(super) const PAIR: f64 = 26.0;
+pub(super) const ROW: f64 = 22.0;
 const GAP: f64 = 10.0;
 /// A method's name in front of the plot is cut to this many characters.
 const NAME: usize = 14;
@@ -107,7 +107,7 @@ impl PgrPlot {
 }
 
 /// The pairs in the order of the ladder.
-fn pairs_of(results: &Results) -> Vec<(&str, &str)> {
+pub(super) fn pairs_of(results: &Results) -> Vec<(&str, &str)> {
     let position = |name: &str| results.ladder.iter().position(|model| model.name == name);
     let mut pairs: Vec<(&str, &str)> =
         results.summary.iter().map(|s| (s.weak.as_str(), s.strong.as_str())).collect();
@@ -142,7 +142,7 @@ pub(super) fn why_none(summary: &Summary) -> &'static str {
     why.map_or("there is no interval for it", |flag| flag.words())
 }
 
-fn shortened(name: &str) -> String {
+pub(super) fn shortened(name: &str) -> String {
     if name.chars().count() <= NAME {
         return name.to_owned();
     }

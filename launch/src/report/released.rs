@@ -45,7 +45,8 @@ pub(crate) fn released(results: &Results) -> Vec<Released> {
 }
 
 fn mean(scores: &[Score], model: &str) -> Option<f64> {
-    let found: Vec<f64> = scores.iter().filter(|score| score.model == model).map(|score| score.accuracy).collect();
+    let found: Vec<f64> =
+        scores.iter().filter(|score| score.model == model).map(|score| score.accuracy).collect();
     (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
 }
 

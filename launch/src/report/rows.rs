@@ -1,50 +1,47 @@
-//! The outcome as rows: what the page's tables, its first sentences and the CSV file say.
+//! The outcome as rows: what the page's tables and its first sentences say.
 
-use fulcrum_common::results::{Interval, Results, Score, Student, Summary};
+use fulcrum_common::{
+    plan::Role,
+    results::{Flag, Interval, Probabilistic, Results, Score, Student, Summary},
+};
 use serde::Serialize;
 
 use super::{
     accuracy_plot::methods,
+    artifacts::Artifacts,
     colours::Colours,
     pgr_plot::why_none,
     scale::{size, three, two},
 };
 
-/// A number and its interval as texts.
-#[derive(Debug, Serialize)]
-pub(super) struct Range {
-    mean: String,
-    low: String,
-    high: String,
+/// A table that can be sorted by each of its columns.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
 }
 
-/// A row of the summary table.
 #[derive(Debug, Serialize)]
-pub(super) struct SummaryRow {
-    method: String,
-    weak: String,
-    strong: String,
-    colour: usize,
-    seeds: u64,
-    weak_accuracy: Range,
-    student_accuracy: Range,
-    ceiling_accuracy: Range,
-    pgr: Option<Range>,
-    note: &'static str,
+struct Column {
+    name: &'static str,
+    number: bool,
 }
 
-/// A row of the table of all trained models.
-#[derive(Debug, Serialize)]
-pub(super) struct RunRow {
-    role: &'static str,
-    method: String,
-    weak: String,
-    model: String,
-    size: String,
-    seed: u64,
-    accuracy: String,
-    agreement: String,
-    pgr: String,
+/// What stands in one place of a table.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Cell {
+    text: String,
+    /// An interval, smaller.
+    range: String,
+    /// What it is sorted by; empty for the text itself.
+    value: String,
+    /// First digits of the artifact that the number is of.
+    artifact: Option<String>,
+    title: String,
+    number: bool,
+    strong: bool,
+    /// Colour of a supervisor.
+    swatch: Option<usize>,
 }
 
 /// A sentence at the head of the page: one method between the weakest supervisor and the strongest student.
@@ -57,59 +54,146 @@ pub(super) struct Lead {
     student_accuracy: String,
     ceiling_accuracy: String,
     pgr: Option<String>,
+    why_none: &'static str,
 }
 
-/// The summary table.
-pub(super) fn summary(results: &Results, colours: &Colours) -> Vec<SummaryRow> {
-    let row = |summary: &Summary| SummaryRow {
-        method: summary.method.clone(),
-        weak: summary.weak.clone(),
-        strong: summary.strong.clone(),
-        colour: colours.of(&summary.weak),
-        seeds: summary.seeds,
-        weak_accuracy: range(summary.weak_accuracy, three),
-        student_accuracy: range(summary.student_accuracy, three),
-        ceiling_accuracy: range(summary.ceiling_accuracy, three),
-        pgr: summary.pgr.map(|pgr| range(pgr, two)),
-        note: if summary.pgr.is_none() { why_none(summary) } else { "" },
-    };
-    results.summary.iter().map(row).collect()
+/// A flag and the pairs that have it.
+#[derive(Debug, Serialize)]
+pub(super) struct Flagged {
+    words: &'static str,
+    pairs: Vec<String>,
+    withholds: bool,
 }
 
-fn range(interval: Interval, text: fn(f64) -> String) -> Range {
-    Range { mean: text(interval.mean), low: text(interval.low), high: text(interval.high) }
+fn columns(texts: &[&'static str], numbers: &[&'static str]) -> Vec<Column> {
+    let column = |number| move |name: &&'static str| Column { name, number };
+    texts.iter().map(column(false)).chain(numbers.iter().map(column(true))).collect()
 }
 
-/// The table of all trained models.
-pub(super) fn runs(results: &Results) -> Vec<RunRow> {
-    let size_of = |name: &str| parameters(results, name).map_or_else(String::new, size);
-    let trained = |role: &'static str| {
-        move |score: &Score| RunRow {
-            role,
-            method: String::new(),
-            weak: String::new(),
-            model: score.model.clone(),
-            size: size_of(&score.model),
-            seed: score.seed,
-            accuracy: three(score.accuracy),
-            agreement: String::new(),
-            pgr: String::new(),
-        }
+fn text(text: &str) -> Cell {
+    Cell { text: text.to_owned(), ..Cell::default() }
+}
+
+fn number(value: Option<f64>, shown: fn(f64) -> String, artifact: Option<&str>) -> Cell {
+    Cell {
+        text: value.map_or_else(String::new, shown),
+        value: value.map_or_else(String::new, |value| value.to_string()),
+        artifact: artifact.filter(|_| value.is_some()).map(str::to_owned),
+        number: true,
+        ..Cell::default()
+    }
+}
+
+fn interval(found: Option<Interval>, shown: fn(f64) -> String, artifact: Option<&str>) -> Cell {
+    let range = found.map_or_else(String::new, |i| format!("[{}, {}]", shown(i.low), shown(i.high)));
+    let cell = number(found.map(|interval| interval.mean), shown, artifact);
+    let text = if found.is_none() { "n/a".to_owned() } else { cell.text };
+    Cell { text, range, ..cell }
+}
+
+/// The table of methods and pairs, every number of it the measurement's.
+pub(super) fn summary(results: &Results, colours: &Colours, artifacts: &Artifacts) -> Table {
+    let areas = results.summary.iter().any(|summary| summary.auroc.is_some());
+    let measure = artifacts.measure();
+    let mut named = vec!["seeds", "weak accuracy", "student accuracy", "ceiling accuracy", "gap", "PGR"];
+    named.extend(areas.then_some("PGR of AUROC"));
+    named.push("agrees with errors");
+    let row = |s: &Summary| {
+        let strong = |cell: Cell| Cell { strong: true, ..cell };
+        let pgr = strong(interval(s.pgr, two, measure));
+        let mut cells = vec![
+            text(&s.method),
+            Cell { swatch: Some(colours.of(&s.weak)), ..text(&s.weak) },
+            text(&s.strong),
+            number(Some(s.seeds as f64), |seeds| seeds.to_string(), None),
+            interval(Some(s.weak_accuracy), three, measure),
+            strong(interval(Some(s.student_accuracy), three, measure)),
+            interval(Some(s.ceiling_accuracy), three, measure),
+            interval(Some(s.gap), three, measure),
+            Cell { title: if s.pgr.is_none() { why_none(s).to_owned() } else { String::new() }, ..pgr },
+        ];
+        cells.extend(areas.then(|| interval(s.auroc.and_then(|areas| areas.pgr), two, measure)));
+        cells.push(interval(s.agreement.supervisor_wrong, two, measure));
+        cells
     };
-    let student = |student: &Student| RunRow {
-        role: "student",
-        method: student.method.clone(),
-        weak: student.weak.clone(),
-        model: student.strong.clone(),
-        size: size_of(&student.strong),
-        seed: student.seed,
-        accuracy: three(student.accuracy),
-        agreement: three(student.agreement.overall),
-        pgr: student.pgr.map_or_else(|| "n/a".into(), two),
+    Table {
+        columns: columns(&["method", "weak supervisor", "strong student"], &named),
+        rows: results.summary.iter().map(row).collect(),
+    }
+}
+
+/// The table of all trained models, every number that of the model's predictions.
+pub(super) fn runs(results: &Results, artifacts: &Artifacts) -> Table {
+    let numbers = [
+        "parameters",
+        "seed",
+        "accuracy",
+        "balanced",
+        "AUROC",
+        "log-loss",
+        "ECE",
+        "agreement",
+        "with errors",
+        "contradicts",
+        "PGR",
+    ];
+    let weak = |score: &Score| Role::Weak { model: score.model.clone() };
+    let supervisors =
+        results.supervisors.iter().map(|one| trained(results, artifacts, "weak supervisor", one, &weak(one)));
+    let ceilings =
+        results.ceilings.iter().map(|one| trained(results, artifacts, "strong ceiling", one, &ceiling(one)));
+    let students = results.students.iter().map(|one| student(results, artifacts, one));
+    Table {
+        columns: columns(&["role", "method", "taught by", "model"], &numbers),
+        rows: supervisors.chain(ceilings).chain(students).collect(),
+    }
+}
+
+fn ceiling(score: &Score) -> Role {
+    Role::Ceiling { model: score.model.clone() }
+}
+
+fn trained(results: &Results, artifacts: &Artifacts, role: &str, score: &Score, is: &Role) -> Vec<Cell> {
+    let artifact = artifacts.prediction(is, score.seed);
+    let mut cells = vec![text(role), text(""), text(""), text(&score.model)];
+    cells.extend(head(results, &score.model, score.seed));
+    cells.push(number(Some(score.accuracy), three, artifact));
+    cells.push(number(Some(score.balanced_accuracy), three, artifact));
+    cells.extend(of_probabilities(score.probabilistic, artifact));
+    cells.extend([(); 4].map(|()| number(None, three, None)));
+    cells
+}
+
+fn student(results: &Results, artifacts: &Artifacts, one: &Student) -> Vec<Cell> {
+    let role =
+        Role::Student { method: one.method.clone(), weak: one.weak.clone(), strong: one.strong.clone() };
+    let artifact = artifacts.prediction(&role, one.seed);
+    let mut cells = vec![text("student"), text(&one.method), text(&one.weak), text(&one.strong)];
+    cells.extend(head(results, &one.strong, one.seed));
+    cells.push(number(Some(one.accuracy), three, artifact));
+    cells.push(number(Some(one.balanced_accuracy), three, artifact));
+    cells.extend(of_probabilities(one.probabilistic, artifact));
+    let measure = artifacts.measure();
+    cells.push(number(Some(one.agreement.overall), three, measure));
+    cells.push(number(one.agreement.supervisor_wrong, three, measure));
+    cells.push(number(one.contradiction.and_then(|found| found.rate), three, measure));
+    let pgr = number(one.pgr, two, measure);
+    cells.push(if one.pgr.is_none() { Cell { text: "n/a".into(), ..pgr } } else { pgr });
+    cells
+}
+
+fn head(results: &Results, model: &str, seed: u64) -> [Cell; 2] {
+    let parameters = parameters(results, model);
+    let shown = Cell {
+        text: parameters.map_or_else(String::new, size),
+        ..number(parameters.map(|n| n as f64), three, None)
     };
-    let weak = results.supervisors.iter().map(trained("weak supervisor"));
-    let ceilings = results.ceilings.iter().map(trained("strong ceiling"));
-    weak.chain(ceilings).chain(results.students.iter().map(student)).collect()
+    [shown, Cell { text: seed.to_string(), ..number(Some(seed as f64), three, None) }]
+}
+
+fn of_probabilities(found: Option<Probabilistic>, artifact: Option<&str>) -> [Cell; 3] {
+    [found.and_then(|p| p.auroc), found.map(|p| p.log_loss), found.map(|p| p.ece)]
+        .map(|value| number(value, three, artifact))
 }
 
 /// One sentence per method.
@@ -127,10 +211,28 @@ pub(super) fn leads(results: &Results) -> Vec<Lead> {
         student_accuracy: three(summary.student_accuracy.mean),
         ceiling_accuracy: three(summary.ceiling_accuracy.mean),
         pgr: summary.pgr.map(|pgr| format!("{} [{}, {}]", two(pgr.mean), two(pgr.low), two(pgr.high))),
+        why_none: why_none(summary),
     };
     methods(results).into_iter().filter_map(widest).map(lead).collect()
 }
 
+/// Every flag that a pair has, and the pairs, each once whatever its methods.
+pub(super) fn flagged(results: &Results) -> Vec<Flagged> {
+    let all = [Flag::CeilingBelowWeak, Flag::GapWithinNoise, Flag::CeilingAtChance, Flag::WeakAtChance];
+    let of = |flag: Flag| {
+        let mut pairs: Vec<String> = Vec::new();
+        for summary in results.summary.iter().filter(|summary| summary.flags.contains(&flag)) {
+            let pair = format!("{} → {}", summary.weak, summary.strong);
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+        Flagged { words: flag.words(), pairs, withholds: flag.withholds_pgr() }
+    };
+    all.map(of).into_iter().filter(|flagged| !flagged.pairs.is_empty()).collect()
+}
+
+/// How many numbers of a model were trained.
 pub(super) fn parameters(results: &Results, name: &str) -> Option<u64> {
     results.ladder.iter().find(|model| model.name == name).map(|model| model.parameters)
 }
@@ -150,10 +252,35 @@ mod tests {
     }
 
     #[test]
-    fn a_group_without_pgr_keeps_its_reason() {
+    fn every_row_has_a_cell_for_every_column() {
+        let mut results = sample::results();
+        for without in [false, true] {
+            if without {
+                results.summary.iter_mut().for_each(|summary| summary.auroc = None);
+                results.students.iter_mut().for_each(|student| student.probabilistic = None);
+            }
+            let summary = summary(&results, &Colours::new(&results), &Artifacts::default());
+            for table in [summary, runs(&results, &Artifacts::default())] {
+                assert!(!table.rows.is_empty());
+                for row in &table.rows {
+                    let kinds = |cells: &[Cell]| cells.iter().map(|cell| cell.number).collect::<Vec<_>>();
+                    assert_eq!(kinds(row), table.columns.iter().map(|c| c.number).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_without_pgr_keeps_its_reason() {
         let results = sample::results();
-        let rows = summary(&results, &Colours::new(&results));
-        let missing = rows.iter().find(|row| row.pgr.is_none()).unwrap();
-        assert!(missing.note.contains("not above noise"), "{missing:?}");
+        let table = summary(&results, &Colours::new(&results), &Artifacts::default());
+        let missing = table.rows.iter().flatten().find(|cell| cell.text == "n/a").unwrap();
+        assert!(missing.title.contains("not above noise"), "{missing:?}");
+        let flags = flagged(&results);
+        assert_eq!(flags.len(), 1);
+        assert_eq!(
+            (flags[0].pairs.as_slice(), flags[0].withholds),
+            (&["small → middle".to_owned()][..], true)
+        );
     }
 }

@@ -125,7 +125,9 @@ impl Tasks {
                 let numbers = [task.weak_accuracy, task.student_accuracy, task.ceiling_accuracy];
                 let pgr = task.pgr.map_or_else(|| "n/a".to_owned(), |pgr| with_interval(pgr, two));
                 let cells = numbers.map(|interval| number(three(interval.mean)));
-                table.add_row(head().into_iter().chain([Cell::new(&task.task)]).chain(cells).chain([number(pgr)]));
+                table.add_row(
+                    head().into_iter().chain([Cell::new(&task.task)]).chain(cells).chain([number(pgr)]),
+                );
             }
             let median = pair.median_pgr.map_or_else(|| "n/a".to_owned(), |pgr| with_interval(pgr, two));
             let over = Cell::new(format!("median of {} of {}", pair.counted, pair.tasks.len()));
