@@ -6,81 +6,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use fulcrum_common::{
-    plan::Plan,
-    results::{Agreement, AgreementIntervals, Interval, Model, Results, SCHEMA, Score, Student, Summary},
-    store::{Manifest, Store},
+use support::{
+    Place,
+    outcome::{finished, results},
 };
-use support::Place;
-
-fn results() -> Results {
-    let at = |mean: f64| Interval { mean, low: mean - 0.02, high: mean + 0.02 };
-    let score = |model: &str, accuracy| Score {
-        model: model.into(),
-        seed: 0,
-        accuracy,
-        balanced_accuracy: accuracy,
-        probabilistic: None,
-    };
-    let (weak, strong, method) = ("small".to_owned(), "large".to_owned(), "naive".to_owned());
-    Results {
-        schema: SCHEMA,
-        test_rows: 20,
-        chance: 0.5,
-        ladder: [("small", 1000), ("large", 9000)]
-            .map(|(name, parameters)| Model { name: name.into(), parameters })
-            .into(),
-        supervisors: vec![score("small", 0.6)],
-        ceilings: vec![score("large", 0.9)],
-        students: vec![Student {
-            method: method.clone(),
-            weak: weak.clone(),
-            strong: strong.clone(),
-            seed: 0,
-            accuracy: 0.75,
-            balanced_accuracy: 0.75,
-            probabilistic: None,
-            contradiction: None,
-            points: vec![],
-            agreement: Agreement { overall: 0.7, supervisor_right: Some(0.9), supervisor_wrong: None },
-            pgr: Some(0.5),
-        }],
-        summary: vec![Summary {
-            method,
-            weak,
-            strong,
-            seeds: 1,
-            weak_accuracy: at(0.6),
-            student_accuracy: at(0.75),
-            ceiling_accuracy: at(0.9),
-            gap: at(0.3),
-            pgr: Some(Interval { mean: 0.5, low: 0.25, high: 0.75 }),
-            auroc: None,
-            agreement: AgreementIntervals {
-                overall: at(0.7),
-                supervisor_right: Some(at(0.9)),
-                supervisor_wrong: None,
-            },
-            flags: vec![],
-        }],
-    }
-}
-
-/// Puts the outcome of the tiny experiment into the store; its bytes.
-fn finished(place: &Place) -> Vec<u8> {
-    let stages = place.run(&["plan", "tiny.toml", "--json"]).out;
-    let plan: Plan = serde_json::from_str(&format!("{{\"stages\": {stages}}}")).unwrap();
-    let goal = plan.stages().last().unwrap().clone();
-    let bytes = results().to_json();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let store = Store::open(&place.at("fulcrum-store")).unwrap();
-        let file = store.put(goal.key, 1, "results.json", bytes.clone().into()).await.unwrap();
-        let (key, name, spec) = (goal.key, goal.name, goal.spec);
-        let manifest = Manifest { key, name, epoch: 1, files: vec![file], facts: Default::default(), spec };
-        store.commit(&manifest).await.unwrap();
-    });
-    bytes
-}
 
 /// The folder of the one artifact in the store.
 fn artifact(place: &Place) -> std::path::PathBuf {

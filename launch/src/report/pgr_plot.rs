@@ -10,7 +10,7 @@ use super::{
 
 pub(super) const WIDTH: f64 = 520.0;
 pub(super) const LEFT: f64 = 112.0;
-pub(super) const RIGHT: f64 = 404.0;
+pub(super) const RIGHT: f64 = 382.0;
 pub(super) const TOP: f64 = 30.0;
 pub(super) const PAIR: f64 = 26.0;
 pub(super) const ROW: f64 = 22.0;

@@ -95,7 +95,7 @@ fn interval(found: Option<Interval>, shown: fn(f64) -> String, artifact: Option<
 pub(super) fn summary(results: &Results, colours: &Colours, artifacts: &Artifacts) -> Table {
     let areas = results.summary.iter().any(|summary| summary.auroc.is_some());
     let measure = artifacts.measure();
-    let mut named = vec!["seeds", "weak accuracy", "student accuracy", "ceiling accuracy", "gap", "PGR"];
+    let mut named = vec!["weak accuracy", "student accuracy", "ceiling accuracy", "gap", "PGR"];
     named.extend(areas.then_some("PGR of AUROC"));
     named.push("agrees with errors");
     let row = |s: &Summary| {
@@ -105,7 +105,6 @@ pub(super) fn summary(results: &Results, colours: &Colours, artifacts: &Artifact
             text(&s.method),
             Cell { swatch: Some(colours.of(&s.weak)), ..text(&s.weak) },
             text(&s.strong),
-            number(Some(s.seeds as f64), |seeds| seeds.to_string(), None),
             interval(Some(s.weak_accuracy), three, measure),
             strong(interval(Some(s.student_accuracy), three, measure)),
             interval(Some(s.ceiling_accuracy), three, measure),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure message, in the helpers of tests too")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod outcome;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
