@@ -23,6 +23,7 @@ mod supervise;
 mod table;
 mod usage;
 mod warnings;
+mod weak_labels;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

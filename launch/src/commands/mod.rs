@@ -5,6 +5,7 @@ mod bench;
 mod compare;
 mod coordinator;
 mod generate;
+mod import_labels;
 mod infer;
 mod one_off;
 mod plan;
@@ -53,6 +54,8 @@ enum Command {
     Generate(generate::Args),
     /// Measure training, inference or sums over ranks on this machine
     Bench(bench::Args),
+    /// Bring weak labels of other programs (Arrow folders of the datasets library) into one Parquet file
+    ImportLabels(import_labels::Args),
     /// Look after the artifact store
     Artifacts(artifacts::Args),
     /// Serve one run to its workers; `fulcrum run` starts this by itself
@@ -82,6 +85,7 @@ impl Cli {
             Command::Infer(args) => infer::run(args).await,
             Command::Generate(args) => generate::run(args).await,
             Command::Bench(args) => bench::run(args).await,
+            Command::ImportLabels(args) => import_labels::run(&args),
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
         }
