@@ -368,8 +368,17 @@ mod tests {
             let training = Training::parse("flags", "trainable = 'head'").unwrap();
             let (files, init, readout) = (rows(), HeadInit::Zero, Some(Readout::First));
             let (numerics, strategy) = Default::default();
-            let finetuning =
-                Finetuning { files, format, init, readout, training, numerics, strategy, seed: 0 };
+            let finetuning = Finetuning {
+                files,
+                format,
+                soft_labels: None,
+                init,
+                readout,
+                training,
+                numerics,
+                strategy,
+                seed: 0,
+            };
             let plan = super::train(&folder(purpose), &finetuning)?;
             plan.check().unwrap();
             match &plan.stages().last().unwrap().spec.work {

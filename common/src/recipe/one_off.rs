@@ -23,6 +23,9 @@ pub struct Finetuning {
     pub files: Vec<SourceFile>,
     /// How a row becomes text and label. With a label a classifier is trained, without one a language model.
     pub format: Format,
+    /// The column with a probability for each class, and how many classes there are: a classifier is trained on these
+    /// in place of labels.
+    pub soft_labels: Option<(String, usize)>,
     /// How a new classifier begins.
     pub init: HeadInit,
     /// Which state a classifier reads; none for the model's own.
@@ -42,14 +45,24 @@ pub struct Finetuning {
 /// # Errors
 /// If rows without labels are to train a model that is no language model.
 pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, RecipeError> {
-    let Finetuning { files, format, init, readout, training, numerics, strategy, seed } = finetuning;
-    let (head, objective) = match (format.classes(), model.purpose) {
+    let Finetuning { files, format, soft_labels, init, readout, training, numerics, strategy, seed } =
+        finetuning;
+    let classes = soft_labels.as_ref().map(|(_, classes)| *classes).or(format.classes());
+    let (head, objective) = match (classes, model.purpose) {
         (Some(classes), _) => (Head::Classifier { classes }, Objective::CrossEntropy),
         (None, Purpose::LanguageModel) => (Head::LanguageModel, Objective::LanguageModel),
         (None, _) => return Err(RecipeError::NoLabel { model: model.path.display().to_string() }),
     };
     let mut plan = Plan::default();
-    let inputs = prepare(&mut plan, model, files, format, training.max_tokens);
+    let mut inputs = prepare(&mut plan, model, files, format, training.max_tokens);
+    if let Some((column, classes)) = soft_labels.clone() {
+        let labels =
+            Work::Prepare(Prepare::SoftLabels { source: super::outside::files(files), column, classes });
+        let of = inputs.iter().filter(|(role, _)| *role == "data").map(|(role, key)| (role.clone(), *key));
+        let spec = Spec { work: labels, inputs: of.collect() };
+        let labels = plan.add_located("soft labels", spec, Estimate::default(), locations(files));
+        inputs.insert("labels".to_owned(), labels);
+    }
     let work = Work::Train(Train {
         part: Part::Rows,
         head: HeadSpec { head, init: init.clone(), readout: *readout },

@@ -37,8 +37,12 @@ pub(crate) struct Args {
     /// The column with the label: trains a classifier. Without it a language model is trained on the texts
     #[arg(long, value_name = "COLUMN", requires = "classes")]
     label: Option<String>,
-    /// The values of the label column in class order, e.g. "0,1"
-    #[arg(long, value_name = "VALUES", value_delimiter = ',', requires = "label")]
+    /// The column with a probability for each class, such as another program's weak labels, in place of --label: a list
+    /// of numbers or, of two classes, the probability of the second. `fulcrum import-labels` makes such files
+    #[arg(long, value_name = "COLUMN", requires = "classes", conflicts_with_all = ["label", "prompt", "format"])]
+    soft_label: Option<String>,
+    /// The values of the label column in class order, e.g. "0,1"; of soft labels, what the classes are called
+    #[arg(long, value_name = "VALUES", value_delimiter = ',')]
     classes: Vec<String>,
     /// What is given before the text: a column or a template. A language model learns to write the text after it
     #[arg(long, value_name = "COLUMN", conflicts_with = "label")]
@@ -87,12 +91,22 @@ fn format(args: &Args) -> Result<Format> {
     if let Some(prompt) = &args.prompt {
         return Ok(Format::of(Form::Completion { prompt: template(prompt), completion: text }));
     }
-    let Some(label) = &args.label else { return Ok(Format::unlabelled(&text)) };
+    if !args.classes.is_empty() && args.label.is_none() && args.soft_label.is_none() {
+        bail!("--classes names the classes of labels: name their column with --label or --soft-label");
+    }
     let classes: BTreeSet<_> = args.classes.iter().collect();
-    if classes.len() < 2 || classes.len() < args.classes.len() {
+    if !args.classes.is_empty() && (classes.len() < 2 || classes.len() < args.classes.len()) {
         bail!("--classes names {} different values: name each class once, and two at least", classes.len());
     }
-    Ok(Format::labelled(&text, label, args.classes.clone()))
+    Ok(match &args.label {
+        Some(label) => Format::labelled(&text, label, args.classes.clone()),
+        None => Format::unlabelled(&text),
+    })
+}
+
+/// The column with soft labels, and how many classes they are of.
+fn soft_labels(args: &Args) -> Option<(String, usize)> {
+    args.soft_label.clone().map(|column| (column, args.classes.len()))
 }
 
 /// A word as plans spell it.
@@ -129,9 +143,10 @@ fn check_head(args: &Args, format: &Format) -> Result<()> {
         ("--head-init", args.head_init != HeadInit::Normal),
         ("--readout", args.readout.is_some()),
     ];
-    match (format.classes(), tokens, given.iter().find(|(_, given)| *given)) {
+    let classes = soft_labels(args).map(|(_, classes)| classes).or(format.classes());
+    match (classes, tokens, given.iter().find(|(_, given)| *given)) {
         (None, _, Some((flag, _))) => {
-            bail!("{flag} is for classifiers: name labels with --label or --format")
+            bail!("{flag} is for classifiers: name labels with --label, --soft-label or --format")
         }
         (Some(classes), Some(tokens), _) if tokens != classes => {
             bail!("--head-init names {tokens} tokens for {classes} classes: give one for each")
@@ -159,10 +174,12 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let training = Training::parse("the command line", &args.keys.text())?;
     check_head(&args, &format)?;
     let numerics = numerics(&args)?;
+    let soft_labels = soft_labels(&args);
     let (init, readout) = (args.head_init, args.readout);
     let files = args.common.files()?;
     let Args { strategy, seed, .. } = args;
-    let finetuning = Finetuning { files, format, init, readout, training, numerics, strategy, seed };
+    let finetuning =
+        Finetuning { files, format, soft_labels, init, readout, training, numerics, strategy, seed };
     let plan = recipe::train(&args.common.model()?, &finetuning)?;
     let (store, trained) = args.common.run("train", &plan).await?;
     store.export(trained.key, &args.out).await?;
@@ -211,6 +228,7 @@ mod tests {
         let cases = [
             ("", Format::unlabelled("{{ text }}")),
             ("--label y --classes 0,1", Format::labelled("{{ text }}", "y", vec!["0".into(), "1".into()])),
+            ("--soft-label y --classes 0,1 --head-init zero", Format::unlabelled("{{ text }}")),
             ("--text a --prompt q", Format::of(completion)),
             (
                 "--label y --classes 0,1 --head-init a,b --readout mean --linear-probe",
@@ -222,6 +240,10 @@ mod tests {
             assert_eq!(parsed(flags), Ok(expected), "{flags}");
         }
         for (flags, expected) in [
+            ("--soft-label y", "--classes"),
+            ("--classes 0,1", "name their column with --label or --soft-label"),
+            ("--soft-label y --label y --classes 0,1", "cannot be used with"),
+            ("--soft-label y --classes 0,1 --head-init a,b,c", "3 tokens for 2 classes"),
             ("--label y --classes 0,0", "--classes names 1 different values"),
             ("--format sicq", "no such formatter; there are amazon_polarity, anli-r2"),
             ("--format sciq --label y --classes 0,1", "cannot be used with"),

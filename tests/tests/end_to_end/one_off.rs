@@ -1,6 +1,6 @@
 //! `fulcrum train` and `fulcrum infer` on a model and a file of one's own.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use parquet::{
     file::reader::{FileReader, SerializedFileReader},
@@ -76,6 +76,26 @@ fn a_classifier_of_ones_own_is_trained_and_gives_probabilities() {
         let sum: f64 = list.iter().map(|value| value.to_string().parse::<f64>().unwrap()).sum();
         assert!(list.len() == 2 && (sum - 1.0).abs() < 1e-5, "{row}");
     }
+}
+
+#[test]
+fn weak_labels_of_another_program_teach_a_classifier() {
+    let place = Workplace::new();
+    model(&place);
+    // What the datasets library's `save_to_disk` wrote of openai/weak-to-strong's columns.
+    let labels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../launch/tests/fixtures/weak_labels/openai");
+    let said = place.succeed(&["import-labels", labels.to_str().unwrap(), "--out", "labels.parquet"]);
+    assert_eq!(said, "5 rows of 2 classes in labels.parquet, right on 80.0 % of 5 with ground truth\n");
+    let train = ["train", "--model", "model", "--data", "labels.parquet", "--classes", "0,1", "--batch", "2"];
+    place.succeed(&[&train[..], &["--soft-label", "soft_label", "--out", "taught"]].concat());
+    // The same rows under the likelier class alone are other labels, and so another model.
+    place.succeed(&[&train[..], &["--label", "hard_label", "--out", "hardened"]].concat());
+    let weights = |model: &str| fs::read(place.at(model).join("model.safetensors")).unwrap();
+    assert_ne!(weights("taught"), weights("hardened"));
+    let wrong = place.run(&[&train[..], &["--soft-label", "text", "--out", "none"]].concat());
+    let told = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(20), "{told}");
+    assert!(told.contains("row 1: column `text` is \"Q: what is 0?"), "{told}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod format;
 pub mod formatters;
 pub mod predictions;
 pub mod prepare;
+pub mod soft_labels;
 pub mod source;
 pub mod split;
 pub mod table;

@@ -240,7 +240,7 @@ fn row(row: i64, example: &Example, group: Option<i64>) -> TableRow<'_> {
 }
 
 /// The source's files with their places; those of the plan have names, those of the machine have paths.
-fn located(source: &Source, paths: &[PathBuf]) -> Result<Vec<SourceFile>> {
+pub(crate) fn located(source: &Source, paths: &[PathBuf]) -> Result<Vec<SourceFile>> {
     let Source::Files { files } = source else { return Ok(Vec::new()) };
     if files.len() != paths.len() {
         let (files, paths) = (files.len(), paths.len());

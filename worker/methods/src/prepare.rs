@@ -36,6 +36,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
             outcome.facts.insert(Prepare::DROPPED_PAIRS.to_owned(), written.passed_over as u64);
             Ok(outcome)
         }
+        Prepare::SoftLabels { source, column, classes } => soft_labels(job, source, column, *classes),
         Prepare::Model { digest, layers, adapter } => import(job, *digest, *layers, *adapter),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
         Prepare::Revised { part, revision } => revise::run(job, *part, revision),
@@ -79,6 +80,20 @@ fn reader(job: &Job<'_>, role: &str, max_tokens: usize) -> Result<(Tokenizer, Li
         end: model.tokens.end,
     };
     Ok((Tokenizer::from_file(job.file(role, ModelFiles::TOKENIZER)?)?, limits))
+}
+
+/// Labels as inference leaves them, of the rows that the table has.
+fn soft_labels(job: &Job<'_>, source: &Source, column: &str, classes: usize) -> Result<Outcome, Error> {
+    const FILE: &str = "part-00000.parquet";
+    let found =
+        unchanged(job, source, |paths| Ok(fulcrum_data::soft_labels::read(source, paths, column, classes)?))?;
+    let table = job.labels(Part::Rows)?;
+    if table.rows != found.rows {
+        let (rows, labels) = (table.rows.len(), found.rows.len());
+        return Err(Error::Mismatch(format!("the table has {rows} rows, its source {labels} soft labels")));
+    }
+    found.write(&job.output.join(FILE))?;
+    Ok(Outcome { files: vec![FILE.to_owned()], facts: [("rows".to_owned(), found.rows.len() as u64)].into() })
 }
 
 fn table(part: Part, rows: usize) -> Outcome {

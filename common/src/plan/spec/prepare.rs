@@ -32,6 +32,16 @@ pub enum Prepare {
         /// How a row becomes text and label.
         format: Format,
     },
+    /// Labels that stand in a column of a source: a probability for each class, of the rows of the input `data` that was
+    /// made of the same source.
+    SoftLabels {
+        /// Where the rows come from.
+        source: Source,
+        /// The column.
+        column: String,
+        /// Classes.
+        classes: usize,
+    },
     /// A pretrained checkpoint directory (location role `model`), optionally with adapters merged into it (location
     /// role `adapter`), then optionally cut to its first layers.
     Model {
