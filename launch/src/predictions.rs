@@ -126,7 +126,7 @@ fn join(rows: &[i64], found: Vec<(i64, Vec<f32>)>) -> Result<Vec<Vec<f32>>> {
 pub(crate) fn words(role: &Role) -> [&str; 4] {
     match role {
         Role::Weak { model } => ["weak", "", "", model],
-        Role::Ceiling { model, .. } => ["ceiling", "", "", model],
+        Role::Ceiling { model, method } => ["ceiling", method.as_deref().unwrap_or_default(), "", model],
         Role::Student { method, weak, strong } => ["student", method, weak, strong],
     }
 }

@@ -56,7 +56,11 @@ fn same(one: &Summary, other: &Summary) -> bool {
 fn pair(first: Option<Summary>, second: Option<Summary>, said: Option<&[Predictions; 2]>) -> Option<Pair> {
     let Summary { method, weak, strong, .. } = first.as_ref().or(second.as_ref())?.clone();
     let is_weak = |role: &Role| matches!(role, Role::Weak { model } if *model == weak);
-    let is_ceiling = |role: &Role| matches!(role, Role::Ceiling { model, .. } if *model == strong);
+    let own = Role::Ceiling { model: strong.clone(), method: Some(method.clone()) };
+    let has_own =
+        said.is_some_and(|said| said.iter().any(|run| run.models.iter().any(|said| said.role == own)));
+    let ceiling = if has_own { own } else { Role::Ceiling { model: strong.clone(), method: None } };
+    let is_ceiling = |role: &Role| *role == ceiling;
     let is_student = |role: &Role| matches!(role, Role::Student { method: m, weak: w, strong: s } if (m, w, s) == (&method, &weak, &strong));
     let kinds: [(&'static str, &dyn Fn(&Role) -> bool, fn(&Summary) -> f64); 3] = [
         ("weak accuracy", &is_weak, |s| s.weak_accuracy.mean),

@@ -200,7 +200,9 @@ impl Axes<'_> {
 
     fn ceiling(&self) -> Curve {
         let point = |(i, model): (usize, &Model)| {
-            let seeds = accuracies(&self.results.ceilings, &model.name);
+            // The ceilings of single methods are in the tables alone.
+            let shared = self.results.ceilings.iter().filter(|ceiling| ceiling.method.is_none());
+            let seeds = accuracies(shared, &model.name);
             let mean = mean(&seeds)?;
             Some(self.point(
                 self.x[i],
@@ -216,7 +218,7 @@ impl Axes<'_> {
 
     fn supervisors(&self, colours: &Colours) -> Vec<Supervisor> {
         let mark = |(i, model): (usize, &Model)| {
-            let mean = mean(&accuracies(&self.results.supervisors, &model.name))?;
+            let mean = mean(&accuracies(self.results.supervisors.iter(), &model.name))?;
             let title = format!("weak supervisor {}: {}", model.name, three(mean));
             let (x, y) = (self.x[i], self.y.place(mean));
             Some(Supervisor { name: model.name.clone(), colour: colours.of(&model.name), x, y, title })
@@ -280,8 +282,8 @@ fn curve(name: &str, colour: usize, points: Vec<Point>) -> Curve {
     Curve { name: name.to_owned(), colour, path, points }
 }
 
-fn accuracies(scores: &[Score], model: &str) -> Vec<f64> {
-    scores.iter().filter(|score| score.model == model).map(|score| score.accuracy).collect()
+fn accuracies<'a>(scores: impl Iterator<Item = &'a Score>, model: &str) -> Vec<f64> {
+    scores.filter(|score| score.model == model).map(|score| score.accuracy).collect()
 }
 
 /// Their mean; none where there are none.

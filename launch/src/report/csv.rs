@@ -48,7 +48,8 @@ pub(crate) fn csv(results: &Results) -> Result<Vec<u8>> {
 }
 
 fn trained(results: &Results, role: &str, score: &Score) -> Vec<String> {
-    let mut row = vec![role.to_owned(), String::new(), String::new(), score.model.clone()];
+    let method = score.method.clone().unwrap_or_default();
+    let mut row = vec![role.to_owned(), method, String::new(), score.model.clone()];
     row.extend([size(results, &score.model), score.seed.to_string(), score.accuracy.to_string()]);
     row.extend(vec![String::new(); 4]);
     row.push(score.balanced_accuracy.to_string());

@@ -32,8 +32,9 @@ pub(crate) fn released(results: &Results) -> Vec<Released> {
         let (mut found, mut all) = (Vec::new(), 0);
         for student in students {
             all += 1;
-            let weak = mean(&results.supervisors, &student.weak);
-            let ceiling = mean(&results.ceilings, &student.strong);
+            let weak = mean(&results.supervisors, &student.weak, None);
+            let own = mean(&results.ceilings, &student.strong, Some(method));
+            let ceiling = own.or_else(|| mean(&results.ceilings, &student.strong, None));
             if let (Some(weak), Some(ceiling), true) = (weak, ceiling, student.weak != student.strong) {
                 found.extend(pgr(weak, student.accuracy, ceiling));
             }
@@ -44,9 +45,13 @@ pub(crate) fn released(results: &Results) -> Vec<Released> {
     methods(results).into_iter().map(of_method).collect()
 }
 
-fn mean(scores: &[Score], model: &str) -> Option<f64> {
-    let found: Vec<f64> =
-        scores.iter().filter(|score| score.model == model).map(|score| score.accuracy).collect();
+/// Mean accuracy of a model over the seeds, as the ceiling of one method where that is asked for.
+fn mean(scores: &[Score], model: &str, method: Option<&str>) -> Option<f64> {
+    let found: Vec<f64> = scores
+        .iter()
+        .filter(|score| score.model == model && score.method.as_deref() == method)
+        .map(|score| score.accuracy)
+        .collect();
     (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
 }
 

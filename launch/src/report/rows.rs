@@ -149,12 +149,13 @@ pub(super) fn runs(results: &Results, artifacts: &Artifacts) -> Table {
 }
 
 fn ceiling(score: &Score) -> Role {
-    Role::Ceiling { model: score.model.clone() }
+    Role::Ceiling { model: score.model.clone(), method: score.method.clone() }
 }
 
 fn trained(results: &Results, artifacts: &Artifacts, role: &str, score: &Score, is: &Role) -> Vec<Cell> {
     let artifact = artifacts.prediction(is, score.seed);
-    let mut cells = vec![text(role), text(""), text(""), text(&score.model)];
+    let mut cells =
+        vec![text(role), text(score.method.as_deref().unwrap_or_default()), text(""), text(&score.model)];
     cells.extend(head(results, &score.model, score.seed));
     cells.push(number(Some(score.accuracy), three, artifact));
     cells.push(number(Some(score.balanced_accuracy), three, artifact));

@@ -80,6 +80,7 @@ fn ceiling_accuracy(model: &str) -> f64 {
 fn scores(models: &[&str], accuracy: fn(&str) -> f64) -> Vec<Score> {
     let score = |model: &str, seed| Score {
         model: model.into(),
+        method: None,
         seed,
         accuracy: accuracy(model) + 0.01 * (seed as f64 - 0.5),
         balanced_accuracy: accuracy(model),

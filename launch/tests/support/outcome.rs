@@ -20,6 +20,7 @@ pub(crate) fn results() -> Results {
     let at = |mean: f64| Interval { mean, low: mean - 0.02, high: mean + 0.02 };
     let score = |model: &str, accuracy| Score {
         model: model.into(),
+        method: None,
         seed: 0,
         accuracy,
         balanced_accuracy: accuracy,
