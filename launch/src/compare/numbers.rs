@@ -36,6 +36,9 @@ pub(super) struct Line {
     pub(super) interval: Option<[f64; 2]>,
 }
 
+/// A number of a pair: what it is called, whose it is, where the summary has it.
+type Kind<'a> = (&'static str, &'a dyn Fn(&Role) -> bool, fn(&Summary) -> f64);
+
 /// The pairs that both runs have, in the order of the first, then those that one has.
 pub(super) fn pairs(results: [&Results; 2], said: Option<&[Predictions; 2]>) -> Vec<Pair> {
     let [first, second] = results;
@@ -62,7 +65,7 @@ fn pair(first: Option<Summary>, second: Option<Summary>, said: Option<&[Predicti
     let ceiling = if has_own { own } else { Role::Ceiling { model: strong.clone(), method: None } };
     let is_ceiling = |role: &Role| *role == ceiling;
     let is_student = |role: &Role| matches!(role, Role::Student { method: m, weak: w, strong: s } if (m, w, s) == (&method, &weak, &strong));
-    let kinds: [(&'static str, &dyn Fn(&Role) -> bool, fn(&Summary) -> f64); 3] = [
+    let kinds: [Kind<'_>; 3] = [
         ("weak accuracy", &is_weak, |s| s.weak_accuracy.mean),
         ("student accuracy", &is_student, |s| s.student_accuracy.mean),
         ("ceiling accuracy", &is_ceiling, |s| s.ceiling_accuracy.mean),

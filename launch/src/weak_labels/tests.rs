@@ -68,24 +68,24 @@ fn both_layouts_give_the_same_labels() {
 
 #[test]
 fn a_folder_that_lies_is_refused_and_leaves_no_file() {
-    let half = |values: Vec<f64>| stream(vec![("soft_label", Arc::new(Float64Array::from(values)))]);
+    let half = |values: Vec<f64>| stream(&[("soft_label", Arc::new(Float64Array::from(values)))]);
     let named = |name: &str| format!(r#"{{"_data_files": [{{"filename": {name:?}}}]}}"#).into_bytes();
     let mismatch = stream(vec![
         ("soft_label", Arc::new(Float64Array::from(vec![0.9]))),
         ("hard_label", Arc::new(Int32Array::from(vec![0]))),
     ]);
-    let other = stream(vec![("label", Arc::new(Float64Array::from(vec![0.9])))]);
-    let cases: Vec<(Vec<(&str, &[u8])>, &str)> = vec![
-        (vec![], "has no state.json"),
-        (vec![("dataset_dict.json", b"{}")], "holds several sets of rows"),
-        (vec![("state.json", b"{}")], "cannot understand"),
-        (vec![("state.json", br#"{"_data_files": []}"#)], "names 0 files"),
+    let other = stream(&[("label", Arc::new(Float64Array::from(vec![0.9])))]);
+    let cases: [(&[(&str, &[u8])], &str); 4] = [
+        (&[], "has no state.json"),
+        (&[("dataset_dict.json", b"{}")], "holds several sets of rows"),
+        (&[("state.json", b"{}")], "cannot understand"),
+        (&[("state.json", br#"{"_data_files": []}"#)], "names 0 files"),
     ];
     let out = tempfile::tempdir().unwrap();
     let target = out.path().join("x.parquet");
     let refused = |folder: &Path| format!("{:#}", import(folder, &target).unwrap_err());
     for (files, expected) in cases {
-        let message = refused(folder(&files).path());
+        let message = refused(folder(files).path());
         assert!(message.contains(expected), "{message}");
     }
     for name in ["../data.arrow", "/etc/passwd", "none.arrow", ""] {
