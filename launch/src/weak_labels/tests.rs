@@ -68,13 +68,13 @@ fn both_layouts_give_the_same_labels() {
 
 #[test]
 fn a_folder_that_lies_is_refused_and_leaves_no_file() {
-    let half = |values: Vec<f64>| stream(&[("soft_label", Arc::new(Float64Array::from(values)))]);
+    let half = |values: Vec<f64>| stream(vec![("soft_label", Arc::new(Float64Array::from(values)))]);
     let named = |name: &str| format!(r#"{{"_data_files": [{{"filename": {name:?}}}]}}"#).into_bytes();
     let mismatch = stream(vec![
         ("soft_label", Arc::new(Float64Array::from(vec![0.9]))),
         ("hard_label", Arc::new(Int32Array::from(vec![0]))),
     ]);
-    let other = stream(&[("label", Arc::new(Float64Array::from(vec![0.9])))]);
+    let other = stream(vec![("label", Arc::new(Float64Array::from(vec![0.9])))]);
     let cases: [(&[(&str, &[u8])], &str); 4] = [
         (&[], "has no state.json"),
         (&[("dataset_dict.json", b"{}")], "holds several sets of rows"),
