@@ -26,8 +26,11 @@ fn imported(folder: &Path) -> Result<(Imported, RecordBatch)> {
     Ok((seen, concat_batches(&schema, &batches).unwrap()))
 }
 
+/// Name and bytes.
+type File<'a> = (&'a str, &'a [u8]);
+
 /// A folder with these files.
-fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+fn folder(files: &[File<'_>]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         fs::write(folder.path().join(name), bytes).unwrap();
@@ -75,7 +78,7 @@ fn a_folder_that_lies_is_refused_and_leaves_no_file() {
         ("hard_label", Arc::new(Int32Array::from(vec![0]))),
     ]);
     let other = stream(vec![("label", Arc::new(Float64Array::from(vec![0.9])))]);
-    let cases: [(&[(&str, &[u8])], &str); 4] = [
+    let cases: [(&[File<'_>], &str); 4] = [
         (&[], "has no state.json"),
         (&[("dataset_dict.json", b"{}")], "holds several sets of rows"),
         (&[("state.json", b"{}")], "cannot understand"),
