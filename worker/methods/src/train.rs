@@ -16,6 +16,9 @@ use crate::{Error, Job, Kept, Outcome, job::parameters, labels, objectives};
 /// Name of the file with the loss of every step.
 const LOSSES: &str = "losses.jsonl";
 
+/// Name of the file with what else can be compared.
+const TRAINED: &str = "training.json";
+
 /// The input that holds weak labels.
 const LABELS: &str = "labels";
 
@@ -41,7 +44,8 @@ pub(crate) fn run(
     let (keeper, from) = (kept.map(|kept| kept.keeper), past.as_ref().map(|past| past as &dyn Past));
     let numerics = work.numerics;
     let training = Training { numerics, monitor, keeper, past: from, everywhere: false, ..training };
-    let losses = fulcrum_train::train(training)?;
+    let trained = fulcrum_train::train(training)?;
+    let losses = &trained.losses;
     let steps = ("steps".to_owned(), losses.len() as u64);
     let skipped = losses.iter().filter(|loss| loss.skipped).count() as u64;
     let skipped = (skipped > 0).then(|| ("skipped".to_owned(), skipped));
@@ -59,8 +63,9 @@ pub(crate) fn run(
     }
     let mut outcome = job.save(&model.merged(), &job.companions("model")?)?;
     outcome.files.append(&mut adapter);
-    write_losses(&job.output.join(LOSSES), &losses)?;
-    outcome.files.push(LOSSES.to_owned());
+    write_losses(&job.output.join(LOSSES), losses)?;
+    trained.write(&job.output.join(TRAINED))?;
+    outcome.files.extend([LOSSES, TRAINED].map(str::to_owned));
     outcome.facts.extend([steps].into_iter().chain(skipped).chain(resized));
     Ok(outcome)
 }

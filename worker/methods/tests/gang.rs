@@ -56,7 +56,7 @@ fn finetune(objective: Confidence, collective: Arc<dyn Collective>) -> Vec<StepL
     };
     let objective = &objective;
     let examples = &examples();
-    train(Training::new(&model, examples, objective, settings, 1, Gang::data(collective))).unwrap()
+    train(Training::new(&model, examples, objective, settings, 1, Gang::data(collective))).unwrap().losses
 }
 
 fn losses(steps: &[StepLoss]) -> Vec<f64> {

@@ -3,7 +3,7 @@
 use fulcrum_collective::Reduction;
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Gang};
+use crate::{Error, Gang, digest::Digest, parallel::Share};
 
 /// Quanta of a loss that add up to the same on any number of ranks: 2^-32.
 const QUANTUM: f64 = (1u64 << 32) as f64;
@@ -15,6 +15,7 @@ const LARGEST: f64 = (1u64 << 30) as f64;
 pub(crate) struct Tally {
     losses: Vec<Tensor>,
     out_of_memory: bool,
+    rows: Digest,
 }
 
 /// What they agree on; the same on every rank.
@@ -24,6 +25,8 @@ pub(crate) struct Agreement {
     pub(crate) loss: f64,
     /// Whether the loss and all that was added are finite.
     pub(crate) finite: bool,
+    /// Digest of the rows that all ranks consumed, and where they stand in the batch.
+    pub(crate) rows: u64,
     /// A device had too little memory: what was added is not the gradient.
     pub(crate) out_of_memory: bool,
     /// A monitor asks everybody to stop.
@@ -46,6 +49,11 @@ impl Tally {
     /// A slot's share of the loss, without its graph.
     pub(crate) fn add(&mut self, loss: Tensor) {
         self.losses.push(loss);
+    }
+
+    /// A slot's rows go through the model.
+    pub(crate) fn consume(&mut self, step: usize, share: &Share) {
+        self.rows.consume(step, share.rows.clone(), &share.noise.rows);
     }
 
     pub(crate) fn run_out_of_memory(&mut self) {
@@ -71,6 +79,7 @@ impl Tally {
         let finite = held && losses.iter().all(|loss| loss.abs() < LARGEST / slots as f64);
         // Whole quanta add up to the same in whatever order ranks add.
         let quanta = |loss: &f64| if finite { (loss * QUANTUM).round() as i64 } else { 0 };
+        let [low, high] = self.rows.halves();
         let said = [
             losses.iter().map(quanta).sum(),
             i64::from(!finite),
@@ -78,15 +87,18 @@ impl Tally {
             i64::from(wishes.stop),
             i64::from(wishes.keep),
             i64::from(wishes.leave),
+            low,
+            high,
         ];
         let shared = Tensor::from_slice(&said).to_device(device);
         gang.all().all_reduce(&shared, Reduction::Sum)?.wait()?;
         let loss = shared.int64_value(&[0]);
         let [not_finite, out_of_memory, stop, keep, leave] =
             [1, 2, 3, 4, 5].map(|at| shared.int64_value(&[at]) > 0);
+        let rows = Digest::of_halves([6, 7].map(|at| shared.int64_value(&[at])));
         let finite = !not_finite;
         let loss = if finite { loss as f64 / QUANTUM } else { f64::NAN };
-        Ok(Agreement { loss, finite, out_of_memory, stop, keep, leave })
+        Ok(Agreement { loss, finite, rows, out_of_memory, stop, keep, leave })
     }
 }
 

@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use crate::{Error, Part, Snapshot, StepLoss, Wanted};
 
 /// What a header is.
-const FORMAT: Format = Format { name: *b"snap", version: 1 };
+const FORMAT: Format = Format { name: *b"snap", version: 2 };
 
 /// A snapshot as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,11 @@ pub struct Header {
     resized: bool,
     parts: Vec<Place>,
     memory: Vec<String>,
-    /// Loss, learning rate, and whether the step was skipped.
-    losses: Vec<(f64, f64, bool)>,
+    losses: Vec<Step>,
 }
+
+/// Loss, learning rate, digest of rows, and whether the step was skipped.
+type Step = (f64, f64, u64, bool);
 
 /// A part, and the names of its tensors.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +72,7 @@ impl Header {
             numbers: numbers.start as u64..numbers.end as u64,
             kinds: tensors.keys().cloned().collect(),
         };
-        let loss = |it: &StepLoss| (it.loss, it.learning_rate, it.skipped);
+        let loss = |it: &StepLoss| (it.loss, it.learning_rate, it.rows, it.skipped);
         Self {
             step: snapshot.step as u64,
             updates: snapshot.updates,
@@ -112,10 +114,11 @@ impl Header {
             }
         }
         let losses = self.losses.iter().enumerate();
-        let loss = |(step, &(loss, learning_rate, skipped)): (usize, &(f64, f64, bool))| StepLoss {
+        let loss = |(step, &(loss, learning_rate, rows, skipped)): (usize, &Step)| StepLoss {
             step,
             loss,
             learning_rate,
+            rows,
             skipped,
         };
         Ok(Snapshot {
@@ -189,8 +192,8 @@ mod tests {
         };
         let part = |name: &str, from| Part { name: name.to_owned(), numbers: 3..5, tensors: tensors(from) };
         let losses = vec![
-            StepLoss { step: 0, loss: f64::NAN, learning_rate: 0.1, skipped: true },
-            StepLoss { step: 1, loss: 0.1 + 0.2, learning_rate: 0.05, skipped: false },
+            StepLoss { step: 0, loss: f64::NAN, learning_rate: 0.1, rows: 7, skipped: true },
+            StepLoss { step: 1, loss: 0.1 + 0.2, learning_rate: 0.05, rows: u64::MAX, skipped: false },
         ];
         let memory = BTreeMap::from([("rows".to_owned(), Tensor::from_slice(&[4f32]))]);
         let parts = vec![part("a.weight", 1.0), part("b.weight", 7.0)];

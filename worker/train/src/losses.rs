@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::Error;
 
@@ -20,6 +20,9 @@ pub struct StepLoss {
     pub loss: f64,
     /// The step's learning rate.
     pub learning_rate: f64,
+    /// Digest of the rows that the ranks consumed, and where they stand in the batch: the same on any number of ranks.
+    #[serde(serialize_with = "digits", deserialize_with = "from_digits")]
+    pub rows: u64,
     /// Whether nothing was updated, as the loss or the gradient was not finite.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
@@ -27,6 +30,15 @@ pub struct StepLoss {
 
 fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// 16 hexadecimal digits: JSON's numbers have 53 bits.
+pub(crate) fn digits<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{number:016x}"))
+}
+
+fn from_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    u64::from_str_radix(&String::deserialize(deserializer)?, 16).map_err(D::Error::custom)
 }
 
 /// Writes one JSON object per line.
@@ -54,12 +66,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("losses.jsonl");
         let losses = [
-            StepLoss { step: 0, loss: 0.1 + 0.2, learning_rate: 1e-4, skipped: false },
-            StepLoss { step: 1, loss: 0.25, learning_rate: 5e-5, skipped: true },
+            StepLoss { step: 0, loss: 0.1 + 0.2, learning_rate: 1e-4, rows: 0xfedc, skipped: false },
+            StepLoss { step: 1, loss: 0.25, learning_rate: 5e-5, rows: u64::MAX, skipped: true },
         ];
         write_losses(&path, &losses).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with(r#"{"step":0,"loss":0.30000000000000004,"learning_rate":0.0001}"#));
+        assert!(text.starts_with(
+            r#"{"step":0,"loss":0.30000000000000004,"learning_rate":0.0001,"rows":"000000000000fedc"}"#
+        ));
         let read: Vec<StepLoss> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(read, losses);
         assert!(write_losses(folder.path(), &losses).is_err(), "a folder cannot be written");

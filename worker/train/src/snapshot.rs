@@ -10,7 +10,9 @@ use fulcrum_common::fault::point;
 use tch::Tensor;
 
 use crate::{
-    Copies, Error, StepLoss, optimizer,
+    Copies, Error, StepLoss,
+    digest::Digest,
+    optimizer,
     parallel::{Fragment, Stretch},
     trainer::Trainer,
 };
@@ -139,6 +141,26 @@ impl Trainer<'_> {
         let losses = if first { self.losses.clone() } else { Vec::new() };
         let (updates, skipped, micro_batch) = (self.optimizer.updates(), self.skipped, self.micro_batch);
         Ok(Snapshot { step, updates, skipped, micro_batch, resized: self.resized, parts, memory, losses })
+    }
+
+    /// Digest of what the optimizer remembers, over all ranks.
+    pub(crate) fn remembered(&self) -> Result<u64, Error> {
+        let (gang, mut digest) = (&self.job.gang, Digest::default());
+        if self.job.settings.rule.is_elementwise() {
+            for fragment in self.mine() {
+                let name = self.names[fragment.parameter];
+                let memory = self.places(&fragment)?.into_iter().filter(|(kind, _)| *kind != WEIGHTS);
+                for (kind, numbers) in memory {
+                    digest.see(&format!("{name} {kind}"), fragment.numbers.start, &numbers)?;
+                }
+            }
+        } else if gang.all().rank() == 0 {
+            // Every rank has all of it.
+            for (name, tensor) in self.optimizer.state()?.tensors {
+                digest.see(&name, 0, &tensor)?;
+            }
+        }
+        digest.over(gang, self.device())
     }
 
     /// This rank's share of what it and others own alike.

@@ -17,7 +17,7 @@ use tch::{Device, Tensor};
 
 use crate::{
     Error, Examples, Gang, GlobalBatch, Keeper, Monitor, Objective, Output, Past, Progress, Slot, Speech,
-    StepLoss,
+    StepLoss, Trained,
     agreement::{Agreement, Tally, Wishes},
     clock::{Clock, Phase},
     frozen::Frozen,
@@ -74,13 +74,13 @@ impl<'a> Training<'a> {
     }
 }
 
-/// Trains the model to the end of its passes. Returns the loss of every step, the same on every rank.
+/// Trains the model to the end of its passes. Returns what it came to, the same on every rank.
 ///
 /// # Errors
 /// If a setting is out of range, too many steps in a row have no finite loss and gradient, the gang breaks, memory
 /// does not even hold slots of one row, or a monitor of any rank cancels or leaves. An error that is this rank's alone aborts
 /// the gang, so no other rank waits for it. The model's weights are then not to be used: they may be anywhere.
-pub fn train(training: Training<'_>) -> Result<Vec<StepLoss>, Error> {
+pub fn train(training: Training<'_>) -> Result<Trained, Error> {
     let gang = training.gang.clone();
     let result = Trainer::new(training).and_then(Trainer::run);
     if let Err(error) = &result
@@ -182,7 +182,7 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    fn run(mut self) -> Result<Vec<StepLoss>, Error> {
+    fn run(mut self) -> Result<Trained, Error> {
         let steps = self.batches.steps();
         for step in self.begin..steps {
             let Done { loss, keep, leave } = self.step(step)?;
@@ -204,12 +204,13 @@ impl<'a> Trainer<'a> {
         self.settle();
         self.clock.begin(Activity::Save);
         point("train.finish")?;
+        let (updates, remembered) = (self.optimizer.updates(), self.remembered()?);
         let Self { job, mut engine, optimizer, mut frozen, losses, .. } = self;
         // What it remembers makes room for the weights of others.
         drop(optimizer);
         engine.finish(job.everywhere)?;
         frozen.restore();
-        Ok(losses)
+        Ok(Trained { losses, updates, optimizer: remembered })
     }
 
     /// Ends before the end, with what was kept in safety.
@@ -244,7 +245,7 @@ impl<'a> Trainer<'a> {
         if self.skipped >= MOST_SKIPPED {
             return Err(Error::NotFinite { step, skipped: self.skipped, loss: agreed.loss });
         }
-        let loss = StepLoss { step, loss: agreed.loss, learning_rate, skipped: !updated };
+        let loss = StepLoss { step, loss: agreed.loss, learning_rate, rows: agreed.rows, skipped: !updated };
         Ok(Done { loss, keep: agreed.keep || agreed.leave, leave: agreed.leave })
     }
 
@@ -278,7 +279,9 @@ impl<'a> Trainer<'a> {
                 Ok(sum.f_div_scalar(terms)?)
             };
             self.clock.in_slot(round);
-            match self.engine.pass(shares.next(), round + 1 == mine, &loss, &mut self.clock)? {
+            let share = shares.next();
+            share.iter().for_each(|share| tally.consume(step, share));
+            match self.engine.pass(share, round + 1 == mine, &loss, &mut self.clock)? {
                 Passed::Gave(loss) => tally.add(loss),
                 Passed::OutOfMemory => {
                     tally.run_out_of_memory();

@@ -54,7 +54,7 @@ pub(super) fn measure(
     let watch = Watch::new();
     let keeper = stall.as_ref().map(|stall| stall as &dyn Keeper);
     let training = Training { numerics, monitor: &watch, keeper, everywhere: false, ..training };
-    let losses = fulcrum_train::train(training)?;
+    let losses = fulcrum_train::train(training)?.losses;
     let loss = losses.first().zip(losses.last()).map(|(a, b)| Losses { first: a.loss, last: b.loss });
     let (steps, split) = (watch.steps(job.warmup), Some(watch.split(job.warmup)));
     let checkpoint_stall_s = stall.and_then(|stall| stall.median());

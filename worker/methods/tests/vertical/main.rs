@@ -36,6 +36,8 @@ fn an_experiment_runs_from_nothing_to_its_results() {
     assert_eq!(large.facts["steps"], 15);
     let losses = fs::read_to_string(&large.files["losses.jsonl"]).unwrap();
     assert_eq!(losses.lines().count(), 15);
+    let training = fs::read_to_string(&large.files["training.json"]).unwrap();
+    assert!(training.starts_with(r#"{"updates":15,"optimizer":""#), "{training}");
 
     let ground = train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy);
     let weak = bench.train(&ground, &[("model", &small), ("data", &data)]);

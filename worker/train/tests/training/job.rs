@@ -9,7 +9,9 @@ use std::{
 use fulcrum_collective::{Collective, Gloo, Solo};
 use fulcrum_common::plan::{Numerics, Optimizer};
 use fulcrum_models::Model;
-use fulcrum_train::{Error, Gang, Keeper, Objective, Part, Past, Snapshot, StepLoss, Training, train};
+use fulcrum_train::{
+    Error, Gang, Keeper, Objective, Part, Past, Snapshot, StepLoss, Trained, Training, train,
+};
 
 use crate::support::{TIMEOUT, examples};
 
@@ -79,6 +81,8 @@ pub(crate) struct Job<'a> {
 /// What is left of it: losses, the bytes of all weights, and the snapshots that were to be kept.
 pub(crate) struct Left {
     pub(crate) losses: Vec<StepLoss>,
+    /// Digest of what the optimizer remembered.
+    pub(crate) optimizer: u64,
     pub(crate) weights: Vec<Vec<u32>>,
     pub(crate) snapshots: Vec<Snapshot>,
 }
@@ -108,13 +112,19 @@ impl Job<'_> {
             let training = Training::new(&model, &examples, self.objective, settings, 1, gang);
             let numerics = self.numerics;
             let past = resume.as_ref().map(|snapshots| snapshots as &dyn Past);
-            let losses = train(Training { numerics, keeper: Some(&keep), past, ..training })?;
+            let trained = train(Training { numerics, keeper: Some(&keep), past, ..training })?;
             let bits = |tensor: &tch::Tensor| {
                 let numbers = Vec::<f32>::try_from(tensor.detach().contiguous().view(-1)).unwrap();
                 numbers.into_iter().map(f32::to_bits).collect()
             };
             let weights = model.parameters().iter().map(|(_, tensor)| bits(tensor)).collect();
-            Ok(Left { losses, weights, snapshots: keep.kept.into_inner().unwrap().into_iter().collect() })
+            let Trained { losses, optimizer, .. } = trained;
+            Ok(Left {
+                losses,
+                optimizer,
+                weights,
+                snapshots: keep.kept.into_inner().unwrap().into_iter().collect(),
+            })
         };
         let ranks: Vec<Result<Left, Error>> = thread::scope(|scope| {
             let start = |gang| {
@@ -129,7 +139,7 @@ impl Job<'_> {
         let mut first = ranks.remove(0);
         for rank in ranks {
             assert!(rank.weights == first.weights, "ranks differ");
-            assert_eq!(rank.losses, first.losses);
+            assert_eq!((&rank.losses, rank.optimizer), (&first.losses, first.optimizer));
             first.snapshots.extend(rank.snapshots);
         }
         Ok(first)
@@ -144,6 +154,7 @@ impl Left {
     /// Holds every byte to that of another run.
     pub(crate) fn equals(&self, expected: &Self, what: &str) {
         assert_eq!(self.losses, expected.losses, "{what}");
+        assert_eq!(self.optimizer, expected.optimizer, "{what}: digest of the optimizer's memory");
         assert!(self.weights == expected.weights, "{what}: weights");
         assert!(whole(&self.snapshots) == whole(&expected.snapshots), "{what}: state");
     }

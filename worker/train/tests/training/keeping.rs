@@ -66,7 +66,7 @@ fn on_two(notes: impl Fn(usize) -> Notes + Sync) -> Vec<(Vec<String>, Result<usi
         let (model, examples) = (model(fulcrum_common::plan::Head::Classifier { classes: 2 }), examples(60));
         let training = Training::new(&model, &examples, &OBJECTIVE, settings(), 1, Gang::data(end));
         let ended = train(Training { monitor: &notes, keeper: Some(&notes), ..training });
-        (notes.seen.into_inner().unwrap(), ended.map(|losses| losses.len()))
+        (notes.seen.into_inner().unwrap(), ended.map(|trained| trained.losses.len()))
     })
 }
 
@@ -144,7 +144,7 @@ fn copied(training: Training<'_>) -> Snapshot {
             tensors: tensors.into_iter().map(|(kind, tensor)| (kind.to_owned(), tensor)).collect(),
         }
     };
-    let loss = fulcrum_train::StepLoss { step: 0, loss: 0.5, learning_rate: 0.1, skipped: false };
+    let loss = fulcrum_train::StepLoss { step: 0, loss: 0.5, learning_rate: 0.1, rows: 0, skipped: false };
     Snapshot {
         step: 1,
         updates: 1,

@@ -4,6 +4,7 @@
 
 mod copies;
 mod device;
+mod digests;
 mod failures;
 mod inference;
 mod job;

@@ -50,7 +50,7 @@ fn trained(
         let (model, examples) = (model(), examples(60));
         let (model, examples, settings) = (&model, &examples, settings.clone());
         let training = Training::new(model, examples, objective, settings, 1, Gang::data(collective));
-        let losses: Vec<StepLoss> = train(training).unwrap();
+        let losses: Vec<StepLoss> = train(training).unwrap().losses;
         (losses.into_iter().map(|step| step.loss).collect(), bits(model))
     });
     let first: Left = ranks.swap_remove(0);

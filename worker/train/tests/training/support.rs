@@ -141,7 +141,7 @@ impl Job<'_> {
         let settings = self.settings.clone();
         let gang = Gang::data(collective);
         let training = Training::new(&model, &examples, self.objective, settings, 1, gang);
-        let losses = train(Training { monitor, ..training })?;
+        let losses = train(Training { monitor, ..training })?.losses;
         let weights = model
             .parameters()
             .iter()

@@ -182,7 +182,13 @@ fn numbers(epoch: u64, step: u64, kind: &str, name: &str) -> Vec<f32> {
 }
 
 fn losses(step: u64) -> Vec<StepLoss> {
-    let loss = |step| StepLoss { step, loss: step as f64 * 0.1, learning_rate: 0.01, skipped: false };
+    let loss = |step| StepLoss {
+        step,
+        loss: step as f64 * 0.1,
+        learning_rate: 0.01,
+        rows: step as u64,
+        skipped: false,
+    };
     (0..step as usize).map(loss).collect()
 }
 
