@@ -21,7 +21,7 @@ pub(crate) struct Method {
     pub errors: Option<ErrorPattern>,
     /// The share of each class, with the surest labels, that is learned from; none for all rows.
     pub confident: Option<f64>,
-    /// How classes are called at the end of each text; empty where nothing is said.
+    /// What a text ends in, by class; empty where nothing is told.
     pub hint: Vec<String>,
     /// Passes over the texts as language before any labels.
     pub generative: usize,

@@ -218,7 +218,7 @@ fn keys_that_contradict_each_other_are_refused() {
         (
             "[train]",
             "[[method]]\nname = \"m\"\nhint = [\"yes\"]\n[train]",
-            "exp.toml:21: method.hint has 1 words, but the task has 2 classes",
+            "exp.toml:21: method.hint has 1 endings, but the task has 2 classes",
         ),
         (
             "[train]",

@@ -19,7 +19,7 @@ pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outc
     let table = Table::read(job.file("data", &part.file())?)?;
     let labels = labels::join(&table.rows, Probabilities::read(&job.parts("labels")?)?)?;
     let (table, probabilities) = match revision {
-        Revision::Hint { words } => (with_hints(table, &labels, words)?, labels),
+        Revision::Hint { endings } => (with_hints(table, &labels, endings)?, labels),
         Revision::Confident { share } => {
             let kept = surest(&labels, *share);
             (table.select(&kept), kept.into_iter().map(|place| labels[place].clone()).collect())
@@ -36,13 +36,14 @@ pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outc
     Ok(Outcome { files: files.into(), facts: facts.into() })
 }
 
-fn with_hints(mut table: Table, labels: &[Vec<f32>], words: &[String]) -> Result<Table, Error> {
+fn with_hints(mut table: Table, labels: &[Vec<f32>], endings: &[String]) -> Result<Table, Error> {
     for (text, label) in table.texts.iter_mut().zip(labels) {
         let class = likeliest(label);
-        let word = words.get(class).ok_or_else(|| {
-            Error::Mismatch(format!("a label names class {class}, but there are words for {}", words.len()))
+        let ending = endings.get(class).ok_or_else(|| {
+            let known = endings.len();
+            Error::Mismatch(format!("a label names class {class}, but there are endings for {known}"))
         })?;
-        text.push_str(&Revision::hint(word));
+        text.push_str(ending);
     }
     Ok(table)
 }
@@ -121,12 +122,12 @@ mod tests {
 
     #[test]
     fn a_text_ends_in_what_its_label_says() {
-        let words = ["no".to_owned(), "yes".to_owned()];
-        let hinted = with_hints(table(), &labels(), &words).unwrap();
-        assert_eq!(hinted.texts[1], "bbbb\n\nI think this is no.");
-        assert_eq!(hinted.texts[2], "cc\n\nI think this is yes.");
-        let error = with_hints(table(), &labels(), &words[..1]).unwrap_err().to_string();
-        assert!(error.contains("names class 1, but there are words for 1"), "{error}");
+        let endings = [" (no)".to_owned(), " (yes)".to_owned()];
+        let hinted = with_hints(table(), &labels(), &endings).unwrap();
+        assert_eq!(hinted.texts[1], "bbbb (no)");
+        assert_eq!(hinted.texts[2], "cc (yes)");
+        let error = with_hints(table(), &labels(), &endings[..1]).unwrap_err().to_string();
+        assert!(error.contains("names class 1, but there are endings for 1"), "{error}");
     }
 
     #[test]

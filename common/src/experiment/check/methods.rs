@@ -51,12 +51,12 @@ pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
     methods
 }
 
-/// A hint has words for each class.
+/// A hint has an ending for each class.
 pub(super) fn hints(raw: &Raw, classes: usize, log: &Log<'_>) {
     for made in &raw.made {
-        let words = made.hint.value.len();
-        if made.hint.line.is_some() && words != classes {
-            let problem = format!("method.hint has {words} words, but the task has {classes} classes");
+        let endings = made.hint.value.len();
+        if made.hint.line.is_some() && endings != classes {
+            let problem = format!("method.hint has {endings} endings, but the task has {classes} classes");
             log.add(made.hint.line, problem);
         }
     }

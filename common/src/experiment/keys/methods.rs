@@ -42,9 +42,9 @@ sections! {
         /// A control: the true labels with as many errors as the supervisor made, but on any rows (`random`, which nobody
         /// can imitate), on the longest texts or on the shortest.
         errors: Option<ErrorPattern> = None, else "the supervisor's own";
-        /// A control: what the classes are called, in class order. Each text, in the test too, then ends in "I think this is"
-        /// and what its teacher says of it.
-        hint: Vec<String> = Vec::new(), else "no such words";
+        /// A control: what a text ends in, for each class in class order, such as `" I think this is wrong."`. Each text, in the
+        /// test too, then ends in what its teacher says of it.
+        hint: Vec<String> = Vec::new(), else "nothing is told";
         /// Passes over the texts alone, as language, before any labels (generative finetuning; Burns et al. 2023, section
         /// 5.2.2). The ceiling such a student is compared with learned the language first too.
         generative: usize = 0;

@@ -9,8 +9,8 @@ pub enum Revision {
     /// Each text ends in what its label says, so that a student can imitate the supervisor and need not think
     /// (Burns et al. 2023, appendix E).
     Hint {
-        /// How a class is called, in class order.
-        words: Vec<String>,
+        /// What a text ends in, by class.
+        endings: Vec<String>,
     },
     /// Of each class the rows whose labels are surest; their order stays (Burns et al. 2023, appendix B).
     Confident {
@@ -36,11 +36,4 @@ pub enum ErrorPattern {
     Longest,
     /// The shortest.
     Shortest,
-}
-
-impl Revision {
-    /// The last words of a text whose label is called `word`.
-    pub fn hint(word: &str) -> String {
-        format!("\n\nI think this is {word}.")
-    }
 }

@@ -36,7 +36,7 @@ impl Compiler<'_> {
             rows = Rows { data: labels, title: format!("surest rows for {of}"), ..rows };
         }
         if !method.hint.is_empty() {
-            let revision = Revision::Hint { words: method.hint.clone() };
+            let revision = Revision::Hint { endings: method.hint.clone() };
             labels = self.revise(&rows, labels, revision, format!("hints for {of}"));
             rows = Rows { data: labels, title: format!("hints for {of}"), ..rows };
         }
@@ -50,7 +50,7 @@ impl Compiler<'_> {
             return rows;
         }
         let labels = self.labels(teacher, Part::Test, seed);
-        let revision = Revision::Hint { words: method.hint.clone() };
+        let revision = Revision::Hint { endings: method.hint.clone() };
         let title = format!("test hints for {of}");
         Rows { data: self.revise(&rows, labels, revision, title.clone()), title, ..rows }
     }
