@@ -17,6 +17,7 @@ mod outputs;
 mod predictions;
 mod progress;
 mod report;
+mod rows_file;
 mod run_folder;
 mod splice;
 mod supervise;

@@ -6,11 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder, arrow_writer::ArrowWriterOptions},
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
-};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::rows_file::RowsFile;
 
 /// Writes the rows of `parts`, in this order, to `target`; returns how many there are. Memory holds one batch
 /// and what the writer gathers for a row group.
@@ -19,33 +17,17 @@ use parquet::{
 /// If a part is no Parquet file, has other columns than the first, or the disk refuses. Nothing stands at
 /// `target` then but what stood there before.
 pub(crate) fn splice(parts: &[PathBuf], target: &Path) -> Result<u64> {
-    let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let wrong = || format!("cannot write {}", target.display());
-    let aside = tempfile::NamedTempFile::new_in(folder).with_context(wrong)?;
     let first = open(parts.first().context("there are no parts to put together")?)?;
     let schema = first.schema().clone();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by("fulcrum".to_owned())
-        .build();
-    // As workers write: the file's own schema says all there is to say.
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(aside.as_file(), schema.clone(), options)?;
-    let mut rows = 0;
+    let mut file = RowsFile::create(target, schema.clone())?;
     for part in parts {
         let part_reader = open(part)?;
         ensure!(part_reader.schema() == &schema, "{} has other columns than the first part", part.display());
         for batch in part_reader.build()? {
-            let batch = batch.with_context(|| format!("cannot read {}", part.display()))?;
-            rows += batch.num_rows() as u64;
-            writer.write(&batch).with_context(wrong)?;
+            file.write(&batch.with_context(|| format!("cannot read {}", part.display()))?)?;
         }
     }
-    writer.close().with_context(wrong)?;
-    let plain = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    aside.as_file().set_permissions(plain).with_context(wrong)?;
-    aside.persist(target).with_context(wrong)?;
-    Ok(rows)
+    file.finish()
 }
 
 fn open(part: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
@@ -62,6 +44,7 @@ mod tests {
         array::{ArrayRef, Float64Array, Int64Array, RecordBatch},
         compute::concat_batches,
     };
+    use parquet::arrow::ArrowWriter;
 
     use super::*;
 

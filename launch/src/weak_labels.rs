@@ -16,12 +16,8 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
-use parquet::{
-    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
-};
 
+use crate::rows_file::RowsFile;
 use rows::Rows;
 
 /// What was read.
@@ -56,31 +52,20 @@ fn schema() -> SchemaRef {
 /// If the folder is none that `save_to_disk` wrote, a file in it is damaged, or a label is no probability.
 pub(crate) fn import(folder: &Path, target: &Path) -> Result<Imported> {
     let files = folder::files(folder)?;
-    let wrong = || format!("cannot write {}", target.display());
-    let beside = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let aside = tempfile::NamedTempFile::new_in(beside).with_context(wrong)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by("fulcrum".to_owned())
-        .build();
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(aside.as_file(), schema(), options)?;
+    let mut out = RowsFile::create(target, schema())?;
     let mut seen = Imported { rows: 0, classes: 0, known: 0, right: 0 };
     for file in files {
         folder::batches(&file, |batch| {
             let rows = Rows::of(batch, seen.rows)?;
             count(&mut seen, &rows)?;
-            writer.write(&table(seen.rows - rows.hard.len() as u64, &rows)?).with_context(wrong)
+            out.write(&table(seen.rows - rows.hard.len() as u64, &rows)?)
         })
         .with_context(|| format!("cannot use {}", file.display()))?;
     }
     if seen.rows == 0 {
         bail!("{} holds no row", folder.display());
     }
-    writer.close().with_context(wrong)?;
-    let plain = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    aside.as_file().set_permissions(plain).with_context(wrong)?;
-    aside.persist(target).with_context(wrong)?;
+    out.finish()?;
     Ok(seen)
 }
 

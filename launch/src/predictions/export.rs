@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use arrow::{
     array::{
         ArrayRef, Float32Builder, Float64Array, Int32Array, Int64Array, ListBuilder, StringArray, UInt64Array,
@@ -11,13 +11,9 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use fulcrum_common::metrics::argmax;
-use parquet::{
-    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
-};
 
 use super::{Predictions, Said, words};
+use crate::rows_file::RowsFile;
 
 fn schema() -> SchemaRef {
     let column = |name: &str, kind, nullable| Field::new(name, kind, nullable);
@@ -42,28 +38,13 @@ fn schema() -> SchemaRef {
 /// # Errors
 /// If the disk refuses.
 pub(crate) fn write(runs: &[Predictions], target: &Path) -> Result<u64> {
-    let wrong = || format!("cannot write {}", target.display());
-    let folder = target.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let aside = tempfile::NamedTempFile::new_in(folder).with_context(wrong)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by("fulcrum".to_owned())
-        .build();
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(aside.as_file(), schema(), options)?;
-    let mut rows = 0;
+    let mut file = RowsFile::create(target, schema())?;
     for run in runs {
         for said in &run.models {
-            let batch = batch(run, said)?;
-            rows += batch.num_rows() as u64;
-            writer.write(&batch).with_context(wrong)?;
+            file.write(&batch(run, said)?)?;
         }
     }
-    writer.close().with_context(wrong)?;
-    let plain = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    aside.as_file().set_permissions(plain).with_context(wrong)?;
-    aside.persist(target).with_context(wrong)?;
-    Ok(rows)
+    file.finish()
 }
 
 fn batch(run: &Predictions, said: &Said) -> Result<RecordBatch> {

@@ -61,13 +61,12 @@ impl Compiler<'_> {
         let supervisor = self.supervisor(&weak, seed);
         let role = Role::Weak { model: weak.name.clone() };
         self.test(format!("weak {} seed {seed}", weak.name), &weak, supervisor, role, seed);
-        let naive = Method::truthful();
-        let ceiling = self.ceiling(&strong, &naive, seed);
-        let role = Role::Ceiling { model: strong.name.clone(), method: None };
-        self.test(format!("ceiling {} seed {seed}", strong.name), &strong, ceiling, role, seed);
+        self.ceiling(&strong, None, seed);
         for method in &self.experiment.methods {
             if let Some(path) = method.path(pair) {
-                self.own_ceiling(&strong, method, seed);
+                if method.has_own_ceiling() {
+                    self.ceiling(&strong, Some(method), seed);
+                }
                 self.student(method, pair, &path, seed);
             }
         }
@@ -79,24 +78,18 @@ impl Compiler<'_> {
         self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed)
     }
 
-    /// A model that learned from the ground truth of the second half.
-    fn ceiling(&mut self, strong: &Base<'_>, method: &Method, seed: u64) -> Key {
-        let name = &strong.name;
-        let title = match method.has_own_ceiling() {
-            true => format!("ceiling {} {name} seed {seed}", method.word),
-            false => format!("ceiling {name} seed {seed}"),
+    /// A model that learned from the ground truth of the second half, by the steps of a method that has its own.
+    fn ceiling(&mut self, strong: &Base<'_>, method: Option<&Method>, seed: u64) {
+        let (name, word) = (strong.name, method.map(|method| method.word.clone()));
+        let title = match &word {
+            Some(word) => format!("ceiling {word} {name} seed {seed}"),
+            None => format!("ceiling {name} seed {seed}"),
         };
+        let steps = method.map_or_else(Method::truthful, Method::with_truth);
         let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
-        self.learn(&title, strong, &method.with_truth(), lesson, seed)
-    }
-
-    fn own_ceiling(&mut self, strong: &Base<'_>, method: &Method, seed: u64) {
-        if method.has_own_ceiling() {
-            let trained = self.ceiling(strong, method, seed);
-            let role = Role::Ceiling { model: strong.name.clone(), method: Some(method.word.clone()) };
-            let title = format!("ceiling {} {} seed {seed}", method.word, strong.name);
-            self.test(title, strong, trained, role, seed);
-        }
+        let trained = self.learn(&title, strong, &steps, lesson, seed);
+        let role = Role::Ceiling { model: name.clone(), method: word };
+        self.test(title, strong, trained, role, seed);
     }
 
     /// The models of `path` learn in turn, each from the labels of the one before; the last is the student.
