@@ -40,6 +40,7 @@ fn stage(state: &State, entry: &Entry) -> StageStatus {
         message: entry.message.clone(),
         // The journal knows, and no decision rests on it.
         shard_ms: 0,
+        farthest: entry.farthest,
     }
 }
 

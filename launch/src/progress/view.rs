@@ -56,7 +56,10 @@ struct Known {
     message: String,
     meter: Meter,
     began: Duration,
+    /// Examples, as far as they were seen.
     reached: u64,
+    /// Steps, also of what began and ended between two looks.
+    farthest: u64,
 }
 
 impl View {
@@ -77,7 +80,7 @@ impl View {
 
     /// A measure of what has been achieved that never falls, whatever is lost and done again.
     pub(crate) fn reached(&self) -> u64 {
-        self.stages.values().map(|known| known.reached).sum()
+        self.stages.values().map(|known| known.reached + known.farthest).sum()
     }
 }
 
@@ -86,6 +89,7 @@ impl Known {
         let ended = matches!(stage.state.as_str(), "done" | "cached");
         let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done };
         self.reached = self.reached.max(reached);
+        self.farthest = self.farthest.max(stage.farthest);
         let is_new = stage.message != self.message && !stage.message.is_empty();
         if is_new && stage.state != "failed" {
             events.push(Event::Failed(stage.name.clone(), stage.message.clone()));
@@ -191,6 +195,16 @@ mod tests {
             reached.push(view.reached());
         }
         assert_eq!(reached, [40, 40, 40, 100, 101]);
+    }
+
+    #[test]
+    fn a_training_that_got_on_and_was_lost_between_two_looks_has_achieved_something() {
+        let mut view = View::default();
+        let reached = [0, 16, 18, 0].map(|farthest| {
+            view.update(seconds(0), &reply(StageStatus { farthest, ..stage("ready", 0) }));
+            view.reached()
+        });
+        assert_eq!(reached, [0, 16, 18, 18]);
     }
 
     #[test]
