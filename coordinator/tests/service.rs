@@ -63,6 +63,7 @@ fn plan() -> Plan {
         optimizer,
         numerics: Default::default(),
         strategy: Default::default(),
+        span: None,
         seed: 0,
     };
     let model = stage(&mut plan, "model", Work::Train(train), &[("data", data)]);

@@ -29,6 +29,19 @@ pub(crate) struct Method {
     pub tuning: Tuning,
     /// Peak learning rate of a classifier that is trained alone; none for the model's.
     pub probe_learning_rate: Option<f64>,
+    /// At how many moments of its training a student is looked at, the end included; at least one.
+    pub moments: usize,
+    /// Which of them it is taken from; none for the end.
+    pub stop: Option<Stop>,
+}
+
+/// What says at which moment of its training a student is best, on rows that are held out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The supervisor's labels.
+    WeakLabels,
+    /// True labels, which nobody has in earnest.
+    GroundTruth,
 }
 
 /// What of a student learns, and in which order.
@@ -69,6 +82,8 @@ impl Method {
             generative: 0,
             tuning: Tuning::Finetune,
             probe_learning_rate: None,
+            moments: 1,
+            stop: None,
         }
     }
 
@@ -79,7 +94,7 @@ impl Method {
 
     /// The same steps, on true labels.
     pub(crate) fn with_truth(&self) -> Self {
-        Self { objective: Objective::CrossEntropy, ..self.clone() }
+        Self { objective: Objective::CrossEntropy, moments: 1, stop: None, ..self.clone() }
     }
 
     /// What a student minimizes.
@@ -107,6 +122,16 @@ impl Method {
         }
         let student = std::iter::repeat_n(strong, 1 + self.rounds);
         Some(between.into_iter().chain(student).collect())
+    }
+
+    /// Whether its students saw true labels, so that they show what could be had and are none.
+    pub(crate) fn sees_truth(&self) -> bool {
+        self.stop == Some(Stop::GroundTruth) || self.tuning == Tuning::FinetuneThenProbe
+    }
+
+    /// How often one of its students is tested.
+    pub(crate) fn tests(&self) -> usize {
+        if self.stop.is_some() { 1 } else { self.moments }
     }
 
     /// Whether its students are compared with ceilings that learned as they did, and not with those of the experiment.

@@ -23,6 +23,8 @@ pub struct Predicted {
     pub seed: u64,
     /// Share of its training that was done, above 0 and below 1; none at the end.
     pub progress: Option<f64>,
+    /// Whether its training used true labels although it is a student.
+    pub oracle: bool,
     /// How many numbers were trained.
     pub parameters: u64,
     /// What it names, per test row: a class, or the number of an answer.
@@ -35,7 +37,15 @@ impl Predicted {
     /// The end of a training whose predictions are probabilities: it names the likeliest class.
     pub fn of(role: Role, seed: u64, parameters: u64, probabilities: Vec<Vec<f32>>) -> Self {
         let classes = probabilities.iter().map(|row| argmax(row) as i32).collect();
-        Self { role, seed, progress: None, parameters, classes, probabilities: Some(probabilities) }
+        Self {
+            role,
+            seed,
+            progress: None,
+            oracle: false,
+            parameters,
+            classes,
+            probabilities: Some(probabilities),
+        }
     }
 }
 

@@ -72,6 +72,7 @@ pub fn train(model: &ModelFolder, finetuning: &Finetuning) -> Result<Plan, Recip
         optimizer: training.optimizer.clone(),
         numerics: *numerics,
         strategy: *strategy,
+        span: None,
         seed: *seed,
     });
     plan.add("train", Spec { work, inputs }, estimate(0, 0));

@@ -84,6 +84,8 @@ pub enum Flag {
     CeilingAtChance,
     /// The interval of the supervisor reaches down to chance: its labels may hold nothing.
     WeakAtChance,
+    /// True labels had a part in the student's training: an oracle.
+    SawTruth,
 }
 
 impl Flag {
@@ -94,6 +96,7 @@ impl Flag {
             Self::GapWithinNoise => "the gap between weak and ceiling is not above noise",
             Self::CeilingAtChance => "the ceiling is not above chance",
             Self::WeakAtChance => "the weak supervisor is not above chance",
+            Self::SawTruth => "true labels had a part in the student's training: an oracle",
         }
     }
 

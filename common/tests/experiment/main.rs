@@ -227,6 +227,21 @@ fn keys_that_contradict_each_other_are_refused() {
         ),
         (
             "[train]",
+            "[[method]]\nname = \"m\"\nmoments = 20\n[train]",
+            "exp.toml:21: method.moments = 20 is more than the 12 steps of \"m\"",
+        ),
+        (
+            "weak_labels = 100, test = 50 }",
+            "weak_labels = 100, validation = 9, test = 50 }\n[[method]]\nname = \"m\"\nstop = \"weak-labels\"",
+            "exp.toml:9: method.stop has nothing to choose from: give \"m\" moments = 2 or more",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\nmoments = 2\nstop = \"ground-truth\"\n[train]",
+            "exp.toml:22: method.stop chooses by held-out rows: \"m\" needs task.split.validation",
+        ),
+        (
+            "[train]",
             "[[method]]\nloss = \"naive\"\n[train]",
             "exp.toml:19: method.name is missing: it must be a name of at most 64 letters, digits, '-', '_' and '.', \
              beginning with a letter or digit",

@@ -189,7 +189,7 @@ pub(crate) fn every_method() -> String {
 }
 
 /// A method made of parts, in front of which another teaches.
-const PARTS: &str = "[[method]]\nname = \"parts\"\nthrough = [\"medium\"]\ntuning = \"probe\"\n";
+const PARTS: &str = "[[method]]\nname = \"parts\"\nthrough = [\"medium\"]\ntuning = \"probe\"\nmoments = 2\nstop = \"weak-labels\"\n";
 
 /// The same for what only such a method has.
 pub(crate) const DECIDING_PARTS: &[(&str, &str, &str)] = &[
@@ -204,6 +204,8 @@ pub(crate) const DECIDING_PARTS: &[(&str, &str, &str)] = &[
     ("method", "generative", "1"),
     ("method", "tuning", r#""finetune""#),
     ("method", "probe_learning_rate", "0.3"),
+    ("method", "moments", "3"),
+    ("method", "stop", r#""ground-truth""#),
 ];
 
 /// `MADE_HERE` with a method made of parts.

@@ -216,13 +216,19 @@ pub(super) fn leads(results: &Results) -> Vec<Lead> {
     methods(results).into_iter().filter_map(widest).map(lead).collect()
 }
 
-/// Every flag that a pair has, and the pairs, each once whatever its methods.
+/// Every flag that a pair has, and the pairs, each once whatever its methods; or the methods, where the flag is theirs.
 pub(super) fn flagged(results: &Results) -> Vec<Flagged> {
-    let all = [Flag::CeilingBelowWeak, Flag::GapWithinNoise, Flag::CeilingAtChance, Flag::WeakAtChance];
+    let all = [
+        Flag::CeilingBelowWeak,
+        Flag::GapWithinNoise,
+        Flag::CeilingAtChance,
+        Flag::WeakAtChance,
+        Flag::SawTruth,
+    ];
     let of = |flag: Flag| {
         let mut pairs: Vec<String> = Vec::new();
         for summary in results.summary.iter().filter(|summary| summary.flags.contains(&flag)) {
-            let pair = format!("{} → {}", summary.weak, summary.strong);
+            let pair = bearer(flag, summary, "→");
             if !pairs.contains(&pair) {
                 pairs.push(pair);
             }
@@ -230,6 +236,14 @@ pub(super) fn flagged(results: &Results) -> Vec<Flagged> {
         Flagged { words: flag.words(), pairs, withholds: flag.withholds_pgr() }
     };
     all.map(of).into_iter().filter(|flagged| !flagged.pairs.is_empty()).collect()
+}
+
+/// Whose a flag is: a pair's, or a method's whatever the pair.
+pub(super) fn bearer(flag: Flag, summary: &Summary, arrow: &str) -> String {
+    match flag {
+        Flag::SawTruth => summary.method.clone(),
+        _ => format!("{} {arrow} {}", summary.weak, summary.strong),
+    }
 }
 
 /// How many numbers of a model were trained.

@@ -3,7 +3,10 @@
 use comfy_table::Cell;
 use fulcrum_common::results::{Flag, Interval, Results};
 
-use super::scale::{three, two};
+use super::{
+    rows::bearer,
+    scale::{three, two},
+};
 use crate::table::{self, number};
 
 /// The table that ends a run; below it, why a PGR is not available.
@@ -30,7 +33,7 @@ pub(crate) fn table(results: &Results) -> String {
             number(pgr),
         ]);
         for &flag in &summary.flags {
-            let pair = format!("{} > {}", summary.weak, summary.strong);
+            let pair = bearer(flag, summary, ">");
             match flagged.iter_mut().find(|(known, _)| *known == flag) {
                 Some((_, pairs)) if pairs.contains(&pair) => {}
                 Some((_, pairs)) => pairs.push(pair),

@@ -50,9 +50,10 @@ fn labelled(job: &Job<'_>, part: Part) -> Result<(Labels, Vec<i32>), Error> {
 }
 
 fn predicted(job: &Job<'_>, table: &Labels, prediction: &Prediction) -> Result<Predicted, Error> {
-    let Prediction { input, model, role, seed, progress } = prediction;
+    let Prediction { input, model, role, seed, progress, oracle } = prediction;
     let (parameters, probabilities) = (job.fact(model, "parameters")?, probabilities(job, table, input)?);
-    Ok(Predicted { progress: *progress, ..Predicted::of(role.clone(), *seed, parameters, probabilities) })
+    let predicted = Predicted::of(role.clone(), *seed, parameters, probabilities);
+    Ok(Predicted { progress: *progress, oracle: *oracle, ..predicted })
 }
 
 /// The probabilities of every row of the table, in its order.

@@ -1,10 +1,14 @@
 //! Merge: one model out of several of the same shape, or one prediction out of several of the same rows.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
-use fulcrum_common::plan::Merge;
+use fulcrum_common::{
+    metrics,
+    plan::{Merge, Part},
+    source::{ADAPTER_FILES, COMPANIONS},
+};
 use fulcrum_data::Probabilities;
-use fulcrum_models::Model;
+use fulcrum_models::{Model, ModelFiles};
 use tch::{Kind, Tensor};
 
 use crate::{Error, Job, Outcome, job::part_name, labels};
@@ -13,6 +17,7 @@ pub(crate) fn run(job: &Job<'_>, work: Merge) -> Result<Outcome, Error> {
     match work {
         Merge::Average => average(job),
         Merge::Predictions => predictions(job),
+        Merge::Best => best(job),
     }
 }
 
@@ -38,6 +43,68 @@ fn predictions(job: &Job<'_>) -> Result<Outcome, Error> {
     let (file, facts) = (part_name(0), [("rows".to_owned(), rows.len() as u64)].into());
     Probabilities { rows, probabilities }.write(&job.output.join(&file))?;
     Ok(Outcome { files: vec![file], facts })
+}
+
+/// One of several models, as it is.
+fn best(job: &Job<'_>) -> Result<Outcome, Error> {
+    let table = job.labels(Part::Validation)?;
+    let wanted = match job.stage.spec.inputs.contains_key("labels") {
+        true => labels::join(&table.rows, Probabilities::read(&job.parts("labels")?)?)?,
+        false => {
+            let classes = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);
+            let said = Probabilities::read(&job.parts("prediction/0")?)?.probabilities;
+            let truth = labels::hard(&table, classes(&said))?;
+            truth.chunks_exact(classes(&said).max(1)).map(<[f32]>::to_vec).collect()
+        }
+    };
+    let models = (0..).take_while(|at| job.stage.spec.inputs.contains_key(&format!("model/{at}")));
+    let (mut best, mut facts) = (None, BTreeMap::new());
+    for at in models {
+        let said = Probabilities::read(&job.parts(&format!("prediction/{at}"))?)?;
+        let score = Score::of(&labels::join(&table.rows, said)?, &wanted);
+        facts.insert(format!("right/{at}"), score.right);
+        if best.as_ref().is_none_or(|(_, best)| score.is_above(best)) {
+            best = Some((at, score));
+        }
+    }
+    let (at, _) = best.ok_or_else(|| Error::Input("model/0".to_owned()))?;
+    facts.insert("chosen".to_owned(), at);
+    let role = format!("model/{at}");
+    facts.insert("parameters".to_owned(), job.fact(&role, "parameters")?);
+    let mut files = Vec::new();
+    let names = [ModelFiles::CONFIG, ModelFiles::WEIGHTS].into_iter().chain(COMPANIONS).chain(ADAPTER_FILES);
+    for name in names {
+        if let Some(path) = job.input(&role)?.files.get(name) {
+            fs::copy(path, job.output.join(name)).map_err(Error::io(path))?;
+            files.push(name.to_owned());
+        }
+    }
+    Ok(Outcome { files, facts })
+}
+
+/// How well a prediction fits labels.
+struct Score {
+    right: u64,
+    cross_entropy: f64,
+}
+
+impl Score {
+    fn of(said: &[Vec<f32>], wanted: &[Vec<f32>]) -> Self {
+        let pairs = || said.iter().zip(wanted);
+        let right = pairs().filter(|(said, wanted)| metrics::argmax(said) == metrics::argmax(wanted)).count();
+        let of_row = |said: &[f32], wanted: &[f32]| -> f64 {
+            let terms = said.iter().zip(wanted);
+            // Probabilities of f32 may be 0 where they are only small.
+            let term = |(&p, &q): (&f32, &f32)| -f64::from(q) * f64::from(p.max(f32::MIN_POSITIVE)).ln();
+            terms.map(term).sum()
+        };
+        let cross_entropy = pairs().map(|(said, wanted)| of_row(said, wanted)).sum();
+        Self { right: right as u64, cross_entropy }
+    }
+
+    fn is_above(&self, other: &Self) -> bool {
+        self.right > other.right || (self.right == other.right && self.cross_entropy < other.cross_entropy)
+    }
 }
 
 fn in_f64(row: Vec<f32>) -> Vec<f64> {

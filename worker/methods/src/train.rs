@@ -1,6 +1,6 @@
 //! Train: finetune a model on ground truth, on weak labels, or as a language model.
 
-use std::{cell::Cell, path::Path};
+use std::{cell::Cell, fs, path::Path};
 
 use fulcrum_common::{
     fault::point,
@@ -9,7 +9,9 @@ use fulcrum_common::{
 };
 use fulcrum_data::{Probabilities, Tokenizer};
 use fulcrum_models::{Init, Model, NewHead};
-use fulcrum_train::{Examples, Gang, Monitor, Past, Snapshot, Training, Wanted, write_losses};
+use fulcrum_train::{
+    Examples, Gang, Monitor, Past, Snapshot, Training, Wanted, checkpoint::Files, write_losses,
+};
 
 use crate::{Error, Job, Kept, Outcome, job::parameters, labels, objectives};
 
@@ -21,6 +23,12 @@ const TRAINED: &str = "training.json";
 
 /// The input that holds weak labels.
 const LABELS: &str = "labels";
+
+/// The input of a stretch of a training that holds the stretch before.
+const BEFORE: &str = "before";
+
+/// Names of the files that the next stretch goes on from.
+const STATE: [&str; 2] = ["state.bin", "state.safetensors"];
 
 pub(crate) fn run(
     job: &Job<'_>,
@@ -39,18 +47,23 @@ pub(crate) fn run(
     let objective = objectives::objective(work.objective);
     let settings = work.optimizer.clone();
     let training = Training::new(&model, &examples, &*objective, settings, work.seed, gang.clone());
-    let past =
-        kept.map(|kept| Sizes { past: kept.past, world: gang.all().world(), changed: Cell::new(None) });
-    let (keeper, from) = (kept.map(|kept| kept.keeper), past.as_ref().map(|past| past as &dyn Past));
-    let numerics = work.numerics;
-    let training = Training { numerics, monitor, keeper, past: from, everywhere: false, ..training };
+    let past = Reached {
+        kept: kept.map(|kept| kept.past),
+        before: work.span.filter(|span| span.begin > 0).map(|_| handed_over(job)).transpose()?,
+        world: gang.all().world(),
+        changed: Cell::new(None),
+    };
+    let keeper = kept.map(|kept| kept.keeper);
+    let (numerics, span) = (work.numerics, work.span);
+    let training =
+        Training { numerics, monitor, keeper, past: Some(&past), span, everywhere: false, ..training };
     let trained = fulcrum_train::train(training)?;
     let losses = &trained.losses;
     let steps = ("steps".to_owned(), losses.len() as u64);
     let skipped = losses.iter().filter(|loss| loss.skipped).count() as u64;
     let skipped = (skipped > 0).then(|| ("skipped".to_owned(), skipped));
     // In deterministic mode the number of ranks changes no byte.
-    let changed = past.and_then(|past| past.changed.get()).filter(|_| work.numerics.mode == Mode::Fast);
+    let changed = past.changed.get().filter(|_| work.numerics.mode == Mode::Fast);
     let resized = changed.map(|ranks| (RESIZED.to_owned(), ranks as u64));
     if rank > 0 {
         return Ok(Outcome { files: Vec::new(), facts: [parameters(&model), steps].into() });
@@ -66,29 +79,55 @@ pub(crate) fn run(
     write_losses(&job.output.join(LOSSES), losses)?;
     trained.write(&job.output.join(TRAINED))?;
     outcome.files.extend([LOSSES, TRAINED].map(str::to_owned));
+    if let Some(state) = &trained.state {
+        for (name, bytes) in STATE.into_iter().zip([&state.header, &state.tensors]) {
+            let path = job.output.join(name);
+            fs::write(&path, bytes).map_err(Error::io(&path))?;
+            outcome.files.push(name.to_owned());
+        }
+    }
     outcome.facts.extend([steps].into_iter().chain(skipped).chain(resized));
     Ok(outcome)
 }
 
-/// Notes whether a training goes on from a checkpoint of another number of ranks.
-struct Sizes<'a> {
-    past: &'a dyn Past,
+/// Where a training can go on from: its own checkpoints, then what the stretch before it left. Notes whether it goes on
+/// from a checkpoint of another number of ranks.
+struct Reached<'a> {
+    kept: Option<&'a dyn Past>,
+    before: Option<Files>,
     world: usize,
     /// How many they were.
     changed: Cell<Option<usize>>,
 }
 
-impl Past for Sizes<'_> {
+impl Past for Reached<'_> {
     fn places(&self) -> usize {
-        self.past.places()
+        self.kept.map_or(0, Past::places) + usize::from(self.before.is_some())
     }
 
     fn read(&self, place: usize, wanted: Wanted<'_>) -> Result<Vec<Snapshot>, fulcrum_train::Error> {
-        let snapshots = self.past.read(place, wanted)?;
-        let changed = snapshots.len() != self.world || snapshots.iter().any(|snapshot| snapshot.resized);
-        self.changed.set(changed.then_some(snapshots.len()));
-        Ok(snapshots)
+        if let Some(kept) = self.kept.filter(|kept| place < kept.places()) {
+            let snapshots = kept.read(place, wanted)?;
+            let changed = snapshots.len() != self.world || snapshots.iter().any(|snapshot| snapshot.resized);
+            self.changed.set(changed.then_some(snapshots.len()));
+            return Ok(snapshots);
+        }
+        self.changed.set(None);
+        match &self.before {
+            Some(files) => files.handed_over(self.world, wanted),
+            None => Ok(Vec::new()),
+        }
     }
+}
+
+/// What the stretch before left.
+fn handed_over(job: &Job<'_>) -> Result<Files, Error> {
+    let read = |name| {
+        let path = job.file(BEFORE, name)?;
+        fs::read(path).map_err(Error::io(path))
+    };
+    let [header, tensors] = STATE;
+    Ok(Files { header: read(header)?, tensors: read(tensors)? })
 }
 
 /// The model as it is trained, and the rows with their labels.

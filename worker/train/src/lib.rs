@@ -13,6 +13,7 @@ mod digest;
 mod error;
 mod frozen;
 pub mod generation;
+mod handover;
 pub mod inference;
 mod look_ahead;
 pub mod losses;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is called the weights themselves, beside the tensors that an optimizer remembers.
-const WEIGHTS: &str = "weights";
+pub(crate) const WEIGHTS: &str = "weights";
 
 /// What a rank keeps of a training between two steps.
 #[derive(Debug)]
@@ -259,7 +259,7 @@ impl Trainer<'_> {
     }
 
     /// Where this rank holds a fragment's weights, and what its optimizer remembers of them, by name.
-    fn places(&self, fragment: &Fragment) -> Result<BTreeMap<&'static str, Tensor>, Error> {
+    pub(crate) fn places(&self, fragment: &Fragment) -> Result<BTreeMap<&'static str, Tensor>, Error> {
         let own = self.engine.own();
         let mut places = BTreeMap::from([(WEIGHTS, own.weights_of(fragment)?)]);
         if self.job.settings.rule.is_elementwise() {

@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use serde::Serialize;
 
-use crate::{Error, StepLoss, losses::digits};
+use crate::{Error, StepLoss, checkpoint::Files, losses::digits};
 
-/// What a training came to; the same on every rank.
+/// What a training came to; the same on every rank but for its `state`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trained {
     /// Of every step.
@@ -17,6 +17,9 @@ pub struct Trained {
     /// Digest of what the optimizer remembered in the end, by name and number: whoever held which.
     #[serde(serialize_with = "digits")]
     pub optimizer: u64,
+    /// What the training goes on from, where this was a stretch of it with more to come; of rank 0 alone.
+    #[serde(skip)]
+    pub state: Option<Files>,
 }
 
 impl Trained {

@@ -53,6 +53,8 @@ pub struct Training<'a> {
     pub keeper: Option<&'a dyn Keeper>,
     /// Where earlier trainings of the same description have stopped. None to begin.
     pub past: Option<&'a dyn Past>,
+    /// The stretch of steps to do; none for all. One that does not begin with the first needs a `past`.
+    pub span: Option<plan::Span>,
     /// Whether every rank's model has all weights in the end. Without it, where ranks hold shares of them, only that of the
     /// first has.
     pub everywhere: bool,
@@ -69,8 +71,21 @@ impl<'a> Training<'a> {
         gang: Gang,
     ) -> Self {
         let numerics = plan::Numerics::default();
-        let (monitor, keeper, past, everywhere) = (&(), None, None, true);
-        Self { model, examples, objective, settings, numerics, seed, gang, monitor, keeper, past, everywhere }
+        let (monitor, keeper, past, span, everywhere) = (&(), None, None, None, true);
+        Self {
+            model,
+            examples,
+            objective,
+            settings,
+            numerics,
+            seed,
+            gang,
+            monitor,
+            keeper,
+            past,
+            span,
+            everywhere,
+        }
     }
 }
 
@@ -110,6 +125,8 @@ pub(crate) struct Trainer<'a> {
     pub(crate) resized: bool,
     /// The first step.
     pub(crate) begin: usize,
+    /// The steps to do, whoever did the first of them.
+    span: Range<usize>,
     /// Of the steps before the present one.
     pub(crate) losses: Vec<StepLoss>,
     frozen: Frozen,
@@ -159,6 +176,8 @@ impl<'a> Trainer<'a> {
         let count = extents.iter().map(Extent::length).sum();
         let clock = Clock::new(job.model.device(), job.monitor);
         let past = job.past;
+        let steps = batches.steps();
+        let span = job.span.map_or(0..steps, |span| span.steps(steps));
         let mut trainer = Self {
             job,
             batches,
@@ -173,21 +192,27 @@ impl<'a> Trainer<'a> {
             skipped: 0,
             resized: false,
             begin: 0,
+            span,
             losses: Vec::new(),
             frozen,
         };
         if let Some(past) = past {
             trainer.resume(past)?;
         }
+        let (begin, Range { start, end }) = (trainer.begin, trainer.span.clone());
+        if !(start..=end).contains(&begin) {
+            let stretch = format!("steps {start} to {end}");
+            return Err(Error::State(format!("a training of {stretch} cannot go on from step {begin}")));
+        }
         Ok(trainer)
     }
 
     fn run(mut self) -> Result<Trained, Error> {
-        let steps = self.batches.steps();
-        for step in self.begin..steps {
+        let (steps, Range { start, end }) = (self.batches.steps(), self.span.clone());
+        for step in self.begin..end {
             let Done { loss, keep, leave } = self.step(step)?;
             self.losses.push(loss);
-            let examples = (step + 1) * self.batches.batch();
+            let examples = (step + 1 - start) * self.batches.batch();
             self.job.monitor.timed(&self.clock.time());
             self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(loss.loss) });
             self.flip()?;
@@ -197,7 +222,7 @@ impl<'a> Trainer<'a> {
                 keeper.keep(self.snapshot(step + 1)?);
             }
             point("step.end")?;
-            if leave && step + 1 < steps {
+            if leave && step + 1 < end {
                 self.leave(step + 1)?;
             }
         }
@@ -205,12 +230,13 @@ impl<'a> Trainer<'a> {
         self.clock.begin(Activity::Save);
         point("train.finish")?;
         let (updates, remembered) = (self.optimizer.updates(), self.remembered()?);
+        let state = if end < steps { self.hand_over(end)? } else { None };
         let Self { job, mut engine, optimizer, mut frozen, losses, .. } = self;
         // What it remembers makes room for the weights of others.
         drop(optimizer);
         engine.finish(job.everywhere)?;
         frozen.restore();
-        Ok(Trained { losses, updates, optimizer: remembered })
+        Ok(Trained { losses, updates, optimizer: remembered, state })
     }
 
     /// Ends before the end, with what was kept in safety.

@@ -69,7 +69,10 @@ fn made_of_parts(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Method {
         let line = made.probe_learning_rate.line;
         log.add(line, format!("method.probe_learning_rate is not read: {name:?} trains no classifier alone"));
     }
+    check_moments(made, raw, log);
     Method {
+        moments: made.moments.value.0,
+        stop: made.stop.value,
         between: between(made, raw, log),
         rounds: made.rounds.value,
         ensemble: made.ensemble.value.0,
@@ -80,6 +83,31 @@ fn made_of_parts(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Method {
         tuning: made.tuning.value,
         probe_learning_rate: made.probe_learning_rate.value.map(|rate| rate.0),
         ..Method::direct(name.clone(), objective(raw, made.loss.value))
+    }
+}
+
+/// There are steps between moments, and rows and moments to choose from.
+fn check_moments(made: &keys::Method, raw: &Raw, log: &Log<'_>) {
+    let (name, moments) = (&made.name.value.0, made.moments.value.0);
+    let (split, train) = (&raw.split, &raw.train);
+    let examples = split.weak_labels.value.0.saturating_mul(train.epochs.value.0);
+    let steps = examples / train.batch.value.0;
+    if moments > steps.max(1) {
+        let problem = format!("method.moments = {moments} is more than the {steps} steps of {name:?}");
+        log.add(made.moments.line, problem);
+    }
+    if made.stop.value.is_none() {
+        return;
+    }
+    if moments < 2 {
+        log.add(
+            made.stop.line,
+            format!("method.stop has nothing to choose from: give {name:?} moments = 2 or more"),
+        );
+    }
+    if split.validation.value == 0 {
+        let problem = format!("method.stop chooses by held-out rows: {name:?} needs task.split.validation");
+        log.add(made.stop.line, problem);
     }
 }
 

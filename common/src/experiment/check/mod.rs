@@ -90,7 +90,8 @@ fn split(raw: &keys::Split) -> SplitRule {
 fn bootstrap(raw: &Raw, pairs: &[Pair], methods: &[Method], log: &Log<'_>) -> Bootstrap {
     let draws = raw.report.draws.value.0;
     let distinct = |end: fn(&Pair) -> usize| pairs.iter().map(end).collect::<BTreeSet<_>>().len();
-    let students = pairs.len().saturating_mul(methods.len());
+    let tested = methods.iter().map(Method::tests).sum();
+    let students = pairs.len().saturating_mul(tested);
     let ceilings = 1 + methods.iter().filter(|method| method.has_own_ceiling()).count();
     let models = students + distinct(|pair| pair.weak) + distinct(|pair| pair.strong) * ceilings;
     let predictions = models.saturating_mul(raw.top.seeds.value.0.len()).max(1);

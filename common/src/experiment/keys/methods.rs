@@ -3,7 +3,7 @@
 use super::{Default, Description, Field, KeyDescription, Section};
 use crate::{
     experiment::{
-        Tuning,
+        Stop, Tuning,
         read::Table,
         value::{
             ConfidenceForm, Count, MethodName, Name, NonNegative, Pairs, Portion, Positive, Share, Through,
@@ -54,6 +54,13 @@ sections! {
         tuning: Tuning = Tuning::Finetune;
         /// Peak learning rate of a classifier that is trained alone.
         probe_learning_rate: Option<Positive> = None, else "that of the model";
+        /// At how many moments of its training a student is tested, at even distances, the end included: the report then
+        /// shows the best beside the end.
+        moments: Count = Count(1);
+        /// Early stopping (Burns et al. 2023, section 5.1.1): the student is taken from the moment at which it is best on
+        /// `task.split.validation`, by the supervisor's labels of those rows (`weak-labels`) or by the true ones
+        /// (`ground-truth`: an oracle, as nobody has them in earnest).
+        stop: Option<Stop> = None, else "the end";
     }
 
     /// Cross-entropy on the weak labels as they are. It has no keys.

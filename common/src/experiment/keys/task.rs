@@ -77,7 +77,7 @@ sections! {
         ground_truth: Count;
         /// Rows that weak supervisors label and students learn from; ceilings train on them with their true labels.
         weak_labels: Count;
-        /// Rows held out for development. Nothing of this recipe reads them.
+        /// Rows held out for development: a `[[method]]` with `stop` chooses by them.
         validation: usize = 0;
         /// Rows on which every model is tested.
         test: Count;

@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::experiment::Tuning;
+use crate::experiment::{Stop, Tuning};
 use crate::plan::{Duplicates, ErrorPattern, Mode, Pick, Precision, Readout, Schedule, Threshold, Wire};
 
 macro_rules! choice {
@@ -73,6 +73,7 @@ choice!(@value Tuning {
     ProbeThenFinetune = "probe-then-finetune",
     FinetuneThenProbe = "finetune-then-probe"
 } later []);
+choice!(@value Stop { WeakLabels = "weak-labels", GroundTruth = "ground-truth" } later []);
 choice!(@value ErrorPattern { Random = "random", Longest = "longest", Shortest = "shortest" } later []);
 choice!(@value Threshold { Median = "median", Prior = "prior" } later []);
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);

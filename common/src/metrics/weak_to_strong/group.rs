@@ -12,6 +12,8 @@ pub(super) struct Group {
     pub(super) weak: String,
     pub(super) strong: String,
     pub(super) trios: Vec<[usize; 3]>,
+    /// Whether a student of them saw true labels.
+    pub(super) oracle: bool,
 }
 
 /// The same numbers of all rows, and of the rows of every draw.
@@ -133,18 +135,19 @@ impl Group {
                 supervisor_right: agreement[1],
                 supervisor_wrong: agreement[2],
             },
-            flags: flags(&accuracy, chance),
+            flags: flags(&accuracy, chance, self.oracle),
         }
     }
 }
 
-fn flags(accuracy: &Recovered, chance: f64) -> Vec<Flag> {
+fn flags(accuracy: &Recovered, chance: f64, oracle: bool) -> Vec<Flag> {
     let below = accuracy.gap.mean <= 0.0;
     let all = [
         (Flag::CeilingBelowWeak, below),
         (Flag::GapWithinNoise, !below && accuracy.pgr.is_none()),
         (Flag::CeilingAtChance, accuracy.ceiling.low <= chance),
         (Flag::WeakAtChance, accuracy.weak.low <= chance),
+        (Flag::SawTruth, oracle),
     ];
     all.into_iter().filter_map(|(flag, holds)| holds.then_some(flag)).collect()
 }

@@ -91,12 +91,14 @@ impl<'a> Places<'a> {
             match groups.last_mut() {
                 Some(last) if (&last.method, &last.weak, &last.strong) == (method, weak, strong) => {
                     last.trios.push(trio);
+                    last.oracle |= prediction.oracle;
                 }
                 _ => groups.push(Group {
                     method: method.clone(),
                     weak: weak.clone(),
                     strong: strong.clone(),
                     trios: vec![trio],
+                    oracle: prediction.oracle,
                 }),
             }
         }

@@ -23,7 +23,7 @@ fn student(method: &str) -> Role {
 
 fn predicted(role: Role, seed: u64, classes: &[i32]) -> Predicted {
     let classes = classes.to_vec();
-    Predicted { role, seed, progress: None, parameters: 10, classes, probabilities: None }
+    Predicted { role, seed, progress: None, oracle: false, parameters: 10, classes, probabilities: None }
 }
 
 /// A prediction that is right with that probability, for rows that are all of class 1.

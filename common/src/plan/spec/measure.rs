@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Part;
+use super::{Part, train::is_default};
 
 /// A combination of models, or of what they say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,10 @@ pub enum Merge {
     Average,
     /// The mean of the probabilities that the inputs `labels/0`, `labels/1`, ... give to the same rows.
     Predictions,
+    /// The one of the models `model/0`, `model/1`, ... whose prediction `prediction/0`, `prediction/1`, ... of the validation rows
+    /// of `data` says the likeliest class of `labels` most often, or where there are no `labels`, the true one. Of
+    /// equals that with the lower cross-entropy, then the earlier.
+    Best,
 }
 
 /// Numbers from predictions.
@@ -54,6 +58,9 @@ pub struct Prediction {
     /// Where the model was taken from the middle of its training: the share of it that was done, above 0 and below 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
+    /// Whether a student's training used true labels, so that it is none but shows what could be had.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub oracle: bool,
 }
 
 /// What a trained model is in a weak-to-strong experiment. Names are those of the ladder.

@@ -10,7 +10,7 @@
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
 //! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
 //! | prepare revised | `data`, `labels` | `<part>.parquet`, and its labels in `part-00000.parquet` | `rows/<part>`, `rows` |
-//! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
+//! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; before another span of steps, `state.bin` and `state.safetensors`, which that one has as `before`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
 //! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts) |
 //! | merge average | `model/0`, `model/1`, ... | a model as above | `parameters` |

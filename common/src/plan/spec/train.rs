@@ -25,8 +25,36 @@ pub struct Train {
     /// Who holds what. Results are equal to rounding, in deterministic mode to the byte.
     #[serde(default, skip_serializing_if = "is_default")]
     pub strategy: Strategy,
+    /// Which of its steps are done here; none for all of them. What came before is the input `before`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub span: Option<Span>,
     /// Seed of the row order, of a fresh head and of adapters.
     pub seed: u64,
+}
+
+/// A stretch of a training's steps: those that lie between two shares of it. Whoever does the next stretch goes on as if
+/// there had been no end in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Shares that are done before.
+    pub begin: usize,
+    /// Shares that are done afterwards; above `begin`.
+    pub end: usize,
+    /// Of how many equal shares.
+    pub of: usize,
+}
+
+impl Span {
+    /// The steps that it has of so many; each step is in one span of a chain.
+    pub fn steps(&self, of: usize) -> std::ops::Range<usize> {
+        let at = |share: usize| (of as u128 * share as u128 / self.of.max(1) as u128) as usize;
+        at(self.begin)..at(self.end.min(self.of))
+    }
+
+    /// Whether the training goes on after it.
+    pub fn is_followed(&self) -> bool {
+        self.end < self.of
+    }
 }
 
 /// The head that a finetuning trains, and how it begins.

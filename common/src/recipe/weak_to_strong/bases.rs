@@ -70,6 +70,7 @@ impl<'a> Bases<'a> {
         match part {
             Part::GroundTruth => split.ground_truth,
             Part::Test => split.test,
+            Part::Validation => split.validation,
             _ => split.weak_labels,
         }
     }
@@ -188,6 +189,7 @@ fn pretrain(
         optimizer: settings.optimizer.clone(),
         numerics: experiment.numerics,
         strategy: experiment.strategy,
+        span: None,
         seed: settings.seed,
     };
     let cost = estimate(rows.saturating_mul(train.optimizer.passes), context);

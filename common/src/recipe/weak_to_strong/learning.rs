@@ -1,6 +1,6 @@
 //! How one model learns a lesson, whose labels it learns from, and how it is tested.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, ops::Range, rc::Rc};
 
 use super::{
     Compiler, Tested,
@@ -10,8 +10,8 @@ use crate::{
     Key,
     experiment::{Batches, Method, Tuning},
     plan::{
-        Head, HeadInit, HeadSpec, Infer, Merge, Objective, Optimizer, Output, Part, Role, Spec, Train,
-        Trainable, Work,
+        Estimate, Head, HeadInit, HeadSpec, Infer, Merge, Objective, Optimizer, Output, Part, Role, Span,
+        Spec, Train, Trainable, Work,
     },
     recipe::estimate,
 };
@@ -32,13 +32,22 @@ pub(super) enum Teacher<'a> {
     Several { base: Rc<Base<'a>>, members: Vec<(Key, u64)> },
 }
 
-/// What is trained in one stage.
+/// A model after a lesson.
+pub(super) struct Learned {
+    pub model: Key,
+    /// What it was on the way, at even distances.
+    pub moments: Vec<Key>,
+}
+
+/// What is trained in one go.
 struct Step {
     /// What is trained of the model.
     trainable: Trainable,
     objective: Objective,
     head: HeadSpec,
     optimizer: Optimizer,
+    /// Stages that it is trained in, one after the other.
+    moments: usize,
 }
 
 impl<'a> Compiler<'a> {
@@ -91,34 +100,32 @@ impl<'a> Compiler<'a> {
         method: &Method,
         lesson: Lesson,
         seed: u64,
-    ) -> Key {
+    ) -> Learned {
         let start = self.speaking(base, method, seed);
         let own_words = base.model.head_init.clone();
         let objective = method.objective(base.model);
-        match method.tuning {
-            Tuning::Finetune => {
-                let step = self.whole(base, objective, own_words);
-                self.train(title.to_owned(), base, start, step, lesson, seed)
-            }
-            Tuning::Probe => {
-                let step = self.probe(base, method, objective, own_words);
-                self.train(title.to_owned(), base, start, step, lesson, seed)
-            }
+        let whole = |it: &Self, init| it.whole(base, objective, init);
+        let probe = |it: &Self, objective, init| it.probe(base, method, objective, init);
+        let (start, step, lesson) = match method.tuning {
+            Tuning::Finetune => (start, whole(self, own_words), lesson),
+            Tuning::Probe => (start, probe(self, objective, own_words), lesson),
             Tuning::ProbeThenFinetune => {
-                let step = self.probe(base, method, objective, own_words);
-                let probed = self.train(format!("{title}: probe"), base, start, step, lesson.clone(), seed);
+                let step = probe(self, objective, own_words);
+                let title = format!("{title}: probe");
+                let probed = self.train(title, base, start, step, lesson.clone(), seed).model;
                 // The head is there by now, and is kept.
-                let step = self.whole(base, objective, HeadInit::Normal);
-                self.train(title.to_owned(), base, probed, step, lesson, seed)
+                (probed, whole(self, HeadInit::Normal), lesson)
             }
             Tuning::FinetuneThenProbe => {
-                let step = self.whole(base, objective, own_words);
-                let tuned = self.train(format!("{title}: finetune"), base, start, step, lesson.clone(), seed);
-                let step = self.probe(base, method, Objective::CrossEntropy, HeadInit::Zero);
+                let step = whole(self, own_words);
+                let title = format!("{title}: finetune");
+                let tuned = self.train(title, base, start, step, lesson.clone(), seed).model;
                 let truth = Lesson { labels: None, ..lesson };
-                self.train(title.to_owned(), base, tuned, step, truth, seed)
+                (tuned, probe(self, Objective::CrossEntropy, HeadInit::Zero), truth)
             }
-        }
+        };
+        let step = Step { moments: method.moments, ..step };
+        self.train(title.to_owned(), base, start, step, lesson, seed)
     }
 
     /// The model as the method begins with it: with the language of the rows that students learn from, if it says so.
@@ -131,21 +138,23 @@ impl<'a> Compiler<'a> {
             objective: Objective::LanguageModel,
             head: Head::LanguageModel.into(),
             optimizer: Optimizer { passes: method.generative, ..self.optimizer(base, None) },
+            moments: 1,
         };
         let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
-        self.train(format!("language {} seed {seed}", base.name), base, base.key, step, lesson, seed)
+        self.train(format!("language {} seed {seed}", base.name), base, base.key, step, lesson, seed).model
     }
 
     /// All is trained that the experiment says.
     fn whole(&self, base: &Base<'_>, objective: Objective, init: HeadInit) -> Step {
         let trainable = self.experiment.train.trainable.clone();
-        Step { trainable, objective, head: self.head(base, init), optimizer: self.optimizer(base, None) }
+        let (head, optimizer) = (self.head(base, init), self.optimizer(base, None));
+        Step { trainable, objective, head, optimizer, moments: 1 }
     }
 
     /// A classifier alone is trained.
     fn probe(&self, base: &Base<'_>, method: &Method, objective: Objective, init: HeadInit) -> Step {
         let optimizer = self.optimizer(base, method.probe_learning_rate);
-        Step { trainable: Trainable::Head, objective, head: self.head(base, init), optimizer }
+        Step { trainable: Trainable::Head, objective, head: self.head(base, init), optimizer, moments: 1 }
     }
 
     fn head(&self, base: &Base<'_>, init: HeadInit) -> HeadSpec {
@@ -159,6 +168,7 @@ impl<'a> Compiler<'a> {
         Optimizer { learning_rate, ..settings.clone() }
     }
 
+    /// Trains a model, in as many stages as there are moments at which it is looked at.
     fn train(
         &mut self,
         title: String,
@@ -167,14 +177,14 @@ impl<'a> Compiler<'a> {
         step: Step,
         lesson: Lesson,
         seed: u64,
-    ) -> Key {
+    ) -> Learned {
         let Lesson { rows, labels } = lesson;
-        let part = rows.part;
-        let Step { trainable, objective, head, optimizer } = step;
-        let cost = estimate(self.bases.count(part).saturating_mul(optimizer.passes), base.max_tokens);
+        let Step { trainable, objective, head, optimizer, moments: of } = step;
+        let examples = self.bases.count(rows.part).saturating_mul(optimizer.passes);
+        let cost = estimate(examples / of, base.max_tokens);
         let adapts = trainable == self.experiment.train.trainable && objective != Objective::LanguageModel;
         let train = Train {
-            part,
+            part: rows.part,
             head,
             lora: self.experiment.train.lora.clone().filter(|_| adapts),
             trainable,
@@ -182,37 +192,55 @@ impl<'a> Compiler<'a> {
             optimizer,
             numerics: self.experiment.numerics,
             strategy: self.experiment.strategy,
+            span: None,
             seed,
         };
         let tokens = self.bases.tokens(&mut self.plan, base, &rows);
         let inputs = [("model", model), ("data", rows.data), ("tokens", tokens)];
         let inputs = roles(inputs.into_iter().chain(labels.map(|labels| ("labels", labels))));
-        self.plan.add(title, Spec { work: Work::Train(train), inputs }, cost)
+        let mut moments = Vec::new();
+        for begin in 0..of - 1 {
+            let (title, train) = (format!("{title}: {} of {of}", begin + 1), train.clone());
+            moments.push(self.stretch(title, train, inputs.clone(), cost, begin..of, &moments));
+        }
+        let model = match of {
+            1 => self.plan.add(title, Spec { work: Work::Train(train), inputs }, cost),
+            _ => self.stretch(title, train, inputs, cost, of - 1..of, &moments),
+        };
+        Learned { model, moments }
+    }
+
+    /// One of the stages of a training, which goes on from the last of those before.
+    fn stretch(
+        &mut self,
+        title: String,
+        train: Train,
+        mut inputs: BTreeMap<String, Key>,
+        cost: Estimate,
+        Range { start: begin, end: of }: Range<usize>,
+        before: &[Key],
+    ) -> Key {
+        inputs.extend(before.last().map(|before| ("before".to_owned(), *before)));
+        let span = Some(Span { begin, end: begin + 1, of });
+        self.plan.add(title, Spec { work: Work::Train(Train { span, ..train }), inputs }, cost)
     }
 
     /// Runs a trained model over the test rows, for the table.
     pub(super) fn test(&mut self, of: String, base: &Base<'_>, model: Key, role: Role, seed: u64) {
-        self.test_on(self.bases.rows(Part::Test), of, base, model, role, seed);
+        let rows = self.bases.rows(Part::Test);
+        self.test_on(&rows, of, base, Tested::of(role, model, seed));
     }
 
     /// The same over what became of the test rows.
-    pub(super) fn test_on(
-        &mut self,
-        rows: Rows,
-        of: String,
-        base: &Base<'_>,
-        model: Key,
-        role: Role,
-        seed: u64,
-    ) {
-        let prediction = self.infer(format!("test of {of}"), base, model, &rows);
-        let tested = Tested { role, seed, model, prediction };
+    pub(super) fn test_on(&mut self, rows: &Rows, of: String, base: &Base<'_>, tested: Tested) {
+        let prediction = self.infer(format!("test of {of}"), base, tested.model, rows);
+        let tested = Tested { prediction, ..tested };
         if !self.tested.contains(&tested) {
             self.tested.push(tested);
         }
     }
 
-    fn infer(&mut self, title: String, base: &Base<'_>, model: Key, rows: &Rows) -> Key {
+    pub(super) fn infer(&mut self, title: String, base: &Base<'_>, model: Key, rows: &Rows) -> Key {
         let part = rows.part;
         let Batches { batch_tokens, shard } = self.experiment.infer;
         let work = Work::Infer(Infer { part, output: Output::Probabilities, batch_tokens, shard });

@@ -43,15 +43,22 @@ impl Compiler<'_> {
         Lesson { rows, labels: Some(labels) }
     }
 
-    /// The test rows, with what a teacher says of them where the lessons told that too.
-    pub(super) fn exam(&mut self, method: &Method, teacher: &Teacher<'_>, of: &str, seed: u64) -> Rows {
-        let rows = self.bases.rows(Part::Test);
+    /// Rows to be examined on, with what a teacher says of them where the lessons told that too.
+    pub(super) fn exam(
+        &mut self,
+        method: &Method,
+        teacher: &Teacher<'_>,
+        part: Part,
+        of: &str,
+        seed: u64,
+    ) -> Rows {
+        let rows = self.bases.rows(part);
         if method.hint.is_empty() {
             return rows;
         }
-        let labels = self.labels(teacher, Part::Test, seed);
+        let labels = self.labels(teacher, part, seed);
         let revision = Revision::Hint { endings: method.hint.clone() };
-        let title = format!("test hints for {of}");
+        let title = format!("{part} hints for {of}");
         Rows { data: self.revise(&rows, labels, revision, title.clone()), title, ..rows }
     }
 

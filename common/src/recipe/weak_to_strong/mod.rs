@@ -3,6 +3,7 @@
 //! same rows; all are tested on held-out rows.
 
 mod bases;
+mod examination;
 mod learning;
 mod lessons;
 
@@ -52,6 +53,17 @@ struct Tested {
     seed: u64,
     model: Key,
     prediction: Key,
+    /// The share of its training that was done; none for all that it gets.
+    progress: Option<f64>,
+    /// Whether true labels chose it.
+    oracle: bool,
+}
+
+impl Tested {
+    /// Before it is tested.
+    fn of(role: Role, model: Key, seed: u64) -> Self {
+        Self { role, seed, model, prediction: model, progress: None, oracle: false }
+    }
 }
 
 impl Compiler<'_> {
@@ -75,7 +87,7 @@ impl Compiler<'_> {
     /// A model that learned from the ground truth of the first half.
     fn supervisor(&mut self, weak: &Base<'_>, seed: u64) -> Key {
         let lesson = Lesson { rows: self.bases.rows(Part::GroundTruth), labels: None };
-        self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed)
+        self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed).model
     }
 
     /// A model that learned from the ground truth of the second half, by the steps of a method that has its own.
@@ -87,7 +99,7 @@ impl Compiler<'_> {
         };
         let steps = method.map_or_else(Method::truthful, Method::with_truth);
         let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
-        let trained = self.learn(&title, strong, &steps, lesson, seed);
+        let trained = self.learn(&title, strong, &steps, lesson, seed).model;
         let role = Role::Ceiling { model: name.clone(), method: word };
         self.test(title, strong, trained, role, seed);
     }
@@ -105,14 +117,14 @@ impl Compiler<'_> {
                 false => format!("student {word} {from}>{learner} round {} seed {seed}", round + 1),
             };
             let lesson = self.lesson(method, &teacher, &title, round == 0, seed);
-            let trained = self.learn(&title, &base, method, lesson, seed);
+            let learned = self.learn(&title, &base, method, lesson, seed);
             if last {
                 let (weak, strong) = (weak.name.clone(), strong.name.clone());
                 let role = Role::Student { method: word.clone(), weak, strong };
-                let rows = self.exam(method, &teacher, &title, seed);
-                self.test_on(rows, title, &base, trained, role, seed);
+                self.examine(method, &teacher, &base, learned, (title, role), seed);
             } else {
-                teacher = Teacher::One { base, model: trained, title };
+                let model = self.chosen(method, &teacher, &base, &learned, &title, seed);
+                teacher = Teacher::One { base, model, title };
             }
         }
     }
@@ -122,10 +134,12 @@ impl Compiler<'_> {
         let Experiment { ladder, bootstrap, split, .. } = self.experiment;
         let mut inputs = BTreeMap::from([("data".to_owned(), self.bases.data)]);
         let mut predictions = Vec::new();
-        for (i, Tested { role, seed, model, prediction }) in self.in_order().into_iter().enumerate() {
+        for (i, Tested { role, seed, model, prediction, progress, oracle }) in
+            self.in_order().into_iter().enumerate()
+        {
             let (input, trained) = (format!("prediction/{i}"), format!("model/{i}"));
             inputs.extend([(input.clone(), prediction), (trained.clone(), model)]);
-            predictions.push(Prediction { input, model: trained, role, seed, progress: None });
+            predictions.push(Prediction { input, model: trained, role, seed, progress, oracle });
         }
         let cost = estimate(split.test.saturating_mul(predictions.len()), 0);
         let work = Work::Measure(Measure::WeakToStrong {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     experiment,
-    plan::{ErrorPattern, HeadInit, Merge, Objective, Prepare, Revision, Trainable},
+    plan::{ErrorPattern, HeadInit, Merge, Objective, Prepare, Revision, Span, Trainable},
     recipe::compile,
 };
 
@@ -15,7 +15,7 @@ fn plan_with(pairs: &str, rest: &str) -> Plan {
     let ladder = [("s", 1), ("m", 2), ("l", 3)].map(model).concat();
     let text = format!(
         "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \"builtin:arithmetic\"\n\
-         split = {{ ground_truth = 100, weak_labels = 80, test = 50 }}\n{ladder}[methods]\nrun = []\n{pairs}\n{rest}"
+         split = {{ ground_truth = 100, weak_labels = 80, validation = 20, test = 50 }}\n{ladder}[methods]\nrun = []\n{pairs}\n{rest}"
     );
     let experiment =
         experiment::parse("n.toml", &text, "".as_ref()).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -178,4 +178,47 @@ fn a_model_may_teach_its_like() {
     let students = roles(&plan).into_iter().filter(|role| matches!(role, Role::Student { .. })).count();
     assert_eq!(students, 6);
     assert_eq!(read(&plan, "student a m>m seed 0", "labels"), "weak labels m seed 0");
+}
+
+/// What is measured of the students of a method and of `s`: the models' names and how far their training was.
+fn measured(plan: &Plan, method: &str) -> Vec<(String, Option<f64>, bool)> {
+    let goal = &plan.stages().last().unwrap().spec;
+    let Work::Measure(Measure::WeakToStrong { predictions, .. }) = &goal.work else { panic!("{goal:?}") };
+    let is_its = |it: &&Prediction| matches!(&it.role, Role::Student { method: of, weak, .. } if of == method && weak == "s");
+    let name = |it: &Prediction| plan.stage(goal.input(&it.model).unwrap()).unwrap().name.clone();
+    predictions.iter().filter(is_its).map(|it| (name(it), it.progress, it.oracle)).collect()
+}
+
+#[test]
+fn a_student_is_looked_at_on_its_way_by_stages_that_go_on_from_each_other() {
+    let plan = plan_with("pairs = [[\"s\", \"m\"], [\"m\", \"l\"]]", "[[method]]\nname = \"w\"\nmoments = 2");
+    let student = "student w s>m seed 0";
+    let first = format!("{student}: 1 of 2");
+    assert_eq!(measured(&plan, "w"), [(first.clone(), Some(0.5), false), (student.to_owned(), None, false)]);
+    assert_eq!(training(&plan, &first).span, Some(Span { begin: 0, end: 1, of: 2 }));
+    assert_eq!(training(&plan, student).span, Some(Span { begin: 1, end: 2, of: 2 }));
+    assert_eq!(read(&plan, student, "before"), first);
+    assert!(!named(&plan, &first).inputs.contains_key("before"));
+    assert_eq!(training(&plan, "ceiling m seed 0").span, None);
+}
+
+#[test]
+fn a_student_that_stops_early_is_chosen_by_held_out_rows_and_shares_its_training() {
+    let methods = [("w", ""), ("e", "stop = \"weak-labels\""), ("o", "stop = \"ground-truth\"")];
+    let methods = methods.map(|(name, stop)| format!("[[method]]\nname = {name:?}\nmoments = 2\n{stop}\n"));
+    let plan = plan_with("pairs = [[\"s\", \"m\"], [\"m\", \"l\"]]", &methods.concat());
+    let student = "student w s>m seed 0";
+    for (method, by, labels) in [("e", "weak labels", true), ("o", "true labels", false)] {
+        let best = format!("best of student {method} s>m seed 0 by {by}");
+        assert_eq!(measured(&plan, method), [(best.clone(), None, !labels)]);
+        assert_eq!(named(&plan, &best).work, Work::Merge(Merge::Best));
+        assert_eq!(read(&plan, &best, "model/0"), format!("{student}: 1 of 2"), "nothing is trained again");
+        assert_eq!(read(&plan, &best, "model/1"), student);
+        let validation = read(&plan, &best, "prediction/1");
+        let Work::Infer(infer) = &named(&plan, validation).work else { panic!("{validation}") };
+        assert_eq!((infer.part, read(&plan, validation, "model")), (Part::Validation, student));
+        assert_eq!(named(&plan, &best).inputs.contains_key("labels"), labels);
+    }
+    let best = "best of student e s>m seed 0 by weak labels";
+    assert_eq!(read(&plan, best, "labels"), "weak labels validation s seed 0");
 }

@@ -55,6 +55,7 @@ impl Sketch {
             optimizer,
             numerics: Default::default(),
             strategy: Default::default(),
+            span: None,
             seed,
         };
         self.add(name, Work::Train(train), &[("data", data)])

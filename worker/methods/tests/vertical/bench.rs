@@ -96,7 +96,7 @@ pub(crate) fn dataset() -> Work {
     let split = SplitRule {
         ground_truth: 40,
         weak_labels: 42,
-        validation: 0,
+        validation: 12,
         test: 30,
         balance: 0.5,
         duplicates: Duplicates::Report,
@@ -127,7 +127,18 @@ pub(crate) fn train(part: Part, head: Head, objective: Objective) -> Work {
     };
     let (head, trainable, lora) = (head.into(), Trainable::All, None);
     let (numerics, strategy) = Default::default();
-    Work::Train(Train { part, head, trainable, lora, objective, optimizer, numerics, strategy, seed: 7 })
+    Work::Train(Train {
+        part,
+        head,
+        trainable,
+        lora,
+        objective,
+        optimizer,
+        numerics,
+        strategy,
+        span: None,
+        seed: 7,
+    })
 }
 
 pub(crate) fn infer(part: Part, output: Output) -> Infer {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
 
 mod bench;
+mod moments;
 
 use std::{collections::BTreeMap, fs, ops::Range, path::PathBuf};
 
@@ -68,7 +69,7 @@ fn an_experiment_runs_from_nothing_to_its_results() {
         let (input, name) = (format!("prediction/{at}"), format!("model/{at}"));
         inputs.push((input.clone(), bench.infer(&infer(Part::Test, Output::Probabilities), model, &data)));
         inputs.push((name.clone(), model.clone()));
-        predictions.push(Prediction { input, model: name, role, seed: 0, progress: None });
+        predictions.push(Prediction { input, model: name, role, seed: 0, progress: None, oracle: false });
     }
     let measure = Work::Measure(Measure::WeakToStrong {
         ladder: vec!["small".into(), "large".into()],

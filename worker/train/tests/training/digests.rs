@@ -30,7 +30,7 @@ fn one_other_number_that_the_optimizer_remembers_shows_where_the_weights_are_the
     let momentum = Rule::Sgd { momentum: 0.9, nesterov: false };
     for rule in [settings().rule, momentum, Rule::Adafactor] {
         let settings = Optimizer { rule, ..settings() };
-        let job = Job { model: &classifier, objective: &NAIVE, settings, numerics: FAST };
+        let job = Job { model: &classifier, objective: &NAIVE, settings, numerics: FAST, span: None };
         let mut ended = job.run(Sharing::Data(2), None, job.steps()).unwrap();
         let again = job.run(Sharing::Data(2), Some(&ended.snapshots), 0).unwrap();
         assert_eq!(again.optimizer, ended.optimizer, "{rule:?}");

@@ -7,10 +7,11 @@ use std::{
 };
 
 use fulcrum_collective::{Collective, Gloo, Solo};
-use fulcrum_common::plan::{Numerics, Optimizer};
+use fulcrum_common::plan::{Numerics, Optimizer, Span};
 use fulcrum_models::Model;
 use fulcrum_train::{
-    Error, Gang, Keeper, Objective, Part, Past, Snapshot, StepLoss, Trained, Training, train,
+    Error, Gang, Keeper, Objective, Part, Past, Snapshot, StepLoss, Trained, Training, checkpoint::Files,
+    train,
 };
 
 use crate::support::{TIMEOUT, examples};
@@ -76,6 +77,8 @@ pub(crate) struct Job<'a> {
     pub(crate) objective: &'a dyn Objective,
     pub(crate) settings: Optimizer,
     pub(crate) numerics: Numerics,
+    /// The stretch of it that is done; all where there is none.
+    pub(crate) span: Option<Span>,
 }
 
 /// What is left of it: losses, the bytes of all weights, and the snapshots that were to be kept.
@@ -85,6 +88,8 @@ pub(crate) struct Left {
     pub(crate) optimizer: u64,
     pub(crate) weights: Vec<Vec<u32>>,
     pub(crate) snapshots: Vec<Snapshot>,
+    /// What the next stretch goes on from.
+    pub(crate) state: Option<Files>,
 }
 
 impl Job<'_> {
@@ -112,18 +117,20 @@ impl Job<'_> {
             let training = Training::new(&model, &examples, self.objective, settings, 1, gang);
             let numerics = self.numerics;
             let past = resume.as_ref().map(|snapshots| snapshots as &dyn Past);
-            let trained = train(Training { numerics, keeper: Some(&keep), past, ..training })?;
+            let trained =
+                train(Training { numerics, keeper: Some(&keep), past, span: self.span, ..training })?;
             let bits = |tensor: &tch::Tensor| {
                 let numbers = Vec::<f32>::try_from(tensor.detach().contiguous().view(-1)).unwrap();
                 numbers.into_iter().map(f32::to_bits).collect()
             };
             let weights = model.parameters().iter().map(|(_, tensor)| bits(tensor)).collect();
-            let Trained { losses, optimizer, .. } = trained;
+            let Trained { losses, optimizer, state, .. } = trained;
             Ok(Left {
                 losses,
                 optimizer,
                 weights,
                 snapshots: keep.kept.into_inner().unwrap().into_iter().collect(),
+                state,
             })
         };
         let ranks: Vec<Result<Left, Error>> = thread::scope(|scope| {
@@ -140,6 +147,7 @@ impl Job<'_> {
         for rank in ranks {
             assert!(rank.weights == first.weights, "ranks differ");
             assert_eq!((&rank.losses, rank.optimizer), (&first.losses, first.optimizer));
+            assert_eq!(rank.state, None, "the state is of rank 0 alone");
             first.snapshots.extend(rank.snapshots);
         }
         Ok(first)

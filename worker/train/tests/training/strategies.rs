@@ -43,7 +43,7 @@ fn every_strategy_gives_the_losses_of_one_rank() {
     use Sharing::{Data, Hybrid, Sharded, Zero1};
     for (number, (model, objective)) in CASES.into_iter().enumerate() {
         let settings = Optimizer { passes: 2, ..settings() };
-        let job = Job { model: &model, objective, settings, numerics: FAST };
+        let job = Job { model: &model, objective, settings, numerics: FAST, span: None };
         let expected = job.run(Data(1), None, 0).unwrap().losses;
         assert!(expected[9].loss < expected[0].loss, "case {number} learned nothing");
         for sharing in [Zero1(1), Zero1(3), Sharded(1), Sharded(3), Hybrid] {
@@ -75,7 +75,7 @@ fn sharded_training_keeps_no_gradient_beside_its_shares() {
 fn in_deterministic_mode_every_strategy_gives_the_same_bytes_on_any_number_of_ranks() {
     use Sharing::{Data, Hybrid, Sharded, Zero1};
     for (number, (model, objective)) in CASES.into_iter().enumerate() {
-        let job = Job { model: &model, objective, settings: settings(), numerics: DETERMINISTIC };
+        let job = Job { model: &model, objective, settings: settings(), numerics: DETERMINISTIC, span: None };
         let steps = job.steps();
         let expected = job.run(Data(1), None, steps).unwrap();
         assert_eq!(expected.snapshots.len(), 1);
@@ -90,8 +90,13 @@ fn in_deterministic_mode_every_strategy_gives_the_same_bytes_on_any_number_of_ra
 fn a_training_that_changes_its_size_in_the_middle_ends_with_the_same_bytes() {
     use Sharing::{Data, Sharded, Zero1};
     for (first, second, third) in [(Data(4), Data(2), Data(4)), (Sharded(4), Zero1(2), Sharded(4))] {
-        let job =
-            Job { model: &adapted, objective: &THRESHOLD, settings: settings(), numerics: DETERMINISTIC };
+        let job = Job {
+            model: &adapted,
+            objective: &THRESHOLD,
+            settings: settings(),
+            numerics: DETERMINISTIC,
+            span: None,
+        };
         let steps = job.steps();
         let expected = job.run(first, None, steps).unwrap();
         let begun = job.run(first, None, 2).unwrap();
@@ -106,7 +111,13 @@ fn a_training_that_changes_its_size_in_the_middle_ends_with_the_same_bytes() {
 #[test]
 fn a_checkpoint_of_any_number_of_ranks_is_gone_on_from_by_any_other() {
     use Sharing::{Data, Sharded, Zero1};
-    let job = Job { model: &classifier, objective: &NAIVE, settings: settings(), numerics: DETERMINISTIC };
+    let job = Job {
+        model: &classifier,
+        objective: &NAIVE,
+        settings: settings(),
+        numerics: DETERMINISTIC,
+        span: None,
+    };
     let expected = job.run(Data(1), None, job.steps()).unwrap();
     let ways = |world: usize| [Data(world), Zero1(world), Sharded(world)];
     for from in 1..=8 {
@@ -130,7 +141,7 @@ fn in_fast_mode_a_training_that_is_resumed_on_as_many_ranks_ends_with_the_same_b
         (Data(2), Rule::Adafactor),
     ] {
         let settings = Optimizer { rule, ..settings() };
-        let job = Job { model: &classifier, objective: &NAIVE, settings, numerics: FAST };
+        let job = Job { model: &classifier, objective: &NAIVE, settings, numerics: FAST, span: None };
         let expected = job.run(sharing, None, 3).unwrap();
         let resumed = job.run(sharing, Some(&expected.snapshots), 0).unwrap();
         assert!(resumed.weights == expected.weights, "{sharing:?}, {rule:?}");
@@ -143,8 +154,13 @@ fn bf16_follows_f32_and_leaves_f32_weights_that_all_ranks_share() {
     use Sharing::{Data, Hybrid, Sharded, Zero1};
     for mode in [Mode::Fast, Mode::Deterministic] {
         let settings = Optimizer { passes: 4, ..settings() };
-        let job =
-            |numerics| Job { model: &classifier, objective: &NAIVE, settings: settings.clone(), numerics };
+        let job = |numerics| Job {
+            model: &classifier,
+            objective: &NAIVE,
+            settings: settings.clone(),
+            numerics,
+            span: None,
+        };
         let expected = job(FAST).run(Data(1), None, 0).unwrap().losses;
         let bf16 = job(Numerics { precision: Precision::Bf16, mode, ..FAST });
         let mut first: Option<Left> = None;
@@ -168,7 +184,7 @@ fn bf16_follows_f32_and_leaves_f32_weights_that_all_ranks_share() {
 
 #[test]
 fn what_no_rank_could_go_on_from_is_refused() {
-    let job = Job { model: &classifier, objective: &NAIVE, settings: settings(), numerics: FAST };
+    let job = Job { model: &classifier, objective: &NAIVE, settings: settings(), numerics: FAST, span: None };
     let refused =
         |snapshots: &[Snapshot]| job.run(Sharing::Data(1), Some(snapshots), 0).err().unwrap().to_string();
     let mut halves = job.run(Sharing::Sharded(2), None, 2).unwrap().snapshots;
@@ -187,7 +203,7 @@ fn what_no_rank_could_go_on_from_is_refused() {
 #[test]
 fn adafactor_is_refused_where_no_rank_has_whole_matrices() {
     let settings = Optimizer { rule: Rule::Adafactor, ..settings() };
-    let job = Job { model: &classifier, objective: &NAIVE, settings, numerics: FAST };
+    let job = Job { model: &classifier, objective: &NAIVE, settings, numerics: FAST, span: None };
     let error = job.run(Sharing::Zero1(2), None, 0).err().unwrap().to_string();
     assert!(error.contains("needs whole parameters"), "{error}");
 }

@@ -14,7 +14,7 @@ fn without_overlap_all_bytes_stay() {
     use Sharing::{Data, Hybrid, Sharded, Zero1};
     let plans = [FAST, FAST, DETERMINISTIC];
     for (number, ((model, objective), numerics)) in CASES.into_iter().zip(plans).enumerate() {
-        let job = Job { model: &model, objective, settings: settings(), numerics };
+        let job = Job { model: &model, objective, settings: settings(), numerics, span: None };
         for sharing in [Data(2), Zero1(3), Sharded(2), Hybrid] {
             let expected = job.run(sharing, None, 2).unwrap();
             let gangs = sharing.gangs().into_iter().map(Gang::without_overlap).collect();
@@ -30,7 +30,8 @@ fn narrow_gradients_follow_wide_ones_and_leave_all_ranks_the_same_bytes() {
     let narrow = Numerics { wire: Wire::Bf16, ..FAST };
     for (number, (model, objective)) in CASES.into_iter().enumerate() {
         let settings = Optimizer { passes: 2, ..settings() };
-        let job = |numerics| Job { model: &model, objective, settings: settings.clone(), numerics };
+        let job =
+            |numerics| Job { model: &model, objective, settings: settings.clone(), numerics, span: None };
         let expected = job(FAST).run(Data(1), None, 0).unwrap();
         assert!(
             job(narrow).run(Data(1), None, 0).unwrap().weights == expected.weights,
@@ -58,7 +59,7 @@ fn narrow_gradients_follow_wide_ones_and_leave_all_ranks_the_same_bytes() {
 fn exact_sums_of_narrow_gradients_are_refused() {
     let (model, objective) = CASES[0];
     let numerics = Numerics { wire: Wire::Bf16, ..DETERMINISTIC };
-    let job = Job { model: &model, objective, settings: settings(), numerics };
+    let job = Job { model: &model, objective, settings: settings(), numerics, span: None };
     let error = job.run(Sharing::Data(1), None, 0).err().unwrap().to_string();
     assert!(error.contains("set parallel.wire"), "{error}");
 }
