@@ -15,6 +15,8 @@ pub(crate) struct Method {
     pub(super) between: Between,
     /// Copies of the student that learn from the one before.
     pub(super) rounds: usize,
+    /// Whether each of those who learn in turn has rows of its own.
+    pub fresh: bool,
     /// Supervisors whose labels are averaged; at least one.
     pub ensemble: usize,
     /// What becomes of the supervisor's labels before the first lesson.
@@ -27,6 +29,8 @@ pub(crate) struct Method {
     pub generative: usize,
     /// What learns, and in which order.
     pub tuning: Tuning,
+    /// What a model that learns nothing is shown.
+    pub prompting: Prompting,
     /// Peak learning rate of a classifier that is trained alone; none for the model's.
     pub probe_learning_rate: Option<f64>,
     /// At how many moments of its training a student is looked at, the end included; at least one.
@@ -55,6 +59,19 @@ pub(crate) enum Tuning {
     ProbeThenFinetune,
     /// All, then a new classifier alone from true labels.
     FinetuneThenProbe,
+    /// Nothing: it is asked.
+    Prompt,
+}
+
+/// What a model is shown before it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Prompting {
+    /// How many texts with their answers.
+    pub shots: usize,
+    /// Whether the answers are true ones; else they are the supervisor's.
+    pub truth: bool,
+    /// What stands between them.
+    pub separator: String,
 }
 
 /// Who stands between supervisor and student.
@@ -67,6 +84,11 @@ pub(super) enum Between {
     These(BTreeSet<usize>),
 }
 
+impl Prompting {
+    /// An empty line.
+    pub(crate) const SEPARATOR: &str = "\n\n";
+}
+
 impl Method {
     /// The supervisor teaches the student, by cross-entropy or what else the objective says.
     pub(super) fn direct(word: String, objective: Objective) -> Self {
@@ -75,12 +97,14 @@ impl Method {
             objective,
             between: Between::Nobody,
             rounds: 0,
+            fresh: false,
             ensemble: 1,
             errors: None,
             confident: None,
             hint: Vec::new(),
             generative: 0,
             tuning: Tuning::Finetune,
+            prompting: Prompting { shots: 0, truth: false, separator: Prompting::SEPARATOR.to_owned() },
             probe_learning_rate: None,
             moments: 1,
             stop: None,
@@ -94,7 +118,8 @@ impl Method {
 
     /// The same steps, on true labels.
     pub(crate) fn with_truth(&self) -> Self {
-        Self { objective: Objective::CrossEntropy, moments: 1, stop: None, ..self.clone() }
+        let prompting = Prompting { truth: true, ..self.prompting.clone() };
+        Self { objective: Objective::CrossEntropy, moments: 1, stop: None, prompting, ..self.clone() }
     }
 
     /// What a student minimizes.
@@ -126,7 +151,8 @@ impl Method {
 
     /// Whether its students saw true labels, so that they show what could be had and are none.
     pub(crate) fn sees_truth(&self) -> bool {
-        self.stop == Some(Stop::GroundTruth) || self.tuning == Tuning::FinetuneThenProbe
+        let shown = self.tuning == Tuning::Prompt && self.prompting.shots > 0 && self.prompting.truth;
+        shown || self.stop == Some(Stop::GroundTruth) || self.tuning == Tuning::FinetuneThenProbe
     }
 
     /// How often one of its students is tested.
@@ -136,7 +162,8 @@ impl Method {
 
     /// Whether its students are compared with ceilings that learned as they did, and not with those of the experiment.
     pub(crate) fn has_own_ceiling(&self) -> bool {
-        self.generative > 0 || self.tuning == Tuning::Probe
+        let shown = self.tuning == Tuning::Prompt && self.prompting.shots > 0;
+        shown || self.generative > 0 || self.tuning == Tuning::Probe
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use method::{Method, Stop, Tuning};
+pub(crate) use method::{Method, Prompting, Stop, Tuning};
 pub use problem::{Errors, Problem};
 pub use reference::reference;
 

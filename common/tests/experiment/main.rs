@@ -226,6 +226,49 @@ fn keys_that_contradict_each_other_are_refused() {
             "exp.toml:21: method.probe_learning_rate is not read: \"m\" trains no classifier alone",
         ),
         (
+            "weak_labels = 100, test = 50 }",
+            "weak_labels = 100, test = 50, fresh = 9 }",
+            "exp.toml:6: task.split.fresh is not read: no [[method]] has fresh = true",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\nfresh = true\n[train]",
+            "exp.toml:21: method.fresh is not read: \"m\" has neither rounds nor through",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\nrounds = 1\nfresh = true\n[train]",
+            "exp.toml:22: method.fresh of \"m\" needs rows: task.split.fresh = 0 is too few",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\nshots = 2\n[train]",
+            "exp.toml:21: method.shots is not read: \"m\" is not prompted",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\ntuning = \"prompt\"\nrounds = 1\n[train]",
+            "exp.toml:14: model \"large\" has no answers to give: name them by its head_init\n\
+             exp.toml:22: method.rounds is not read: \"m\" learns nothing",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\ntuning = \"prompt\"\nseparator = \" \"\n[train]",
+            "exp.toml:14: model \"large\" has no answers to give: name them by its head_init\n\
+             exp.toml:22: method.separator is not read: \"m\" has no shots",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\ntuning = \"prompt\"\nshots = 101\n[train]",
+            "exp.toml:14: model \"large\" has no answers to give: name them by its head_init\n\
+             exp.toml:22: method.shots = 101 is more than the 100 rows of weak_labels",
+        ),
+        (
+            "[train]",
+            "[[method]]\nname = \"m\"\ntuning = \"prompt\"\n[train]",
+            "exp.toml:14: model \"large\" has no answers to give: name them by its head_init",
+        ),
+        (
             "[train]",
             "[[method]]\nname = \"m\"\nmoments = 20\n[train]",
             "exp.toml:21: method.moments = 20 is more than the 12 steps of \"m\"",

@@ -189,14 +189,14 @@ pub(crate) fn every_method() -> String {
 }
 
 /// A method made of parts, in front of which another teaches.
-const PARTS: &str = "[[method]]\nname = \"parts\"\nthrough = [\"medium\"]\ntuning = \"probe\"\nmoments = 2\nstop = \"weak-labels\"\n";
+const PARTS: &str = "[[method]]\nname = \"parts\"\nthrough = [\"medium\"]\ntuning = \"probe\"\nrounds = 1\nmoments = 2\nstop = \"weak-labels\"\n";
 
 /// The same for what only such a method has.
 pub(crate) const DECIDING_PARTS: &[(&str, &str, &str)] = &[
     ("method", "name", r#""other""#),
     ("method", "loss", r#""kl""#),
     ("method", "through", r#"["small"]"#),
-    ("method", "rounds", "1"),
+    ("method", "rounds", "2"),
     ("method", "ensemble", "2"),
     ("method", "confident", "0.5"),
     ("method", "errors", r#""random""#),
@@ -205,12 +205,27 @@ pub(crate) const DECIDING_PARTS: &[(&str, &str, &str)] = &[
     ("method", "tuning", r#""finetune""#),
     ("method", "probe_learning_rate", "0.3"),
     ("method", "moments", "3"),
+    ("method", "fresh", "true"),
+    ("task.split", "fresh", "12"),
     ("method", "stop", r#""ground-truth""#),
 ];
 
-/// `MADE_HERE` with a method made of parts.
+/// `MADE_HERE` with a method made of parts, before another whose rounds have rows of their own.
 pub(crate) fn with_parts() -> String {
-    format!("{MADE_HERE}{PARTS}")
+    let chain = "[[method]]\nname = \"chain\"\nrounds = 1\nfresh = true\n";
+    let mut document = Document::parse(&format!("{MADE_HERE}{PARTS}{chain}"));
+    document.set("task.split", "fresh", "10");
+    document.to_string()
+}
+
+/// The same for what only a method has that asks.
+pub(crate) const DECIDING_PROMPT: &[(&str, &str, &str)] =
+    &[("method", "shots", "3"), ("method", "shot_labels", r#""truth""#), ("method", "separator", r#"" ""#)];
+
+/// `MADE_HERE` with such a method.
+pub(crate) fn prompted() -> String {
+    let answering = MADE_HERE.replace("[[model]]", "[[model]]\nhead_init = [\"F\", \"T\"]");
+    format!("{answering}[[method]]\nname = \"asked\"\ntuning = \"prompt\"\nshots = 2\nseparator = \"=\"\n")
 }
 
 /// The same for a model that has a weaker one.

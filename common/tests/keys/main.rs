@@ -109,6 +109,7 @@ fn what_decides_a_result_changes_the_goal() {
         (hybrid(), DECIDING_HYBRID),
         (every_method(), DECIDING_METHODS),
         (with_parts(), DECIDING_PARTS),
+        (prompted(), DECIDING_PROMPT),
     ];
     for (text, changes) in &cases {
         let before = compile(text, dir.path()).goal();
@@ -171,6 +172,7 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_HYBRID,
         DECIDING_METHODS,
         DECIDING_PARTS,
+        DECIDING_PROMPT,
         DECIDING_STUDENT,
     ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();

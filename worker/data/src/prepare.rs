@@ -316,6 +316,7 @@ mod tests {
         weak_labels: 20,
         validation: 0,
         test: 12,
+        fresh: 0,
         balance: 0.5,
         duplicates: Duplicates::Report,
         seed: 1,

@@ -66,6 +66,7 @@ fn split_and_measure(folder: &Path) {
         weak_labels: ROWS / 8,
         validation: 0,
         test: ROWS / 4,
+        fresh: 0,
         balance: 0.55,
         duplicates: Duplicates::Report,
         seed: 0,

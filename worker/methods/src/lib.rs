@@ -14,6 +14,7 @@ mod measure;
 mod merge;
 pub mod objectives;
 mod prepare;
+mod prompt;
 mod revise;
 mod train;
 

@@ -4,19 +4,19 @@ use std::{fs, path::PathBuf};
 
 use fulcrum_common::{
     Key,
-    plan::{Architecture, Format, Part, Prepare, Source, SplitRule, Style},
+    plan::{Architecture, Format, HeadSpec, Part, Prepare, Source, SplitRule, Style},
     source::{self, COMPANIONS},
 };
 use fulcrum_data::{
     Tokenizer,
     prepare::{self, Dataset, Longest},
-    split::{Manifest, ORDER},
+    split::{self, Manifest},
     tokenizer::{BEGIN, Limits, character_tokenizer},
     tokens,
 };
 use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
 
-use crate::{Error, Job, Outcome, job::Companions, revise};
+use crate::{Error, Job, Outcome, job::Companions, prompt, revise, train::new_head};
 
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
@@ -39,6 +39,12 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         Prepare::SoftLabels { source, column, classes } => soft_labels(job, source, column, *classes),
         Prepare::Model { digest, layers, adapter } => import(job, *digest, *layers, *adapter),
         Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
+        Prepare::Prompted { part, shots, max_tokens } => {
+            let (tokenizer, limits) = reader(job, "model", *max_tokens)?;
+            prompt::run(job, *part, shots, |text| Ok(!tokenizer.row(None, text, &limits)?.truncated))
+        }
+        Prepare::Head { head } => headed(job, head),
+        Prepare::Share { part, index, of } => revise::share(job, *part, *index, *of),
         Prepare::Revised { part, revision } => revise::run(job, *part, revision),
         Prepare::Tokens { part, max_tokens, style } => tokenize(job, *part, *max_tokens, *style),
     }
@@ -60,7 +66,7 @@ fn dataset(
     let path = job.output.join(Manifest::FILE);
     fs::write(&path, text).map_err(Error::io(&path))?;
     let mut outcome = Outcome { files: vec![Manifest::FILE.to_owned()], facts: manifest.facts() };
-    outcome.files.extend(ORDER.map(Part::file));
+    outcome.files.extend(split::parts(rule).map(Part::file));
     Ok(outcome)
 }
 
@@ -156,6 +162,12 @@ fn import(job: &Job<'_>, digest: Key, layers: Option<usize>, adapter: Option<Key
     let outcome = job.save(&model, &companions)?;
     compare()?;
     Ok(outcome)
+}
+
+/// The model, which answers by what it knows already.
+fn headed(job: &Job<'_>, head: &HeadSpec) -> Result<Outcome, Error> {
+    let (model, tokenizer) = job.model("model")?;
+    job.save(&model.with_head(&new_head(head, tokenizer)?, 0)?, &job.companions("model")?)
 }
 
 fn new_model(

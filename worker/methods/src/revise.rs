@@ -36,6 +36,17 @@ pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outc
     Ok(Outcome { files: files.into(), facts: facts.into() })
 }
 
+/// Leaves every `of`-th row of the part, from the `index`-th on.
+pub(crate) fn share(job: &Job<'_>, part: Part, index: usize, of: usize) -> Result<Outcome, Error> {
+    if index >= of {
+        return Err(Error::Mismatch(format!("share {index} of {of} is none: they are counted from 0")));
+    }
+    let table = Table::read(job.file("data", &part.file())?)?;
+    let table = table.select(&(index..table.len()).step_by(of).collect::<Vec<_>>());
+    table.write(&job.output.join(part.file()))?;
+    Ok(Outcome { files: vec![part.file()], facts: [(part.fact(), table.len() as u64)].into() })
+}
+
 fn with_hints(mut table: Table, labels: &[Vec<f32>], endings: &[String]) -> Result<Table, Error> {
     for (text, label) in table.texts.iter_mut().zip(labels) {
         let class = likeliest(label);

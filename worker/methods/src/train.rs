@@ -170,7 +170,7 @@ fn prepare(mut model: Model, work: &Train) -> Result<Model, Error> {
 }
 
 /// The head that a plan tells of, with ids for tokens.
-fn new_head(spec: &HeadSpec, tokenizer: &Path) -> Result<NewHead, Error> {
+pub(crate) fn new_head(spec: &HeadSpec, tokenizer: &Path) -> Result<NewHead, Error> {
     let init = match &spec.init {
         HeadInit::Normal => Init::Normal,
         HeadInit::Zero => Init::Zero,

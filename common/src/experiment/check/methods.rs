@@ -1,14 +1,16 @@
 //! `[methods]`, a section for each of them, and `[[method]]`.
 
+use std::collections::BTreeSet;
+
 use crate::{
     experiment::{
-        Method, Tuning,
+        Method, Pair, Prompting, Tuning,
         keys::{self, Raw},
         method::Between,
         problem::Log,
-        value::{ConfidenceForm, MethodName, Through},
+        value::{ConfidenceForm, MethodName, ShotLabels, Through},
     },
-    plan::{Objective, Threshold},
+    plan::{HeadInit, Objective, Threshold},
 };
 
 pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
@@ -39,6 +41,9 @@ pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
             log.add(line, "model.confidence_weight is not read: \"confidence\" is not in methods.run");
         }
     }
+    if raw.split.fresh.value > 0 && !raw.made.iter().any(|made| made.fresh.value) {
+        log.add(raw.split.fresh.line, "task.split.fresh is not read: no [[method]] has fresh = true");
+    }
     let plain = run.value.iter().map(|&name| Method::direct(name.word(), objective(raw, name)));
     let mut methods: Vec<Method> = plain.collect();
     for made in &raw.made {
@@ -64,25 +69,103 @@ pub(super) fn hints(raw: &Raw, classes: usize, log: &Log<'_>) {
 
 fn made_of_parts(made: &keys::Method, raw: &Raw, log: &Log<'_>) -> Method {
     let name = &made.name.value.0;
-    let probes = made.tuning.value != Tuning::Finetune;
+    check_prompt(made, raw, log);
+    let probes = !matches!(made.tuning.value, Tuning::Finetune | Tuning::Prompt);
     if made.probe_learning_rate.line.is_some() && !probes {
         let line = made.probe_learning_rate.line;
         log.add(line, format!("method.probe_learning_rate is not read: {name:?} trains no classifier alone"));
     }
     check_moments(made, raw, log);
+    check_fresh(made, raw, log);
     Method {
         moments: made.moments.value.0,
         stop: made.stop.value,
         between: between(made, raw, log),
         rounds: made.rounds.value,
+        fresh: made.fresh.value,
         ensemble: made.ensemble.value.0,
         errors: made.errors.value,
         confident: made.confident.value.map(|share| share.0),
         hint: made.hint.value.clone(),
         generative: made.generative.value,
         tuning: made.tuning.value,
+        prompting: Prompting {
+            shots: made.shots.value,
+            truth: made.shot_labels.value == ShotLabels::Truth,
+            separator: made.separator.value.clone().unwrap_or_else(|| Prompting::SEPARATOR.to_owned()),
+        },
         probe_learning_rate: made.probe_learning_rate.value.map(|rate| rate.0),
         ..Method::direct(name.clone(), objective(raw, made.loss.value))
+    }
+}
+
+/// What is asked learns nothing, and what learns is shown nothing.
+fn check_prompt(made: &keys::Method, raw: &Raw, log: &Log<'_>) {
+    let name = &made.name.value.0;
+    let shown = [
+        ("shots", made.shots.line),
+        ("shot_labels", made.shot_labels.line),
+        ("separator", made.separator.line),
+    ];
+    let learned = [
+        ("loss", made.loss.line),
+        ("through", made.through.line),
+        ("rounds", made.rounds.line),
+        ("fresh", made.fresh.line),
+        ("errors", made.errors.line),
+        ("confident", made.confident.line),
+        ("hint", made.hint.line),
+        ("generative", made.generative.line),
+        ("moments", made.moments.line),
+        ("stop", made.stop.line),
+    ];
+    let (prompts, shots) = (made.tuning.value == Tuning::Prompt, made.shots.value);
+    let unread = if prompts { &learned[..] } else { &shown };
+    let why = if prompts { "learns nothing" } else { "is not prompted" };
+    for (key, line) in unread.iter().filter(|(_, line)| line.is_some()) {
+        log.add(*line, format!("method.{key} is not read: {name:?} {why}"));
+    }
+    if prompts && shots == 0 {
+        for (key, line) in shown[1..].iter().filter(|(_, line)| line.is_some()) {
+            log.add(*line, format!("method.{key} is not read: {name:?} has no shots"));
+        }
+    }
+    if prompts && shots > raw.split.weak_labels.value.0 {
+        let rows = raw.split.weak_labels.value.0;
+        log.add(
+            made.shots.line,
+            format!("method.shots = {shots} is more than the {rows} rows of weak_labels"),
+        );
+    }
+}
+
+/// A model that is asked answers with the tokens that its classes begin with.
+pub(super) fn answers(raw: &Raw, pairs: &[Pair], methods: &[Method], log: &Log<'_>) {
+    if methods.iter().all(|method| method.tuning != Tuning::Prompt) {
+        return;
+    }
+    let strong: BTreeSet<usize> = pairs.iter().map(|pair| pair.strong).collect();
+    for model in strong.into_iter().filter_map(|place| raw.models.get(place)) {
+        if !matches!(model.head_init.value, HeadInit::Unembedding(_)) {
+            let name = &model.name.value.0;
+            let problem = format!("model {name:?} has no answers to give: name them by its head_init");
+            log.add(model.head_init.line.or(model.name.line), problem);
+        }
+    }
+}
+
+/// Rows of their own are for those who learn in turn, and there are as many shares as there may be rounds before the last.
+fn check_fresh(made: &keys::Method, raw: &Raw, log: &Log<'_>) {
+    if !made.fresh.value {
+        return;
+    }
+    let (name, line, between) = (&made.name.value.0, made.fresh.line, made.through.value.is_some());
+    let rounds = made.rounds.value + if between { raw.models.len().saturating_sub(2) } else { 0 };
+    if rounds == 0 {
+        log.add(line, format!("method.fresh is not read: {name:?} has neither rounds nor through"));
+    } else if raw.split.fresh.value < rounds {
+        let rows = raw.split.fresh.value;
+        log.add(line, format!("method.fresh of {name:?} needs rows: task.split.fresh = {rows} is too few"));
     }
 }
 

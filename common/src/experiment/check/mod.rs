@@ -41,6 +41,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let pairs = ladder::pairs(raw, log);
     let methods = methods::methods(raw, log);
     let train = training::train(raw, log);
+    methods::answers(raw, &pairs, &methods, log);
     let bootstrap = bootstrap(raw, &pairs, &methods, log);
     let strategy = training::strategy(raw, log);
     let numerics = training::numerics(raw, log);
@@ -80,6 +81,7 @@ fn split(raw: &keys::Split) -> SplitRule {
         weak_labels: raw.weak_labels.value.0,
         validation: raw.validation.value,
         test: raw.test.value.0,
+        fresh: raw.fresh.value,
         balance: raw.balance.value.0,
         duplicates: raw.duplicates.value,
         seed: raw.seed.value,

@@ -6,8 +6,8 @@ use crate::{
         Stop, Tuning,
         read::Table,
         value::{
-            ConfidenceForm, Count, MethodName, Name, NonNegative, Pairs, Portion, Positive, Share, Through,
-            Value,
+            ConfidenceForm, Count, MethodName, Name, NonNegative, Pairs, Portion, Positive, Share,
+            ShotLabels, Through, Value,
         },
     },
     plan::{ErrorPattern, Threshold},
@@ -35,6 +35,9 @@ sections! {
         through: Option<Through> = None, else "the supervisor teaches the student";
         /// How often a fresh copy of the student then learns from the student before it.
         rounds: usize = 0;
+        /// Whether every model of such a chain learns from rows of its own: those before the last from `task.split.fresh`, the
+        /// last, as all other students, from the rows of `weak_labels`.
+        fresh: bool = false;
         /// How many supervisors label: models of one size trained from different seeds, whose probabilities are averaged.
         ensemble: Count = Count(1);
         /// Of each class only this share of the rows is learned from: those whose labels are surest.
@@ -50,8 +53,17 @@ sections! {
         generative: usize = 0;
         /// What of the student learns: all that `[train]` says; a new classifier alone (`probe`); that first and then all
         /// (`probe-then-finetune`); or all, and then a new classifier from true labels (`finetune-then-probe`), which
-        /// tells what the student knows and is none itself. The ceiling of a `probe` is a probe.
+        /// tells what the student knows and is none itself. The ceiling of a `probe` is a probe. Or nothing (`prompt`): a
+        /// language model is asked, and of the tokens of its `head_init` the likeliest is its answer (Burns et al. 2023,
+        /// section 5.2.1).
         tuning: Tuning = Tuning::Finetune;
+        /// How many texts with their answers, drawn from the rows of `weak_labels` for each text anew, a model of `prompt` is shown
+        /// before it is asked; fewer where they do not fit into `train.max_tokens`. The ceiling is shown true answers.
+        shots: usize = 0;
+        /// Whose answers: the supervisor's (`weak`), or true ones (`truth`: an oracle).
+        shot_labels: ShotLabels = ShotLabels::Weak;
+        /// What stands between a text with its answer and the next text.
+        separator: Option<String> = None, else "an empty line";
         /// Peak learning rate of a classifier that is trained alone.
         probe_learning_rate: Option<Positive> = None, else "that of the model";
         /// At how many moments of its training a student is tested, at even distances, the end included: the report then

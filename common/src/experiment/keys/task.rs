@@ -81,6 +81,8 @@ sections! {
         validation: usize = 0;
         /// Rows on which every model is tested.
         test: Count;
+        /// Rows for the rounds of a `[[method]]` with `fresh` that come before its last one, shared among them in equal parts.
+        fresh: usize = 0;
         /// Largest share of one class in any part; rows of the larger class are dropped beyond it. At 0.5 two classes
         /// have equally many rows.
         balance: Balance = Balance(0.55);
@@ -89,7 +91,7 @@ sections! {
         /// models alike.
         over_long: OverLong = OverLong::Truncate;
         /// What becomes of a text (white space and case aside) that two parts share: it is reported, the later of
-        /// test, validation, ground truth and weak labels goes without it, or the split is refused.
+        /// test, validation, ground truth, weak labels and fresh goes without it, or the split is refused.
         duplicates: Duplicates = Duplicates::Report;
         /// Seed of the assignment.
         seed: u64 = 0;

@@ -57,6 +57,8 @@ choice! {
     } later [];
     /// Which form of the confidence loss.
     ConfidenceForm { Paper = "paper", Released = "released" } later [];
+    /// Whose answers a model is shown.
+    ShotLabels { Weak = "weak", Truth = "truth" } later [];
     /// What is trained of a model.
     TrainableName { All = "all", Head = "head" } later [];
     /// What makes an update of a gradient.
@@ -71,7 +73,8 @@ choice!(@value Tuning {
     Finetune = "finetune",
     Probe = "probe",
     ProbeThenFinetune = "probe-then-finetune",
-    FinetuneThenProbe = "finetune-then-probe"
+    FinetuneThenProbe = "finetune-then-probe",
+    Prompt = "prompt"
 } later []);
 choice!(@value Stop { WeakLabels = "weak-labels", GroundTruth = "ground-truth" } later []);
 choice!(@value ErrorPattern { Random = "random", Longest = "longest", Shortest = "shortest" } later []);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arithmetic, Coins, Formatter};
+use super::{Arithmetic, Coins, Formatter, train::is_default};
 
 /// How a source row becomes examples: texts with what is known of them.
 ///
@@ -191,6 +191,9 @@ pub struct SplitRule {
     pub validation: usize,
     /// Rows that every model is tested on.
     pub test: usize,
+    /// Rows for the rounds of a chain before its last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fresh: usize,
     /// Largest share of one class in any part; rows of the majority are dropped at random beyond it.
     pub balance: f64,
     /// What becomes of texts that two parts share.
@@ -200,7 +203,7 @@ pub struct SplitRule {
 }
 
 /// What becomes of a text that an earlier part of a split has too. Parts are filled in the order test, validation,
-/// ground truth, weak labels.
+/// ground truth, weak labels, fresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplicates {
@@ -220,5 +223,6 @@ impl SplitRule {
             .saturating_add(self.weak_labels)
             .saturating_add(self.validation)
             .saturating_add(self.test)
+            .saturating_add(self.fresh)
     }
 }

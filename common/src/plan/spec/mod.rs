@@ -4,11 +4,14 @@
 //!
 //! | work | inputs | files | facts |
 //! |---|---|---|---|
-//! | prepare dataset | `model/0`, `model/1`, ... where long rows are dropped | `ground_truth.parquet`, `weak_labels.parquet`, `validation.parquet`, `test.parquet`, `split.json` | `rows/<part>`, `duplicates`, `dropped/pairs`, `dropped/duplicates`, `dropped/balance`, `dropped/over_long` |
+//! | prepare dataset | `model/0`, `model/1`, ... where long rows are dropped | `ground_truth.parquet`, `weak_labels.parquet`, `validation.parquet`, `test.parquet`, where it has rows `fresh.parquet`, and `split.json` | `rows/<part>`, `duplicates`, `dropped/pairs`, `dropped/duplicates`, `dropped/balance`, `dropped/over_long` |
 //! | prepare corpus | - | `corpus.parquet` | `rows/corpus` |
 //! | prepare rows | - | `rows.parquet` | `rows/rows`, `dropped/pairs` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
 //! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
+//! | prepare share | `data` | `<part>.parquet` | `rows/<part>` |
+//! | prepare prompted | `data`, `model`, and `labels` where answers are not true | `<part>.parquet` | `rows/<part>`, `shots`, `shortened` |
+//! | prepare head | `model` | a model as above | `parameters` |
 //! | prepare revised | `data`, `labels` | `<part>.parquet`, and its labels in `part-00000.parquet` | `rows/<part>`, `rows` |
 //! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; before another span of steps, `state.bin` and `state.safetensors`, which that one has as `before`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
@@ -85,6 +88,8 @@ pub enum Part {
     WeakLabels,
     /// Rows held out during development.
     Validation,
+    /// Rows for the rounds of a chain before its last.
+    Fresh,
     /// Rows that every model is tested on.
     Test,
     /// Unlabelled text.
@@ -100,6 +105,7 @@ impl Part {
             Self::GroundTruth => "ground_truth",
             Self::WeakLabels => "weak_labels",
             Self::Validation => "validation",
+            Self::Fresh => "fresh",
             Self::Test => "test",
             Self::Corpus => "corpus",
             Self::Rows => "rows",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Part, Revision, Source, SplitRule};
+use super::{Format, HeadSpec, Part, Revision, Shots, Source, SplitRule};
 use crate::Key;
 
 /// What is brought into the store.
@@ -61,12 +61,37 @@ pub enum Prepare {
         /// Seed of the weights.
         seed: u64,
     },
+    /// Every `of`-th row of a part of the input `data`, from the `index`-th on.
+    Share {
+        /// Rows that are read.
+        part: Part,
+        /// The first, from 0.
+        index: usize,
+        /// How many shares there are.
+        of: usize,
+    },
     /// A part of the input `data` and the labels that the input `labels` gives to its rows, as a student gets them.
     Revised {
         /// Rows that are read.
         part: Part,
         /// What becomes of them.
         revision: Revision,
+    },
+    /// A part of the input `data`, each text after others of the weak-label rows with their answers (few-shot prompting;
+    /// Brown et al. 2020): the likeliest classes of the input `labels` where there is one, else the true ones. The
+    /// tokenizer of the input `model` says how many fit.
+    Prompted {
+        /// Rows that are read.
+        part: Part,
+        /// How the others are chosen and laid out.
+        shots: Shots,
+        /// Sequences have this many tokens at most, and what the model takes.
+        max_tokens: usize,
+    },
+    /// The input `model` with a head that nothing has trained.
+    Head {
+        /// The head, and how it begins.
+        head: HeadSpec,
     },
     /// The rows of a part of the input `data` as token ids of the input `model`. Every training and inference of a
     /// model (or of what was made of it) over a part reads these same tokens.

@@ -37,3 +37,16 @@ pub enum ErrorPattern {
     /// The shortest.
     Shortest,
 }
+
+/// Rows with their answers in front of a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shots {
+    /// How many, drawn for each text anew.
+    pub count: usize,
+    /// What a shown text ends in, by class.
+    pub answers: Vec<String>,
+    /// What stands between a shown text with its answer and the next text.
+    pub separator: String,
+    /// Seed of the draws.
+    pub seed: u64,
+}

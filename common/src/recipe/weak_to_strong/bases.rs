@@ -32,6 +32,8 @@ pub(super) struct Rows {
     pub data: Key,
     /// What people call them.
     pub title: String,
+    /// How many there are at most.
+    pub count: usize,
 }
 
 /// A model before any finetuning.
@@ -41,7 +43,7 @@ pub(super) struct Base<'a> {
     /// The stage that has it, pretrained where it is made here.
     pub key: Key,
     /// The stage that has its tokenizer.
-    reader: Key,
+    pub reader: Key,
     /// What the task's texts are cut to for it.
     pub max_tokens: usize,
 }
@@ -65,12 +67,13 @@ impl<'a> Bases<'a> {
     }
 
     /// How many rows a part of the dataset has.
-    pub(super) fn count(&self, part: Part) -> usize {
+    fn count(&self, part: Part) -> usize {
         let split = &self.experiment.split;
         match part {
             Part::GroundTruth => split.ground_truth,
             Part::Test => split.test,
             Part::Validation => split.validation,
+            Part::Fresh => split.fresh,
             _ => split.weak_labels,
         }
     }
@@ -79,12 +82,25 @@ impl<'a> Bases<'a> {
     pub(super) fn tokens(&self, plan: &mut Plan, base: &Base<'_>, rows: &Rows) -> Key {
         let part = rows.part;
         let title = format!("tokens {} {}", base.name, rows.title);
-        tokens(plan, title, part, self.count(part), base.max_tokens, [base.reader, rows.data])
+        tokens(plan, title, part, rows.count, base.max_tokens, [base.reader, rows.data])
     }
 
     /// A part of the dataset as it is.
     pub(super) fn rows(&self, part: Part) -> Rows {
-        Rows { part, data: self.data, title: part.to_string() }
+        Rows { part, data: self.data, title: part.to_string(), count: self.count(part) }
+    }
+
+    /// The rows of a round of so many that learns from rows of its own.
+    pub(super) fn fresh(&self, plan: &mut Plan, index: usize, of: usize) -> Rows {
+        let whole = self.rows(Part::Fresh);
+        if of == 1 {
+            return whole;
+        }
+        let (title, count) = (format!("fresh {} of {of}", index + 1), whole.count.div_ceil(of));
+        let work = Work::Prepare(Prepare::Share { part: Part::Fresh, index, of });
+        let spec = Spec { work, inputs: roles([("data", self.data)]) };
+        let data = plan.add(title.clone(), spec, estimate(count, 0));
+        Rows { data, title, count, ..whole }
     }
 }
 

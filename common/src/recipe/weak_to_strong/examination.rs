@@ -59,7 +59,8 @@ impl Compiler<'_> {
         let rows = self.exam(method, teacher, Part::Validation, title, seed);
         let mut inputs = BTreeMap::from([("data".to_owned(), self.bases.data)]);
         if stop == Stop::WeakLabels {
-            inputs.insert("labels".to_owned(), self.labels(teacher, Part::Validation, seed));
+            inputs
+                .insert("labels".to_owned(), self.labels(teacher, &self.bases.rows(Part::Validation), seed));
         }
         let moments = learned.moments.iter().chain([&learned.model]);
         for (at, &model) in moments.enumerate() {
@@ -67,7 +68,7 @@ impl Compiler<'_> {
             inputs.insert(format!("prediction/{at}"), self.infer(of, base, model, &rows));
             inputs.insert(format!("model/{at}"), model);
         }
-        let cost = estimate(self.bases.count(Part::Validation).saturating_mul(learned.moments.len() + 1), 0);
+        let cost = estimate(rows.count.saturating_mul(learned.moments.len() + 1), 0);
         let work = Work::Merge(Merge::Best);
         let by = match stop {
             Stop::WeakLabels => "weak labels",

@@ -66,13 +66,12 @@ impl<'a> Compiler<'a> {
         Teacher::Several { base: Rc::clone(weak), members }
     }
 
-    /// A teacher's labels of a part.
-    pub(super) fn labels(&mut self, teacher: &Teacher<'_>, part: Part, seed: u64) -> Key {
-        let rows = self.bases.rows(part);
-        let of = if part == Part::WeakLabels { String::new() } else { format!(" {part}") };
+    /// A teacher's labels of some rows.
+    pub(super) fn labels(&mut self, teacher: &Teacher<'_>, rows: &Rows, seed: u64) -> Key {
+        let of = if rows.part == Part::WeakLabels { String::new() } else { format!(" {}", rows.title) };
         match teacher {
             Teacher::One { base, model, title } => {
-                self.infer(format!("weak labels{of} {title}"), base, *model, &rows)
+                self.infer(format!("weak labels{of} {title}"), base, *model, rows)
             }
             Teacher::Several { base, members } => {
                 let name = base.name;
@@ -81,10 +80,10 @@ impl<'a> Compiler<'a> {
                     .enumerate()
                     .map(|(i, (model, seed))| {
                         let title = format!("weak labels{of} {name} seed {seed}");
-                        (format!("labels/{i}"), self.infer(title, base, *model, &rows))
+                        (format!("labels/{i}"), self.infer(title, base, *model, rows))
                     })
                     .collect();
-                let cost = estimate(self.bases.count(part).saturating_mul(members.len()), 0);
+                let cost = estimate(rows.count.saturating_mul(members.len()), 0);
                 let title = format!("weak labels{of} of {} {name} seed {seed}", members.len());
                 let work = Work::Merge(Merge::Predictions);
                 self.plan.add(title, Spec { work, inputs }, cost)
@@ -107,7 +106,7 @@ impl<'a> Compiler<'a> {
         let whole = |it: &Self, init| it.whole(base, objective, init);
         let probe = |it: &Self, objective, init| it.probe(base, method, objective, init);
         let (start, step, lesson) = match method.tuning {
-            Tuning::Finetune => (start, whole(self, own_words), lesson),
+            Tuning::Finetune | Tuning::Prompt => (start, whole(self, own_words), lesson),
             Tuning::Probe => (start, probe(self, objective, own_words), lesson),
             Tuning::ProbeThenFinetune => {
                 let step = probe(self, objective, own_words);
@@ -157,7 +156,7 @@ impl<'a> Compiler<'a> {
         Step { trainable: Trainable::Head, objective, head: self.head(base, init), optimizer, moments: 1 }
     }
 
-    fn head(&self, base: &Base<'_>, init: HeadInit) -> HeadSpec {
+    pub(super) fn head(&self, base: &Base<'_>, init: HeadInit) -> HeadSpec {
         let head = Head::Classifier { classes: self.experiment.task.classes() };
         HeadSpec { head, init, readout: base.model.readout }
     }
@@ -180,7 +179,7 @@ impl<'a> Compiler<'a> {
     ) -> Learned {
         let Lesson { rows, labels } = lesson;
         let Step { trainable, objective, head, optimizer, moments: of } = step;
-        let examples = self.bases.count(rows.part).saturating_mul(optimizer.passes);
+        let examples = rows.count.saturating_mul(optimizer.passes);
         let cost = estimate(examples / of, base.max_tokens);
         let adapts = trainable == self.experiment.train.trainable && objective != Objective::LanguageModel;
         let train = Train {
@@ -246,7 +245,7 @@ impl<'a> Compiler<'a> {
         let work = Work::Infer(Infer { part, output: Output::Probabilities, batch_tokens, shard });
         let tokens = self.bases.tokens(&mut self.plan, base, rows);
         let inputs = roles([("model", model), ("data", rows.data), ("tokens", tokens)]);
-        let cost = estimate(self.bases.count(part), base.max_tokens);
+        let cost = estimate(rows.count, base.max_tokens);
         self.plan.add(title, Spec { work, inputs }, cost)
     }
 }

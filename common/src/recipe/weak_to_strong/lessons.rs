@@ -13,18 +13,18 @@ use crate::{
 };
 
 impl Compiler<'_> {
-    /// The rows that students learn from, with a teacher's labels. Errors are moved before the first lesson alone: what
-    /// comes after learns from a student and has its own.
+    /// Rows to learn from, with a teacher's labels. Errors are moved before the first lesson alone: what comes after
+    /// learns from a student and has its own.
     pub(super) fn lesson(
         &mut self,
         method: &Method,
         teacher: &Teacher<'_>,
+        mut rows: Rows,
         of: &str,
         first: bool,
         seed: u64,
     ) -> Lesson {
-        let mut rows = self.bases.rows(Part::WeakLabels);
-        let mut labels = self.labels(teacher, Part::WeakLabels, seed);
+        let mut labels = self.labels(teacher, &rows, seed);
         if let Some(pattern) = method.errors.filter(|_| first) {
             let revision = Revision::Errors { pattern, seed };
             // The rows stay as they are, and so do their tokens.
@@ -56,7 +56,7 @@ impl Compiler<'_> {
         if method.hint.is_empty() {
             return rows;
         }
-        let labels = self.labels(teacher, part, seed);
+        let labels = self.labels(teacher, &rows, seed);
         let revision = Revision::Hint { endings: method.hint.clone() };
         let title = format!("{part} hints for {of}");
         Rows { data: self.revise(&rows, labels, revision, title.clone()), title, ..rows }
@@ -66,6 +66,6 @@ impl Compiler<'_> {
         let part = rows.part;
         let work = Work::Prepare(Prepare::Revised { part, revision });
         let inputs = roles([("data", rows.data), ("labels", labels)]);
-        self.plan.add(title, Spec { work, inputs }, estimate(self.bases.count(part), 0))
+        self.plan.add(title, Spec { work, inputs }, estimate(rows.count, 0))
     }
 }

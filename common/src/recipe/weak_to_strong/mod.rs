@@ -6,6 +6,7 @@ mod bases;
 mod examination;
 mod learning;
 mod lessons;
+mod prompting;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use self::{
 use super::RecipeError;
 use crate::{
     Key,
-    experiment::{Experiment, Method, Pair},
+    experiment::{Experiment, Method, Pair, Tuning},
     plan::{Measure, Part, Plan, Prediction, Role, Spec, Work},
     recipe::estimate,
     results::SCHEMA,
@@ -79,7 +80,10 @@ impl Compiler<'_> {
                 if method.has_own_ceiling() {
                     self.ceiling(&strong, Some(method), seed);
                 }
-                self.student(method, pair, &path, seed);
+                match method.tuning {
+                    Tuning::Prompt => self.prompted(method, pair, seed),
+                    _ => self.student(method, pair, &path, seed),
+                }
             }
         }
     }
@@ -97,10 +101,13 @@ impl Compiler<'_> {
             Some(word) => format!("ceiling {word} {name} seed {seed}"),
             None => format!("ceiling {name} seed {seed}"),
         };
+        let role = Role::Ceiling { model: name.clone(), method: word };
         let steps = method.map_or_else(Method::truthful, Method::with_truth);
+        if steps.tuning == Tuning::Prompt {
+            return self.ask(&steps, strong, None, (title, role), seed);
+        }
         let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
         let trained = self.learn(&title, strong, &steps, lesson, seed).model;
-        let role = Role::Ceiling { model: name.clone(), method: word };
         self.test(title, strong, trained, role, seed);
     }
 
@@ -116,7 +123,11 @@ impl Compiler<'_> {
                 true => format!("student {word} {from}>{learner} seed {seed}"),
                 false => format!("student {word} {from}>{learner} round {} seed {seed}", round + 1),
             };
-            let lesson = self.lesson(method, &teacher, &title, round == 0, seed);
+            let rows = match method.fresh && !last {
+                true => self.bases.fresh(&mut self.plan, round, path.len() - 1),
+                false => self.bases.rows(Part::WeakLabels),
+            };
+            let lesson = self.lesson(method, &teacher, rows, &title, round == 0, seed);
             let learned = self.learn(&title, &base, method, lesson, seed);
             if last {
                 let (weak, strong) = (weak.name.clone(), strong.name.clone());

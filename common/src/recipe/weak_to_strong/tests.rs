@@ -9,13 +9,21 @@ use crate::{
 
 /// A ladder of three, with what follows its pairs.
 fn plan_with(pairs: &str, rest: &str) -> Plan {
+    split_plan("", pairs, rest)
+}
+
+/// The same with other rows beside those of every experiment.
+fn split_plan(split: &str, pairs: &str, rest: &str) -> Plan {
     let model = |(name, layers)| {
-        format!("[[model]]\nname = {name:?}\nlayers = {layers}\nhidden = 16\nheads = 2\ncontext = 32\n")
+        format!(
+            "[[model]]\nname = {name:?}\nlayers = {layers}\nhidden = 16\nheads = 2\ncontext = 32\n\
+             head_init = [\"F\", \"T\"]\n"
+        )
     };
     let ladder = [("s", 1), ("m", 2), ("l", 3)].map(model).concat();
     let text = format!(
         "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \"builtin:arithmetic\"\n\
-         split = {{ ground_truth = 100, weak_labels = 80, validation = 20, test = 50 }}\n{ladder}[methods]\nrun = []\n{pairs}\n{rest}"
+         split = {{ ground_truth = 100, weak_labels = 80, validation = 20, test = 50{split} }}\n{ladder}[methods]\nrun = []\n{pairs}\n{rest}"
     );
     let experiment =
         experiment::parse("n.toml", &text, "".as_ref()).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -221,4 +229,53 @@ fn a_student_that_stops_early_is_chosen_by_held_out_rows_and_shares_its_training
     }
     let best = "best of student e s>m seed 0 by weak labels";
     assert_eq!(read(&plan, best, "labels"), "weak labels validation s seed 0");
+}
+
+#[test]
+fn those_who_learn_in_turn_may_have_rows_of_their_own() {
+    let method = "[[method]]\nname = \"f\"\nthrough = [\"m\"]\nrounds = 1\nfresh = true";
+    let plan = split_plan(", fresh = 21", "pairs = \"weaker-to-stronger\"", method);
+    let rounds = ["student f s>m round 1 seed 0", "student f s>l round 2 seed 0"];
+    for (index, round) in rounds.into_iter().enumerate() {
+        let data = read(&plan, round, "data");
+        assert_eq!(
+            named(&plan, data).work,
+            Work::Prepare(Prepare::Share { part: Part::Fresh, index, of: 2 })
+        );
+        let labels = read(&plan, round, "labels");
+        assert_eq!(
+            (read(&plan, labels, "data"), read(&plan, read(&plan, labels, "tokens"), "data")),
+            (data, data)
+        );
+    }
+    assert_eq!(read(&plan, "student f s>l seed 0", "data"), "dataset");
+    assert_eq!(training(&plan, "student f s>l seed 0").part, Part::WeakLabels);
+}
+
+#[test]
+fn a_model_that_is_asked_learns_nothing_and_is_shown_the_answers_of_its_supervisor() {
+    let plan = plan("[[method]]\nname = \"p\"\ntuning = \"prompt\"\nshots = 2\nseparator = \"=\"");
+    let (student, ceiling) = ("test of student p s>m seed 0", "test of ceiling p m seed 0");
+    for (test, labels) in [(student, Some("weak labels s seed 0")), (ceiling, None)] {
+        let model = read(&plan, test, "model");
+        assert!(matches!(&named(&plan, model).work, Work::Prepare(Prepare::Head { .. })), "{model}");
+        assert_eq!(read(&plan, model, "model"), "pretrain m");
+        let rows = read(&plan, test, "data");
+        assert_eq!(read(&plan, read(&plan, test, "tokens"), "data"), rows);
+        let Work::Prepare(Prepare::Prompted { shots, .. }) = &named(&plan, rows).work else {
+            panic!("{rows}")
+        };
+        assert_eq!((shots.count, shots.answers.concat(), &*shots.separator), (2, "FT".to_owned(), "="));
+        let given = named(&plan, rows).inputs.contains_key("labels").then(|| read(&plan, rows, "labels"));
+        assert_eq!(given, labels);
+    }
+    assert!(roles(&plan).contains(&Role::Ceiling { model: "m".into(), method: Some("p".into()) }));
+}
+
+#[test]
+fn a_model_that_is_asked_at_once_has_the_ceiling_of_all_others() {
+    let plan = plan("[[method]]\nname = \"z\"\ntuning = \"prompt\"");
+    assert_eq!(read(&plan, "test of student z s>m seed 0", "data"), "dataset");
+    assert!(!roles(&plan).contains(&Role::Ceiling { model: "m".into(), method: Some("z".into()) }));
+    assert_eq!(measured(&plan, "z").iter().map(|it| it.2).collect::<Vec<_>>(), [false, false]);
 }

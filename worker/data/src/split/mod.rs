@@ -1,7 +1,7 @@
 //! Splits: which rows of a source go into which part of an experiment.
 //!
 //! Rows stand in a seeded order that depends on nothing but the seed and the row (or the value it is grouped by), and
-//! the parts take what they need from its front, one after the other: test, validation, ground truth, weak labels.
+//! the parts take what they need from its front, one after the other: test, validation, ground truth, weak labels, fresh.
 //! So the test rows do not change with the sizes of the other parts, and a part that is made larger keeps the rows it
 //! had. Groups are never divided between parts. Texts that two parts share are found, whatever becomes of them: of
 //! those that are dropped it is always the later part's, so no test row goes because of a training row.
@@ -21,8 +21,13 @@ use crate::error::{DataError, Result};
 pub use manifest::{Copy, DuplicateReport, Manifest, Pair, PartManifest};
 pub use records::{Print, Records};
 
-/// The order in which the parts take rows.
+/// The order in which the parts take rows that every split has.
 pub const ORDER: [Part; 4] = [Part::Test, Part::Validation, Part::GroundTruth, Part::WeakLabels];
+
+/// All parts of a split, in the order in which they take rows.
+pub fn parts(rule: &SplitRule) -> impl Iterator<Item = Part> {
+    ORDER.into_iter().chain((rule.fresh > 0).then_some(Part::Fresh))
+}
 
 /// A source that is split.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +73,7 @@ pub fn split(records: &Records, rule: &SplitRule, lengths: &Lengths) -> Result<S
         unmeasured: Vec::new(),
     };
     let (mut parts, mut manifests) = (BTreeMap::new(), BTreeMap::new());
-    for part in ORDER {
+    for part in self::parts(rule) {
         let (places, manifest) = filler.fill(part, wanted(rule, part))?;
         parts.insert(part, places);
         manifests.insert(part.word(), manifest);
@@ -93,6 +98,7 @@ fn wanted(rule: &SplitRule, part: Part) -> usize {
         Part::WeakLabels => rule.weak_labels,
         Part::Validation => rule.validation,
         Part::Test => rule.test,
+        Part::Fresh => rule.fresh,
         Part::Corpus | Part::Rows => 0,
     }
 }

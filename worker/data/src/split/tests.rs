@@ -26,7 +26,7 @@ fn different(rows: usize, rarity: usize, size: Option<usize>) -> Records {
 
 fn rule(ground_truth: usize, weak_labels: usize, validation: usize, test: usize) -> SplitRule {
     let duplicates = Duplicates::Report;
-    SplitRule { ground_truth, weak_labels, validation, test, balance: 0.55, duplicates, seed: 3 }
+    SplitRule { ground_truth, weak_labels, validation, test, fresh: 0, balance: 0.55, duplicates, seed: 3 }
 }
 
 fn split_all(records: &Records, rule: &SplitRule) -> Split {
@@ -40,6 +40,18 @@ fn the_same_rule_gives_the_same_rows_on_every_machine() {
     assert_eq!(parts, [vec![0, 5, 10, 33], vec![4, 21], vec![8, 13, 26, 37], vec![16, 22, 35, 39]]);
     let digest = &split.manifest.parts["test"].digest;
     assert_eq!(digest, "853e961fd668eb38199253de4a23f5ce19db225450d687c002e9688aaaf421cc");
+}
+
+#[test]
+fn fresh_rows_are_taken_last_and_change_no_other_part() {
+    let records = different(40, 2, None);
+    let (without, with) = (rule(4, 4, 2, 4), SplitRule { fresh: 6, ..rule(4, 4, 2, 4) });
+    let [without, with] = [without, with].map(|rule| split_all(&records, &rule));
+    assert_eq!(without.parts.len(), ORDER.len());
+    assert!(ORDER.iter().all(|part| with.parts[part] == without.parts[part]));
+    let taken = |row: &u32| ORDER.iter().any(|part| with.parts[part].contains(row));
+    assert_eq!(with.parts[&Part::Fresh].len(), 6);
+    assert!(!with.parts[&Part::Fresh].iter().any(taken));
 }
 
 #[test]

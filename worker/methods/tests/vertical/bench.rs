@@ -98,6 +98,7 @@ pub(crate) fn dataset() -> Work {
         weak_labels: 42,
         validation: 12,
         test: 30,
+        fresh: 0,
         balance: 0.5,
         duplicates: Duplicates::Report,
         seed: 3,

@@ -5,6 +5,7 @@
 
 mod bench;
 mod moments;
+mod prompts;
 
 use std::{collections::BTreeMap, fs, ops::Range, path::PathBuf};
 

@@ -1,8 +1,8 @@
-//! A training in stretches, and the best of its moments.
+//! A training in stretches, the best of its moments, and a part in shares.
 
 use std::fs;
 
-use fulcrum_common::plan::{Merge, Part, Span, Train, Work};
+use fulcrum_common::plan::{Merge, Part, Prepare, Span, Train, Work};
 use fulcrum_data::{Probabilities, Table};
 use fulcrum_methods::Input;
 
@@ -80,4 +80,24 @@ fn the_best_of_several_moments_is_the_one_that_says_most_that_is_held_to_be_righ
     assert_eq!(chosen([&barely, &sure], None), (1, all, all), "of equals the surer");
     assert_eq!(chosen([&sure, &sure], None), (0, all, all), "of equals the earlier");
     assert_eq!(chosen([&mostly, &never], Some(&never)), (1, 1, all), "by labels that are wrong");
+}
+
+#[test]
+fn shares_of_a_part_have_each_row_once() {
+    let mut bench = Bench::new();
+    let data = bench.run(dataset(), &[]);
+    let part = Part::WeakLabels;
+    let rows = |of: &Input| Table::read(&of.files["weak_labels.parquet"]).unwrap().rows;
+    let mut shares: Vec<i64> = Vec::new();
+    for index in 0..4 {
+        let share = bench.run(Work::Prepare(Prepare::Share { part, index, of: 4 }), &[("data", &data)]);
+        assert_eq!(share.facts["rows/weak_labels"], rows(&share).len() as u64);
+        assert!([10, 11].contains(&rows(&share).len()));
+        shares.extend(rows(&share));
+    }
+    shares.sort_unstable();
+    assert_eq!(shares, rows(&data));
+    let work = Work::Prepare(Prepare::Share { part, index: 4, of: 4 });
+    let error = bench.try_run(work, &[("data", &data)], None, &[]).unwrap_err().to_string();
+    assert!(error.contains("share 4 of 4 is none"), "{error}");
 }
