@@ -7,6 +7,7 @@
 mod check;
 #[macro_use]
 mod sections;
+mod grid;
 mod keys;
 mod method;
 mod problem;
@@ -19,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use grid::Trial;
 pub(crate) use method::{Method, Prompting, Stop, Tuning};
 pub use problem::{Errors, Problem};
 pub use reference::reference;
@@ -52,6 +54,8 @@ pub struct Experiment {
     pub(crate) methods: Vec<Method>,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) train: Training,
+    /// What is tried in place of it; empty where it is final.
+    pub(crate) grid: Vec<Trial>,
     pub(crate) infer: Batches,
     pub(crate) bootstrap: Bootstrap,
     parallel: Parallel,

@@ -62,7 +62,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     let (entropy, window, generalized, smoothing) =
         (file.section(), file.section(), file.section(), file.section());
     let train = file.section();
-    let (lora, infer, parallel) = (file.section(), file.section(), file.section());
+    let (lora, grid, infer, parallel) = (file.section(), file.section(), file.section(), file.section());
     let (checkpoint, store, report) = (file.section(), file.section(), file.section());
     let (models, made) = (file.list(), file.list());
     Some(Raw {
@@ -84,6 +84,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         made: made?,
         train: train?,
         lora: lora?,
+        grid: grid?,
         infer: infer?,
         parallel: parallel?,
         checkpoint: checkpoint?,

@@ -270,6 +270,23 @@ fn keys_that_contradict_each_other_are_refused() {
         ),
         (
             "[train]",
+            "[grid]\n[train]",
+            "exp.toml:19: grid tries nothing: give it a list, such as learning_rate = [1e-5, 1e-4]",
+        ),
+        (
+            "[train]",
+            "[grid]\nlearning_rate = [1e-5, 1e-5]\n[train]",
+            "exp.toml:19: grid chooses by held-out rows: it needs task.split.validation\n\
+             exp.toml:20: grid.learning_rate has a value twice",
+        ),
+        (
+            "weak_labels = 100, test = 50 }",
+            "weak_labels = 100, validation = 9, test = 50 }\n[grid]\nepochs = [1, 2]\n[[method]]\nname = \"m\"\nmoments = 2",
+            "exp.toml:7: grid and the moments of \"m\": which of its trials is looked at is not known before, so give it \
+             a stop",
+        ),
+        (
+            "[train]",
             "[[method]]\nname = \"m\"\nmoments = 20\n[train]",
             "exp.toml:21: method.moments = 20 is more than the 12 steps of \"m\"",
         ),

@@ -3,6 +3,7 @@
 //! Every check goes through the log and on, so that one run names all problems.
 
 mod format;
+mod grid;
 mod ladder;
 mod methods;
 mod task;
@@ -42,6 +43,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let methods = methods::methods(raw, log);
     let train = training::train(raw, log);
     methods::answers(raw, &pairs, &methods, log);
+    let grid = grid::grid(raw, &methods, log);
     let bootstrap = bootstrap(raw, &pairs, &methods, log);
     let strategy = training::strategy(raw, log);
     let numerics = training::numerics(raw, log);
@@ -56,6 +58,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         pretrain,
         methods,
         pairs,
+        grid,
         train: train?,
         infer: Batches { batch_tokens: raw.infer.batch_tokens.value.0, shard: raw.infer.shard.value.0 },
         bootstrap,

@@ -114,6 +114,7 @@ pub(super) struct Raw {
     pub made: Vec<Method>,
     pub train: Train,
     pub lora: Lora,
+    pub grid: Grid,
     pub infer: Infer,
     pub parallel: Parallel,
     pub checkpoint: Checkpoint,

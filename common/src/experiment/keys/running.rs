@@ -56,6 +56,18 @@ sections! {
         targets: Vec<String> = vec!["all-linear".to_owned()];
     }
 
+    /// What is tried in place of what `[train]` says: every combination of these, for every model that learns the task. The
+    /// one that does best on `task.split.validation` is kept: of supervisors and ceilings by the true labels of those rows, of
+    /// students by their supervisor's.
+    "grid" Grid {
+        /// Peak learning rates.
+        learning_rate: Vec<Positive> = Vec::new(), else "that of `[train]`";
+        /// Passes over the rows.
+        epochs: Vec<Count> = Vec::new(), else "that of `[train]`";
+        /// Decoupled weight decay of matrices.
+        weight_decay: Vec<NonNegative> = Vec::new(), else "that of `[train]`";
+    }
+
     /// How models label and are tested.
     "infer" Infer {
         /// Most tokens of a forward pass, padding counted. Rows of about one length go together; a row that is

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Range, rc::Rc};
 use super::{
     Compiler, Tested,
     bases::{Base, Rows, roles},
+    examination::Judge,
 };
 use crate::{
     Key,
@@ -22,6 +23,8 @@ pub(super) struct Lesson {
     pub rows: Rows,
     /// Their labels; none for the true ones.
     pub labels: Option<Key>,
+    /// By what one of several models is chosen that learned it, where there are several.
+    pub judge: Option<Judge>,
 }
 
 /// Whose labels a model learns from.
@@ -35,11 +38,12 @@ pub(super) enum Teacher<'a> {
 /// A model after a lesson.
 pub(super) struct Learned {
     pub model: Key,
-    /// What it was on the way, at even distances.
+    /// What it was on the way, at even distances, where that is to be known.
     pub moments: Vec<Key>,
 }
 
 /// What is trained in one go.
+#[derive(Clone)]
 struct Step {
     /// What is trained of the model.
     trainable: Trainable,
@@ -119,12 +123,30 @@ impl<'a> Compiler<'a> {
                 let step = whole(self, own_words);
                 let title = format!("{title}: finetune");
                 let tuned = self.train(title, base, start, step, lesson.clone(), seed).model;
-                let truth = Lesson { labels: None, ..lesson };
+                let judge = lesson.judge.map(|judge| Judge { labels: None, ..judge });
+                let truth = Lesson { labels: None, judge, ..lesson };
                 (tuned, probe(self, Objective::CrossEntropy, HeadInit::Zero), truth)
             }
         };
         let step = Step { moments: method.moments, ..step };
-        self.train(title.to_owned(), base, start, step, lesson, seed)
+        let trials = self.experiment.grid.clone();
+        if trials.is_empty() {
+            let learned = self.train(title.to_owned(), base, start, step, lesson.clone(), seed);
+            return match &lesson.judge {
+                Some(judge) => self.best(title, base, [learned], judge),
+                None => learned,
+            };
+        }
+        let all: Vec<Learned> = trials
+            .iter()
+            .map(|trial| {
+                let title = format!("{title}, {}", trial.words());
+                let step = Step { optimizer: trial.of(&step.optimizer), ..step.clone() };
+                self.train(title, base, start, step, lesson.clone(), seed)
+            })
+            .collect();
+        let judge = lesson.judge.expect("where there is a grid, lessons have a judge");
+        self.best(title, base, all, &judge)
     }
 
     /// The model as the method begins with it: with the language of the rows that students learn from, if it says so.
@@ -139,7 +161,7 @@ impl<'a> Compiler<'a> {
             optimizer: Optimizer { passes: method.generative, ..self.optimizer(base, None) },
             moments: 1,
         };
-        let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
+        let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None, judge: None };
         self.train(format!("language {} seed {seed}", base.name), base, base.key, step, lesson, seed).model
     }
 
@@ -177,7 +199,7 @@ impl<'a> Compiler<'a> {
         lesson: Lesson,
         seed: u64,
     ) -> Learned {
-        let Lesson { rows, labels } = lesson;
+        let Lesson { rows, labels, .. } = lesson;
         let Step { trainable, objective, head, optimizer, moments: of } = step;
         let examples = rows.count.saturating_mul(optimizer.passes);
         let cost = estimate(examples / of, base.max_tokens);

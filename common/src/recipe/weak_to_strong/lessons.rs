@@ -40,7 +40,8 @@ impl Compiler<'_> {
             labels = self.revise(&rows, labels, revision, format!("hints for {of}"));
             rows = Rows { data: labels, title: format!("hints for {of}"), ..rows };
         }
-        Lesson { rows, labels: Some(labels) }
+        let judge = self.judge(method, teacher, of, seed);
+        Lesson { rows, labels: Some(labels), judge }
     }
 
     /// Rows to be examined on, with what a teacher says of them where the lessons told that too.

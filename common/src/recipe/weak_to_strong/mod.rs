@@ -90,7 +90,8 @@ impl Compiler<'_> {
 
     /// A model that learned from the ground truth of the first half.
     fn supervisor(&mut self, weak: &Base<'_>, seed: u64) -> Key {
-        let lesson = Lesson { rows: self.bases.rows(Part::GroundTruth), labels: None };
+        let judge = self.true_judge();
+        let lesson = Lesson { rows: self.bases.rows(Part::GroundTruth), labels: None, judge };
         self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed).model
     }
 
@@ -106,7 +107,8 @@ impl Compiler<'_> {
         if steps.tuning == Tuning::Prompt {
             return self.ask(&steps, strong, None, (title, role), seed);
         }
-        let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None };
+        let judge = self.true_judge();
+        let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None, judge };
         let trained = self.learn(&title, strong, &steps, lesson, seed).model;
         self.test(title, strong, trained, role, seed);
     }
@@ -134,8 +136,7 @@ impl Compiler<'_> {
                 let role = Role::Student { method: word.clone(), weak, strong };
                 self.examine(method, &teacher, &base, learned, (title, role), seed);
             } else {
-                let model = self.chosen(method, &teacher, &base, &learned, &title, seed);
-                teacher = Teacher::One { base, model, title };
+                teacher = Teacher::One { base, model: learned.model, title };
             }
         }
     }

@@ -279,3 +279,36 @@ fn a_model_that_is_asked_at_once_has_the_ceiling_of_all_others() {
     assert!(!roles(&plan).contains(&Role::Ceiling { model: "m".into(), method: Some("z".into()) }));
     assert_eq!(measured(&plan, "z").iter().map(|it| it.2).collect::<Vec<_>>(), [false, false]);
 }
+
+#[test]
+fn every_model_is_the_best_of_its_trials() {
+    let grid = "[grid]\nlearning_rate = [1e-3, 1e-4]\nepochs = [1, 3]\n";
+    let chain = "[[method]]\nname = \"c\"\nrounds = 1\n[[method]]\nname = \"e\"\nmoments = 2\nstop = \"weak-labels\"\n";
+    let plan = plan(&format!("{grid}{chain}"));
+    let student = "student c s>m seed 0";
+    let bests = [
+        ("best of weak s seed 0 by true labels", None, 4),
+        ("best of ceiling m seed 0 by true labels", None, 4),
+        ("best of student c s>m round 1 seed 0 by weak labels", Some("weak labels validation s seed 0"), 4),
+        ("best of student c s>m seed 0 by weak labels", None, 4),
+        ("best of student e s>m seed 0 by weak labels", Some("weak labels validation s seed 0"), 8),
+    ];
+    for (best, labels, models) in bests {
+        let inputs = &named(&plan, best).inputs;
+        assert_eq!(inputs.keys().filter(|role| role.starts_with("model/")).count(), models, "{best}");
+        if let Some(labels) = labels {
+            assert_eq!(read(&plan, best, "labels"), labels);
+        }
+    }
+    let last = "best of student c s>m seed 0 by weak labels";
+    let second = read(&plan, last, "model/1");
+    assert_eq!(second, format!("{student}, rate 0.001, 3 epochs"));
+    let settings = &training(&plan, second).optimizer;
+    assert_eq!((settings.learning_rate, settings.passes), (1e-3, 3));
+    // The next one learns from the best, and what says which is best is the teacher of each.
+    let first = "best of student c s>m round 1 seed 0 by weak labels";
+    assert_eq!(read(&plan, read(&plan, second, "labels"), "model"), first);
+    assert_eq!(read(&plan, read(&plan, last, "labels"), "model"), first);
+    assert_eq!(measured(&plan, "c")[0].0, last);
+    assert_eq!(read(&plan, "weak labels s seed 0", "model"), "best of weak s seed 0 by true labels");
+}
