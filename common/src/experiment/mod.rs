@@ -29,8 +29,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        Architecture, Arithmetic, Format, HeadInit, Lora, Numerics, Optimizer, Readout, SplitRule, Strategy,
-        Trainable,
+        Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Readout, Source,
+        SplitRule, Strategy, Style, Trainable,
     },
     source::{HubId, discover::Split},
 };
@@ -119,9 +119,9 @@ impl Experiment {
 
     /// The dataset files, none for a built-in source.
     pub fn files(&self) -> Option<&DataFiles> {
-        match &self.task {
-            Task::Arithmetic(_) => None,
-            Task::Files { files, .. } => Some(files),
+        match &self.task.rows {
+            Rows::Generated(_) => None,
+            Rows::Files(files) => Some(files),
         }
     }
 }
@@ -202,20 +202,31 @@ pub enum Chosen {
     Split(Split),
 }
 
+/// The labelled rows, and how they become what is learned.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Task {
+    pub rows: Rows,
+    pub format: Format,
+    /// Number of classes.
+    pub classes: usize,
+}
+
 /// Where the labelled rows come from.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Task {
-    Arithmetic(Arithmetic),
-    Files { files: DataFiles, format: Box<Format>, classes: usize },
+pub(crate) enum Rows {
+    Generated(Source),
+    Files(DataFiles),
 }
 
 impl Task {
-    /// Number of classes.
-    pub(crate) fn classes(&self) -> usize {
-        match self {
-            Self::Arithmetic(_) => Arithmetic::CLASSES.len(),
-            Self::Files { classes, .. } => *classes,
-        }
+    /// What the models end in.
+    pub(crate) fn head(&self) -> Head {
+        if self.format.compares() { Head::Reward } else { Head::Classifier { classes: self.classes } }
+    }
+
+    /// How a row's text is laid out.
+    pub(crate) fn style(&self) -> Style {
+        if self.format.compares() { Style::Pair } else { Style::Plain }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the experiment file says back: every problem, with its line and the way out.
 
 mod methods;
+mod preference;
 mod training;
 
 use std::path::Path;

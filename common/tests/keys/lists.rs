@@ -15,7 +15,7 @@ pub(crate) const NEUTRAL: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys that have a single choice for now.
-pub(crate) const SINGLE: &[(&str, &str)] = &[("", "recipe"), ("task", "kind")];
+pub(crate) const SINGLE: &[(&str, &str)] = &[("", "recipe")];
 
 /// Keys that decide a result, with another value than `MADE_HERE` has.
 pub(crate) const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
@@ -163,6 +163,20 @@ pub(crate) const DECIDING_PAIR: &[(&str, &str, &str)] = &[
     ("task", "rejected", r#""other""#),
     ("task", "prompt", r#""question""#),
     ("task", "pick", r#""one""#),
+    ("task", "kind", r#""preference""#),
+];
+
+/// Two texts that are compared.
+pub(crate) const COMPARED: &[(&str, &str)] =
+    &[("kind", r#""preference""#), ("chosen", r#""good""#), ("rejected", r#""bad""#)];
+
+/// The same for what only they have.
+pub(crate) const DECIDING_COMPARED: &[(&str, &str, &str)] = &[
+    ("task", "chosen", r#""other""#),
+    ("task", "rejected", r#""other""#),
+    ("task", "prompt", r#""question""#),
+    ("task", "seed", "9"),
+    ("model", "head_init", r#"["T"]"#),
 ];
 
 /// The rows of a known dataset.

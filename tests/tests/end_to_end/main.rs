@@ -14,5 +14,6 @@ mod runs;
 mod standstill;
 mod strategies;
 mod survival;
+mod tasks;
 mod why;
 mod workplace;

@@ -8,6 +8,8 @@
 //! cannot align numbers of changing width. And wrong sums are wrong in one way only: of several ways a weak model
 //! learns one and misses another, and its student copies exactly that.
 
+pub mod questions;
+
 use std::{collections::HashSet, fmt, sync::Arc};
 
 use fulcrum_common::{plan::Arithmetic, rng::Rng};

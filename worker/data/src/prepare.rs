@@ -86,8 +86,16 @@ impl Longest {
     /// Whether any of the models would read the example without its end.
     fn is_over(&self, example: &Example) -> Result<bool> {
         for (tokenizer, limits) in &self.models {
-            if tokenizer.row(example.prompt.as_deref(), &example.text, limits)?.truncated {
-                return Ok(true);
+            if example.other.is_none() {
+                if tokenizer.row(example.prompt.as_deref(), &example.text, limits)?.truncated {
+                    return Ok(true);
+                }
+                continue;
+            }
+            for text in example.texts() {
+                if tokenizer.ending(example.prompt.as_deref(), text, limits)?.truncated {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -107,6 +115,7 @@ impl Dataset<'_> {
     fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
         Ok(match self.source {
             Source::Arithmetic(task) => Box::new(arithmetic::rows(task)?),
+            Source::ArithmeticQuestions(task) => Box::new(arithmetic::questions::rows(task)?),
             Source::Files { .. } => {
                 Box::new(source::read(located(self.source, self.paths)?, self.format.columns()))
             }
@@ -119,6 +128,7 @@ impl Dataset<'_> {
             labels: formatter.labelled(),
             groups: formatter.grouped(),
             prompts: formatter.prompted(),
+            others: formatter.paired(),
         })
     }
 
@@ -236,7 +246,8 @@ pub fn corpus(source: &Source, paths: &[PathBuf], path: &Path) -> Result<usize> 
 }
 
 fn row(row: i64, example: &Example, group: Option<i64>) -> TableRow<'_> {
-    TableRow { row, text: &example.text, label: example.label, group, prompt: example.prompt.as_deref() }
+    let (prompt, other) = (example.prompt.as_deref(), example.other.as_deref());
+    TableRow { row, text: &example.text, label: example.label, group, prompt, other }
 }
 
 /// The source's files with their places; those of the plan have names, those of the machine have paths.

@@ -148,23 +148,36 @@ impl Tokenizer {
             }
             Some(prompt) => self.complete(prompt, text, limits)?,
         };
-        let known = |id: u32| i32::try_from(id).ok().filter(|_| (id as usize) < limits.vocabulary);
-        let ids = ids.into_iter().map(|id| known(id).ok_or(id)).collect::<std::result::Result<_, u32>>();
-        let ids = ids.map_err(|id| {
-            let size = limits.vocabulary;
-            DataError::value(format!("{:?} gives token {id}, but the model embeds {size}", start_of(text)))
-        })?;
-        Ok(Tokens { ids, prompt, truncated })
+        Ok(Tokens { ids: known(ids, text, limits)?, prompt, truncated })
+    }
+
+    /// The tokens of a text that is to be judged with what comes before it. The text is encoded apart from its prompt; what
+    /// is too long loses its beginning, the prompt's first. Nothing is put behind but the special tokens of the close.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::row`].
+    pub fn ending(&self, prompt: Option<&str>, text: &str, limits: &Limits) -> Result<Tokens> {
+        let room = self.room(limits.max_tokens)?;
+        let (prompt, plain) = (self.plain(prompt.unwrap_or_default())?, self.plain(text)?);
+        let all = [prompt.get_ids(), plain.get_ids()].concat();
+        let cut = all.len().saturating_sub(room);
+        let ids = [&self.begin, &all[cut..], &self.close].concat();
+        if ids.is_empty() {
+            return Err(DataError::value(format!("{:?} gives no tokens", start_of(text))));
+        }
+        Ok(Tokens { ids: known(ids, text, limits)?, prompt: 0, truncated: cut > 0 })
+    }
+
+    /// Without special tokens.
+    fn plain(&self, text: &str) -> Result<Encoding> {
+        let failed = |e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text)));
+        self.inner.encode_fast(text, false).map_err(failed)
     }
 
     /// Ids of a prompt and its completion, how many of them are the prompt's, and whether any were cut off.
     fn complete(&self, prompt: &str, text: &str, limits: &Limits) -> Result<(Vec<u32>, usize, bool)> {
         let room = self.room(limits.max_tokens)?;
-        let plain = |text: &str| {
-            let encoding = self.inner.encode_fast(text, false);
-            encoding.map_err(|e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text))))
-        };
-        let (prompt, text) = (plain(prompt)?, plain(text)?);
+        let (prompt, text) = (self.plain(prompt)?, self.plain(text)?);
         let end = limits.end.filter(|_| self.close.is_empty()).and_then(|end| u32::try_from(end).ok());
         let between: Vec<u32> = prompt.get_ids().iter().chain(text.get_ids()).copied().chain(end).collect();
         let kept = between.len().min(room);
@@ -201,8 +214,7 @@ impl Tokenizer {
     /// # Errors
     /// When it is none or several, with their number.
     pub fn single(&self, text: &str) -> Result<i64> {
-        let failed = |e| DataError::value(format!("{:?} cannot be tokenized: {e}", start_of(text)));
-        match self.inner.encode_fast(text, false).map_err(failed)?.get_ids() {
+        match self.plain(text)?.get_ids() {
             &[id] => Ok(id.into()),
             ids => {
                 let (text, count) = (start_of(text), ids.len());
@@ -218,6 +230,18 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
+}
+
+/// The ids of a text as the model reads them.
+///
+/// # Errors
+/// When one is not of the model.
+fn known(ids: Vec<u32>, text: &str, limits: &Limits) -> Result<Vec<i32>> {
+    let known = |id: u32| i32::try_from(id).ok().filter(|_| (id as usize) < limits.vocabulary).ok_or(id);
+    ids.into_iter().map(known).collect::<std::result::Result<_, u32>>().map_err(|id| {
+        let size = limits.vocabulary;
+        DataError::value(format!("{:?} gives token {id}, but the model embeds {size}", start_of(text)))
+    })
 }
 
 /// The special tokens before and after a text, found by what is put around one.

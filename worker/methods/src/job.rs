@@ -106,7 +106,11 @@ impl Job<'_> {
         };
         // Padding is masked, so any id that the model knows serves.
         let pad = model.special_tokens().pad.unwrap_or(0);
-        Ok(Examples::open(&files, rows, model.vocab_size(), pad)?)
+        if !self.input(role)?.facts.contains_key(SEQUENCES) {
+            return Ok(Examples::open(&files, rows, model.vocab_size(), pad)?);
+        }
+        let sequences = 2 * rows.start..2 * rows.end;
+        Ok(Examples::open(&files, sequences, model.vocab_size(), pad)?.in_pairs()?)
     }
 
     /// The model in a role, and its tokenizer file.
@@ -149,6 +153,9 @@ impl Job<'_> {
 pub(crate) fn parameters(model: &Model) -> (String, u64) {
     ("parameters".to_owned(), model.merged_count() as u64)
 }
+
+/// The fact of tokens that counts the sequences of pairs.
+pub(crate) const SEQUENCES: &str = "sequences";
 
 /// Name of a shard's file.
 pub(crate) fn part_name(shard: usize) -> String {

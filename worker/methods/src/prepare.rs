@@ -16,7 +16,12 @@ use fulcrum_data::{
 };
 use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
 
-use crate::{Error, Job, Outcome, job::Companions, prompt, revise, train::new_head};
+use crate::{
+    Error, Job, Outcome,
+    job::{Companions, SEQUENCES},
+    prompt, revise,
+    train::new_head,
+};
 
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
@@ -115,7 +120,7 @@ fn unchanged<T>(
 ) -> Result<T, Error> {
     let files = match source {
         Source::Files { files } => files.as_slice(),
-        Source::Arithmetic(_) => &[],
+        Source::Arithmetic(_) | Source::ArithmeticQuestions(_) => &[],
     };
     let paths =
         (0..files.len()).map(|at| location(job, &format!("file/{at}"))).collect::<Result<Vec<_>, _>>()?;
@@ -188,12 +193,13 @@ fn new_model(
 
 /// A part's rows as the model reads them.
 fn tokenize(job: &Job<'_>, part: Part, max_tokens: usize, style: Style) -> Result<Outcome, Error> {
-    let Style::Plain = style;
     let (tokenizer, limits) = reader(job, "model", max_tokens)?;
-    let counts = tokens::write(job.file("data", &part.file())?, &tokenizer, &limits, job.output)?;
+    let counts = tokens::write(job.file("data", &part.file())?, style, &tokenizer, &limits, job.output)?;
     let facts = [("rows", counts.rows), ("tokens", counts.tokens), ("truncated", counts.truncated)];
     let without = counts.without_completion.map(|count| ("without_completion", count));
-    let facts = facts.into_iter().chain(without).map(|(name, count)| (name.to_owned(), count));
+    let sequences = counts.sequences.map(|count| (SEQUENCES, count));
+    let facts =
+        facts.into_iter().chain(without).chain(sequences).map(|(name, count)| (name.to_owned(), count));
     let files = counts.files().iter().map(|name| (*name).to_owned());
     Ok(Outcome { files: files.collect(), facts: facts.collect() })
 }

@@ -48,13 +48,23 @@ pub(crate) fn share(job: &Job<'_>, part: Part, index: usize, of: usize) -> Resul
 }
 
 fn with_hints(mut table: Table, labels: &[Vec<f32>], endings: &[String]) -> Result<Table, Error> {
-    for (text, label) in table.texts.iter_mut().zip(labels) {
-        let class = likeliest(label);
-        let ending = endings.get(class).ok_or_else(|| {
+    let ending = |class: usize| {
+        endings.get(class).ok_or_else(|| {
             let known = endings.len();
             Error::Mismatch(format!("a label names class {class}, but there are endings for {known}"))
-        })?;
-        text.push_str(ending);
+        })
+    };
+    let mut others = table.others.as_mut().map(|others| others.iter_mut());
+    for (text, label) in table.texts.iter_mut().zip(labels) {
+        let class = likeliest(label);
+        match others.as_mut().and_then(Iterator::next) {
+            None => text.push_str(ending(class)?),
+            // Of a pair each text is told by itself whether it is preferred.
+            Some(other) => {
+                text.push_str(ending(usize::from(class == 0))?);
+                other.push_str(ending(class)?);
+            }
+        }
     }
     Ok(table)
 }
@@ -92,8 +102,8 @@ fn with_errors(
     let mut places: Vec<usize> = (0..table.len()).collect();
     match pattern {
         ErrorPattern::Random => Rng::new(seed, "errors", 0).shuffle(&mut places),
-        ErrorPattern::Longest => places.sort_by_key(|&place| Reverse(table.texts[place].len())),
-        ErrorPattern::Shortest => places.sort_by_key(|&place| table.texts[place].len()),
+        ErrorPattern::Longest => places.sort_by_key(|&place| Reverse(length(table, place))),
+        ErrorPattern::Shortest => places.sort_by_key(|&place| length(table, place)),
     }
     for &place in &places[..errors] {
         let right = likeliest(&truth[place]);
@@ -104,6 +114,11 @@ fn with_errors(
         truth[place][wrong] = 1.0;
     }
     Ok(truth)
+}
+
+/// Bytes of a row's text, or of its two.
+fn length(table: &Table, place: usize) -> usize {
+    table.texts[place].len() + table.others.as_ref().map_or(0, |others| others[place].len())
 }
 
 /// The class of the largest value, the first of equals.
@@ -139,6 +154,36 @@ mod tests {
         assert_eq!(hinted.texts[2], "cc (yes)");
         let error = with_hints(table(), &labels(), &endings[..1]).unwrap_err().to_string();
         assert!(error.contains("names class 1, but there are endings for 1"), "{error}");
+    }
+
+    /// The first text of the second row is the preferred one, the second of the others.
+    fn pairs() -> Table {
+        let others = ["bbbb", "a", "ddd", "ccccccc"].map(str::to_owned).into();
+        Table { others: Some(others), labels: Some(vec![1, 0, 1, 1]), ..table() }
+    }
+
+    #[test]
+    fn each_text_of_a_pair_ends_in_whether_it_is_preferred() {
+        let endings = [" (no)".to_owned(), " (yes)".to_owned()];
+        let hinted = with_hints(pairs(), &labels(), &endings).unwrap();
+        let others = hinted.others.unwrap();
+        assert_eq!((&*hinted.texts[1], &*others[1]), ("bbbb (yes)", "a (no)"));
+        assert_eq!((&*hinted.texts[2], &*others[2]), ("cc (no)", "ddd (yes)"));
+        assert!(with_hints(pairs(), &labels(), &endings[..1]).is_err());
+    }
+
+    #[test]
+    fn a_pair_is_as_long_as_its_texts_together() {
+        let truth = [0.0, 1.0, 0.0, 0.0].map(|p: f32| vec![p, 1.0 - p]);
+        let mut labels = Vec::from(truth);
+        labels[0].swap(0, 1);
+        for (pattern, wrong) in [(ErrorPattern::Longest, 3), (ErrorPattern::Shortest, 0)] {
+            let moved = with_errors(&pairs(), &labels, pattern, 0).unwrap();
+            let errors: Vec<_> = (0..4)
+                .filter(|&place| likeliest(&moved[place]) as i32 != pairs().labels.unwrap()[place])
+                .collect();
+            assert_eq!(errors, [wrong], "{pattern:?}");
+        }
     }
 
     #[test]

@@ -144,6 +144,9 @@ fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
         (objective, Head::Classifier { classes }) if objective != plan::Objective::LanguageModel => {
             examples.with_targets(targets(job, work.part, classes)?, classes)?
         }
+        (objective, Head::Reward) if objective != plan::Objective::LanguageModel => {
+            examples.with_targets(targets(job, work.part, 2)?, 2)?
+        }
         (objective, head) => {
             return Err(Error::Mismatch(format!(
                 "a model that ends in {head:?} cannot minimize {objective:?}"

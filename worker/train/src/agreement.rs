@@ -53,7 +53,10 @@ impl Tally {
 
     /// A slot's rows go through the model.
     pub(crate) fn consume(&mut self, step: usize, share: &Share) {
-        self.rows.consume(step, share.rows.clone(), &share.noise.rows);
+        // Of a row of two sequences, its first names it.
+        let sequences = (share.noise.rows.len() / share.rows.len().max(1)).max(1);
+        let named = share.noise.rows.iter().copied().step_by(sequences);
+        self.rows.consume(step, share.rows.clone(), named);
     }
 
     pub(crate) fn run_out_of_memory(&mut self) {

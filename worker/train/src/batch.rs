@@ -20,6 +20,8 @@ pub struct Examples {
     /// How many tokens of each row are its prompt.
     prompts: Option<Vec<i32>>,
     pad: i64,
+    /// Sequences of a row: 1, or 2 where rows are pairs.
+    per_row: usize,
     targets: Option<Targets>,
 }
 
@@ -41,7 +43,7 @@ struct Targets {
     values: Vec<f32>,
 }
 
-/// The tensors of one forward pass.
+/// The tensors of one forward pass. The b of tokens is that of sequences: of pairs, two for each row, one after the other.
 #[derive(Debug)]
 pub struct Padded {
     /// i64 `[b, t]`.
@@ -96,7 +98,7 @@ impl Examples {
         }
         offsets.iter_mut().for_each(|offset| *offset -= begin);
         let prompts = files.prompts.map(|path| prompts(path, &rows, &offsets)).transpose()?;
-        Ok(Self { tokens, offsets, prompts, pad, targets: None })
+        Ok(Self { tokens, offsets, prompts, pad, per_row: 1, targets: None })
     }
 
     /// Rows of token ids; `pad` fills short rows (the mask hides it).
@@ -113,7 +115,30 @@ impl Examples {
         });
         let offsets = std::iter::once(0).chain(ends).collect();
         let tokens = Tensor::from_slice(&tokens.concat()).f_to_kind(Kind::Int)?;
-        Ok(Self { tokens, offsets, prompts: None, pad, targets: None })
+        Ok(Self { tokens, offsets, prompts: None, pad, per_row: 1, targets: None })
+    }
+
+    /// Takes every two sequences for one row. It comes before labels.
+    ///
+    /// # Errors
+    /// If one is left over.
+    pub fn in_pairs(mut self) -> Result<Self, Error> {
+        let sequences = self.offsets.len() - 1;
+        if !sequences.is_multiple_of(2) {
+            return Err(Error::Examples(format!("{sequences} sequences are no whole number of pairs")));
+        }
+        self.per_row = 2;
+        Ok(self)
+    }
+
+    /// Whether rows are pairs of sequences.
+    pub fn paired(&self) -> bool {
+        self.per_row == 2
+    }
+
+    /// The sequences of a row, counted over all rows.
+    pub(crate) fn sequences(&self, row: usize) -> Range<usize> {
+        row * self.per_row..(row + 1) * self.per_row
     }
 
     /// Says how many tokens of each row are its prompt.
@@ -149,7 +174,7 @@ impl Examples {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.offsets.len() - 1
+        (self.offsets.len() - 1) / self.per_row
     }
 
     /// Whether there are none.
@@ -157,9 +182,19 @@ impl Examples {
         self.len() == 0
     }
 
-    /// How many tokens a row has.
-    pub fn length(&self, row: usize) -> usize {
-        (self.offsets[row + 1] - self.offsets[row]) as usize
+    /// How many tokens a sequence has: a row's, where rows are single ones.
+    pub fn length(&self, sequence: usize) -> usize {
+        (self.offsets[sequence + 1] - self.offsets[sequence]) as usize
+    }
+
+    /// Tokens of a forward pass over `rows` rows of which this one has the longest sequence, padding counted.
+    pub(crate) fn padded_tokens(&self, row: usize, rows: usize) -> usize {
+        rows * self.per_row * self.longest(row)
+    }
+
+    /// Tokens of a row's longest sequence.
+    pub(crate) fn longest(&self, row: usize) -> usize {
+        self.sequences(row).map(|sequence| self.length(sequence)).max().unwrap_or(0)
     }
 
     /// How many tokens of a row are its prompt; 0 where rows have none.
@@ -169,7 +204,8 @@ impl Examples {
 
     /// How many tokens of a row a language model predicts: all but the first, and of a row with a prompt what follows it.
     pub fn predicted(&self, row: usize) -> usize {
-        self.length(row) - self.prompt(row).max(1)
+        let of = |sequence| self.length(sequence) - self.prompt(sequence).max(1);
+        self.sequences(row).map(of).sum()
     }
 
     /// The tensors of one forward pass over `rows`, padded to the longest of them: the shape depends on
@@ -179,11 +215,12 @@ impl Examples {
     /// # Errors
     /// If libtorch fails.
     pub fn pad(&self, rows: &[usize], device: Device) -> Result<Padded, Error> {
-        let longest = rows.iter().map(|&row| self.length(row)).max().unwrap_or(0);
-        let (size, shape) = (rows.len() * longest, [rows.len() as i64, longest as i64]);
+        let sequences: Vec<usize> = rows.iter().flat_map(|&row| self.sequences(row)).collect();
+        let longest = rows.iter().map(|&row| self.longest(row)).max().unwrap_or(0);
+        let (size, shape) = (sequences.len() * longest, [sequences.len() as i64, longest as i64]);
         let mut ids = vec![self.pad as i32; size];
         let (mut mask, mut predicted) = (vec![0u8; size], vec![0u8; size]);
-        for (place, &row) in rows.iter().enumerate() {
+        for (place, &row) in sequences.iter().enumerate() {
             let (begin, length) = (place * longest, self.length(row));
             let tokens = self.tokens.f_narrow(0, self.offsets[row], length as i64)?;
             tokens.f_copy_data(&mut ids[begin..begin + length], length)?;

@@ -21,7 +21,7 @@ pub(crate) struct Digest(u64);
 
 impl Digest {
     /// Rows that a slot of a step consumes, and where they stand in the global batch.
-    pub(crate) fn consume(&mut self, step: usize, places: Range<usize>, rows: &[u64]) {
+    pub(crate) fn consume(&mut self, step: usize, places: Range<usize>, rows: impl Iterator<Item = u64>) {
         let step = mix(step as u64);
         for (at, row) in places.zip(rows) {
             self.0 = self.0.wrapping_add(mix(mix(step ^ at as u64) ^ row));
@@ -101,7 +101,7 @@ mod tests {
         let of = |slots: &[(usize, usize, &[u64])]| {
             let mut digest = Digest::default();
             for &(step, from, rows) in slots {
-                digest.consume(step, from..from + rows.len(), rows);
+                digest.consume(step, from..from + rows.len(), rows.iter().copied());
             }
             digest
         };

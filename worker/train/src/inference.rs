@@ -10,7 +10,7 @@ use fulcrum_common::{fault::point, plan::Head};
 use fulcrum_models::Model;
 use tch::Kind;
 
-use crate::{Error, Examples, Monitor, Progress, batch::Padded, objective::predictions};
+use crate::{Error, Examples, Monitor, Progress, batch::Padded, objective::predictions, pairs};
 
 /// Logits that are held at a time, 32 MiB: of more tokens the matrix product is not faster.
 const LOGITS: usize = 1 << 23;
@@ -34,11 +34,12 @@ pub fn probabilities(
     batch_tokens: usize,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Vec<f32>>, Error> {
-    if !matches!(model.head(), Some(Head::Classifier { .. })) {
-        return Err(Error::Examples("only a classifier gives probabilities of classes".into()));
+    if pairs::classes(model.head()).is_none() {
+        return Err(Error::Examples("only a classifier or a reward gives probabilities of classes".into()));
     }
+    pairs::check(model.head(), examples)?;
     in_batches(examples, batch_tokens, monitor, |_, padded| {
-        let logits_bc = model.forward(&padded.ids_bt, &padded.mask_bt)?;
+        let logits_bc = pairs::logits(model.head(), &model.forward(&padded.ids_bt, &padded.mask_bt)?)?;
         let probabilities_bc = Vec::<Vec<f32>>::try_from(logits_bc.f_softmax(-1, Kind::Float)?)?;
         let finite = probabilities_bc.iter().flatten().all(|probability| probability.is_finite());
         if finite { Ok(probabilities_bc) } else { Err(not_finite()) }
@@ -57,6 +58,9 @@ pub fn log_probabilities(
 ) -> Result<Vec<LogProbability>, Error> {
     if model.head() != Some(Head::LanguageModel) {
         return Err(Error::Examples("only a language model gives log-probabilities of texts".into()));
+    }
+    if examples.paired() {
+        return Err(Error::Examples("log-probabilities are of single texts, and the rows are pairs".into()));
     }
     in_batches(examples, batch_tokens, monitor, |rows, padded| {
         let logs = predicted(model, padded)?;
@@ -128,12 +132,12 @@ fn buckets(examples: &Examples, batch_tokens: usize) -> Result<Vec<Vec<usize>>, 
         return Err(Error::Setting { name: "batch_tokens", value: 0.0, range: "at least 1" });
     }
     let mut order: Vec<usize> = (0..examples.len()).collect();
-    order.sort_by_key(|&row| (examples.length(row), row));
+    order.sort_by_key(|&row| (examples.longest(row), row));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for row in order {
         match batches.last_mut() {
             // Rows come by length, so this one is the longest yet.
-            Some(batch) if (batch.len() + 1) * examples.length(row) <= batch_tokens => batch.push(row),
+            Some(batch) if examples.padded_tokens(row, batch.len() + 1) <= batch_tokens => batch.push(row),
             _ => batches.push(vec![row]),
         }
     }

@@ -21,6 +21,7 @@ mod memory;
 pub mod monitor;
 pub mod objective;
 pub mod optimizer;
+mod pairs;
 mod parallel;
 mod schedule;
 pub mod snapshot;

@@ -2,12 +2,13 @@
 //!
 //! Shape suffixes: b rows of a slot, n rows of the global batch, c classes.
 
-use fulcrum_common::{fault::point, plan::Head};
+use fulcrum_common::fault::point;
 use tch::{Kind, Tensor};
 
 use crate::{
     Error, GlobalBatch,
     agreement::Tally,
+    pairs,
     parallel::{Passed, Share},
     trainer::Trainer,
 };
@@ -25,15 +26,17 @@ impl Trainer<'_> {
         if !self.job.objective.wants_global_batch() {
             return Ok(None);
         }
-        let Some(Head::Classifier { classes }) = self.job.model.head() else {
-            return Err(Error::Objective("only a classifier has logits for the whole global batch".into()));
+        let head = self.job.model.head();
+        let Some(classes) = pairs::classes(head) else {
+            let reason = "only a classifier or a reward has logits for the whole global batch";
+            return Err(Error::Objective(reason.into()));
         };
         point("step.look_ahead")?;
         let mut mine = Vec::with_capacity(shares.len());
         let keep = shares.len() == 1;
         for round in 0..self.rounds(batch.len()) {
             match self.engine.look(shares.get_mut(round), keep)? {
-                Passed::Gave(logits_bc) => mine.push(logits_bc),
+                Passed::Gave(output) => mine.push(pairs::logits(head, &output)?),
                 Passed::OutOfMemory => tally.run_out_of_memory(),
                 Passed::Nothing => {}
             }

@@ -22,6 +22,7 @@ use crate::{
     clock::{Clock, Phase},
     frozen::Frozen,
     optimizer::{Clip, Decay, Optimizer},
+    pairs,
     parallel::{Begin, Engine, Extent, Numbers, Passed, Portion, Share, engine, norm},
     schedule::Rate,
 };
@@ -147,6 +148,7 @@ impl<'a> Trainer<'a> {
         if micro_batch == 0 {
             return Err(Error::Setting { name: "micro_batch", value: 0.0, range: "at least 1" });
         }
+        pairs::check(job.model.head(), job.examples)?;
         let batches = Batches::new(job.examples.len(), batch, passes, job.seed)?;
         let rate = Rate::new(&job.settings, batches.steps())?;
         let clip = Clip::new(job.settings.clip)?;
@@ -294,11 +296,15 @@ impl<'a> Trainer<'a> {
         for round in 0..rounds {
             let (job, steps) = (&self.job, self.batches.steps());
             let loss = |share: &Share, output: &Tensor| {
+                let logits;
                 let output = match job.model.head() {
                     Some(Head::LanguageModel) => {
                         Output::Speech(Speech { model: job.model, states_btd: output, factor: terms.recip() })
                     }
-                    _ => Output::Logits(output),
+                    head => {
+                        logits = pairs::logits(head, output)?;
+                        Output::Logits(&logits)
+                    }
                 };
                 point("step.forward")?;
                 let sum = score(job, share, output, global.as_ref(), step, steps)?;
@@ -386,7 +392,8 @@ impl<'a> Trainer<'a> {
         let share = |rows: Range<usize>| {
             let mine = &batch[rows.clone()];
             let padded = self.job.examples.pad(mine, self.device())?;
-            let named = mine.iter().map(|&row| row as u64).collect();
+            let sequences = mine.iter().flat_map(|&row| self.job.examples.sequences(row));
+            let named = sequences.map(|sequence| sequence as u64).collect();
             let noise = Noise { seed: self.job.seed, step: step as u64, rows: named };
             Ok(Share { rows, padded, noise, logits: None })
         };

@@ -6,6 +6,7 @@ use crate::{
     experiment::{
         keys::{Field, Task},
         problem::Log,
+        value::TaskKind,
     },
     plan::{Coins, Form, Format, Formatter, Named, Pick, Templates},
 };
@@ -14,6 +15,7 @@ use crate::{
 const CLASSES: &[&str] = &["text", "label", "classes"];
 const CHOICES: &[&str] = &["text", "choices", "answer", "pick", "seed"];
 const PAIR: &[&str] = &["prompt", "chosen", "rejected", "pick", "seed"];
+const COMPARISON: &[&str] = &["prompt", "chosen", "rejected", "seed"];
 
 /// The keys of a format, with their lines where the file has them.
 pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 12] {
@@ -51,11 +53,29 @@ fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
     for (key, line) in others.filter(|(_, line)| line.is_some()) {
         log.add(line, format!("task.{key} is not read: the formatter {word:?} has its own"));
     }
-    if formatter.coins() != Coins::Pick && task.pick.line.is_some() {
+    if task.kind.value == TaskKind::Preference {
+        return comparison_of(formatter, task, log);
+    }
+    if !formatter.picks() && task.pick.line.is_some() {
         log.add(task.pick.line, format!("task.pick is not read: a row of {word:?} has one text"));
     }
     let named = Named::new(formatter, task.pick.value, 0);
     Named { seed: seed(task, named.throws_coins(), log), ..named }
+}
+
+/// The pairs of a formatter, each as one example.
+fn comparison_of(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
+    let word = formatter.word();
+    if formatter.coins() != Coins::Pair {
+        let pairs = Formatter::ALL.iter().filter(|known| known.coins() == Coins::Pair);
+        let pairs: Vec<_> = pairs.map(|known| known.word()).collect();
+        let problem = format!("task.format = {word:?} has no two texts to compare");
+        log.add(task.format.line, format!("{problem}: formatters that have are {}", pairs.join(", ")));
+    }
+    if task.pick.line.is_some() {
+        log.add(task.pick.line, "task.pick is not read: a preference is one example of both texts");
+    }
+    Named::comparison(formatter, seed(task, true, log))
 }
 
 fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
@@ -66,7 +86,10 @@ fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
             log.add(line, format!("task.{key} is not read: rows are given by {what}"));
         }
     };
-    if given(&["choices", "answer"]) {
+    if task.kind.value == TaskKind::Preference {
+        refuse(COMPARISON, "chosen and rejected, which are compared");
+        comparison(task, log)
+    } else if given(&["choices", "answer"]) {
         refuse(CHOICES, "choices and answer");
         choices(task, log)
     } else if given(&["chosen", "rejected"]) {
@@ -105,9 +128,21 @@ fn choices(task: &Task, log: &Log<'_>) -> Option<Form> {
     Some(Form::Choices { text: text?, choices: choices?, answer: answer?, pick, seed })
 }
 
-fn pair(task: &Task, log: &Log<'_>) -> Option<Form> {
+/// The preferred text and the other.
+fn two(task: &Task, log: &Log<'_>) -> [Option<String>; 2] {
     let chosen = needed(task, "chosen", &task.chosen, "the preferred text", log);
     let rejected = needed(task, "rejected", &task.rejected, "the text that is not preferred", log);
+    [chosen, rejected]
+}
+
+fn comparison(task: &Task, log: &Log<'_>) -> Option<Form> {
+    let [chosen, rejected] = two(task, log);
+    let seed = seed(task, true, log);
+    Some(Form::Comparison { prompt: task.prompt.value.clone(), chosen: chosen?, rejected: rejected?, seed })
+}
+
+fn pair(task: &Task, log: &Log<'_>) -> Option<Form> {
+    let [chosen, rejected] = two(task, log);
     // Two of two are all of them: one content, one key.
     let pick = if task.pick.value == Some(Pick::One) { Pick::One } else { Pick::All };
     let seed = seed(task, pick != Pick::All, log);

@@ -9,7 +9,7 @@ use crate::{
         problem::Log,
         value::Pairs,
     },
-    plan::{Architecture, HeadInit},
+    plan::{Architecture, Head, HeadInit},
 };
 
 pub(super) fn ladder(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Vec<Model>> {
@@ -81,15 +81,18 @@ fn architecture(raw: &keys::Model, log: &Log<'_>) -> Option<Architecture> {
     Some(Architecture { layers: layers?, hidden, heads, context: context? })
 }
 
-/// A head that begins with the rows of tokens has one for each class.
-pub(super) fn heads(raw: &Raw, classes: usize, log: &Log<'_>) {
+/// A head that begins with the rows of tokens has one for each class, or the one of a reward.
+pub(super) fn heads(raw: &Raw, head: Head, log: &Log<'_>) {
+    let (logits, there_are) = match head {
+        Head::Classifier { classes } => (classes, format!("the task has {classes} classes")),
+        Head::Reward | Head::LanguageModel => (1, "a reward begins with one".to_owned()),
+    };
     for model in &raw.models {
         if let HeadInit::Unembedding(tokens) = &model.head_init.value
-            && tokens.len() != classes
+            && tokens.len() != logits
         {
             let found = tokens.len();
-            let problem = format!("model.head_init has {found} tokens, but the task has {classes} classes");
-            log.add(model.head_init.line, problem);
+            log.add(model.head_init.line, format!("model.head_init has {found} tokens, but {there_are}"));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         keys::{self, Raw},
         method::Between,
         problem::Log,
-        value::{ConfidenceForm, MethodName, ShotLabels, Through},
+        value::{ConfidenceForm, MethodName, ShotLabels, TaskKind, Through},
     },
     plan::{HeadInit, Objective, Threshold},
 };
@@ -129,6 +129,10 @@ fn check_prompt(made: &keys::Method, raw: &Raw, log: &Log<'_>) {
         for (key, line) in shown[1..].iter().filter(|(_, line)| line.is_some()) {
             log.add(*line, format!("method.{key} is not read: {name:?} has no shots"));
         }
+    }
+    if prompts && raw.task.kind.value == TaskKind::Preference {
+        let problem = "method.tuning = \"prompt\" asks for the class of a text, and preferences have none";
+        log.add(made.tuning.line, format!("{problem}: leave {name:?} out"));
     }
     if prompts && shots > raw.split.weak_labels.value.0 {
         let rows = raw.split.weak_labels.value.0;

@@ -31,8 +31,8 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let task = task::task(raw, &split, folder, log);
     let ladder = ladder::ladder(raw, folder, log);
     if let Some(task) = &task {
-        ladder::heads(raw, task.classes(), log);
-        methods::hints(raw, task.classes(), log);
+        ladder::heads(raw, task.head(), log);
+        methods::hints(raw, task.classes, log);
     }
     let made_here = raw.models.iter().any(|model| model.from.value.is_none());
     if !made_here && let Some(line) = raw.pretrain.line {

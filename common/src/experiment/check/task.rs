@@ -5,12 +5,12 @@ use std::path::Path;
 use super::format;
 use crate::{
     experiment::{
-        Chosen, DataFiles, DataPlace, Task,
+        Chosen, DataFiles, DataPlace, Rows, Task,
         keys::{self, Raw},
         problem::Log,
-        value::{Name, TaskSource},
+        value::{Name, TaskKind, TaskSource},
     },
-    plan::{Arithmetic, SplitRule},
+    plan::{Arithmetic, Format, Source, SplitRule},
     source::discover::Split,
 };
 
@@ -19,7 +19,7 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     let place = match &task.source.value {
         TaskSource::Arithmetic => {
             refuse_file_keys(task, log);
-            return Some(Task::Arithmetic(arithmetic(raw, split, log)));
+            return Some(generated(raw, split, log));
         }
         TaskSource::Hub(id) => DataPlace::Hub(id.clone()),
         TaskSource::Folder(path) => DataPlace::Folder(folder.join(path)),
@@ -30,7 +30,7 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     let files = DataFiles { place, chosen: chosen(task, log) };
     let format = format::format(task, log)?;
     let classes = format.classes()?;
-    Some(Task::Files { files, format: Box::new(format), classes })
+    Some(Task { rows: Rows::Files(files), format, classes })
 }
 
 /// The files that are named, else those of a split.
@@ -62,7 +62,27 @@ fn refuse_file_keys(task: &keys::Task, log: &Log<'_>) {
     }
 }
 
-fn arithmetic(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Arithmetic {
+fn generated(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
+    let (source, format) = match raw.task.kind.value {
+        TaskKind::Classification => {
+            let claims = arithmetic(raw, split, (Arithmetic::most_rows, "claims"), log);
+            (Source::Arithmetic(claims), Format::arithmetic())
+        }
+        TaskKind::Preference => {
+            let sums = arithmetic(raw, split, (Arithmetic::most_questions, "sums"), log);
+            (Source::ArithmeticQuestions(sums), Format::arithmetic_comparisons())
+        }
+    };
+    Task { rows: Rows::Generated(source), format, classes: 2 }
+}
+
+/// `most` says how many different rows there are, and of what.
+fn arithmetic(
+    raw: &Raw,
+    split: &SplitRule,
+    (most, what): (fn(&Arithmetic) -> usize, &str),
+    log: &Log<'_>,
+) -> Arithmetic {
     let keys = &raw.arithmetic;
     let needed = split.rows();
     // Balancing drops rows, so there must be some to spare.
@@ -74,13 +94,13 @@ fn arithmetic(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Arithmetic {
         );
     }
     let arithmetic = Arithmetic { rows, seed: keys.seed.value, below: keys.below.value.0, noise: 0.0 };
-    let most = arithmetic.most_rows();
+    let most = most(&arithmetic);
     if rows > most {
         let line = keys.rows.line.or(keys.below.line).or(raw.split.line);
         let (below, way_out) = (arithmetic.below, "raise task.arithmetic.below or ask for fewer rows");
         log.add(
             line,
-            format!("task.arithmetic has {most} different claims below {below}, not {rows}: {way_out}"),
+            format!("task.arithmetic has {most} different {what} below {below}, not {rows}: {way_out}"),
         );
     }
     arithmetic

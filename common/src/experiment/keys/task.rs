@@ -26,7 +26,8 @@ sections! {
 
     /// What the models learn, and from which rows.
     "task" Task {
-        /// What is learned.
+        /// What is learned: the class of a text, or a reward for each text, of which the preferred one of two texts
+        /// (`chosen` and `rejected`) gets more.
         kind: TaskKind = TaskKind::Classification;
         /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (a
         /// copy below the data root, see `--data-root`, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
@@ -54,16 +55,17 @@ sections! {
         choices: Option<Choices> = None, else "needed with `answer`";
         /// The value that tells the right one of `choices`: its position from 0, its letter, its text, or a list of marks.
         answer: Option<String> = None, else "needed with `choices`";
-        /// The preferred one of two texts, of class 1.
+        /// The preferred one of two texts. Each is an example, this one of class 1; in a preference the two are one example.
         chosen: Option<String> = None, else "needed with `rejected`";
-        /// The other one, of class 0.
+        /// The other one, an example of class 0.
         rejected: Option<String> = None, else "needed with `chosen`";
         /// What comes before both of them.
         prompt: Option<String> = None, else "they stand alone";
         /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a
         /// right or a random wrong one (`one`, as in the code released with it). Of `chosen` and `rejected`: both, or by a coin one.
+        /// Not for preferences.
         pick: Option<Pick> = None, else "`all`; `one` for a formatter with answers";
-        /// Seed of these coins. A row's depends on nothing else but its position.
+        /// Seed of these coins, and of those that say which text of a preference comes first. A row's depends on nothing else but its position.
         seed: Option<u64> = None, else "0";
         /// Rows with the same value here stay in the same part of the split
         /// (questions about one passage, sentences of one document). May be a template, as `text`.
@@ -132,7 +134,7 @@ sections! {
         /// Largest weight of the confidence loss where this model is the student.
         confidence_weight: Option<Share> = None, else "that of `[methods.confidence]`";
         /// How a new classifier begins: drawn from a normal distribution, zero, or, for a decoder, with the unembedding
-        /// rows of these tokens, one for each class in class order (Burns et al. 2023, appendix A.1). Each must be one
+        /// rows of these tokens, one for each class in class order, of a preference one (Burns et al. 2023, appendix A.1). Each must be one
         /// token of the model's tokenizer, such as `" no"` and `" yes"`.
         head_init: HeadInit = HeadInit::Normal;
         /// Which state of a text the classifier reads: that of its last token, of its first, or the mean of all.

@@ -42,8 +42,8 @@ choice! {
     /// What an experiment is compiled by.
     Recipe { WeakToStrong = "weak-to-strong" } later [];
     /// What the models learn.
-    TaskKind { Classification = "classification" }
-        later ["preference", "language-model", "generation", "images", "graph"];
+    TaskKind { Classification = "classification", Preference = "preference" }
+        later ["language-model", "generation", "images", "graph"];
     /// How a student is trained on weak labels.
     MethodName {
         Naive = "naive",

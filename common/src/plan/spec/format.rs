@@ -72,6 +72,18 @@ pub enum Form {
         /// Seed of the coins; 0 where none are thrown.
         seed: u64,
     },
+    /// Two texts of which one is preferred, in an order that a coin decides: one example of both, whose class is 1 if the
+    /// second is preferred.
+    Comparison {
+        /// What both answer: the value that comes before either.
+        prompt: Option<String>,
+        /// The preferred one.
+        chosen: String,
+        /// The other.
+        rejected: String,
+        /// Seed of the coins.
+        seed: u64,
+    },
     /// A prompt and the text that follows it, without a label.
     Completion {
         /// What is given.
@@ -114,21 +126,29 @@ pub struct Named {
     pub pick: Pick,
     /// Seed of the coins; 0 where none are thrown.
     pub seed: u64,
+    /// Whether a pair of texts becomes one example of both, as by [`Form::Comparison`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compares: bool,
 }
 
 impl Named {
     /// This program's version of a formatter, which shows one answer of a question where nothing else is said. Neither
     /// `pick` nor `seed` is kept where it changes nothing.
     pub fn new(formatter: Formatter, pick: Option<Pick>, seed: u64) -> Self {
-        let pick = if formatter.coins() == Coins::Pick { pick.unwrap_or(Pick::One) } else { Pick::All };
-        let mut named = Self { formatter, version: formatter.version(), pick, seed };
+        let pick = if formatter.picks() { pick.unwrap_or(Pick::One) } else { Pick::All };
+        let mut named = Self { formatter, version: formatter.version(), pick, seed, compares: false };
         named.seed = if named.throws_coins() { seed } else { 0 };
         named
     }
 
+    /// This program's version of a formatter of pairs, which become one example each.
+    pub fn comparison(formatter: Formatter, seed: u64) -> Self {
+        Self { formatter, version: formatter.version(), pick: Pick::All, seed, compares: true }
+    }
+
     /// Whether a coin decides what becomes of a row.
     pub fn throws_coins(&self) -> bool {
-        self.formatter.coins() == Coins::Order || self.pick != Pick::All
+        self.formatter.coins() == Coins::Order || self.pick != Pick::All || self.compares
     }
 }
 
@@ -136,6 +156,12 @@ impl Format {
     /// The format of the rows that [`super::Source::Arithmetic`] generates.
     pub fn arithmetic() -> Self {
         Self::labelled("{{ text }}", "label", Arithmetic::CLASSES.map(str::to_owned).into())
+    }
+
+    /// The format of the rows that [`super::Source::ArithmeticQuestions`] generates, as preferences.
+    pub fn arithmetic_comparisons() -> Self {
+        let (chosen, rejected) = ("right".to_owned(), "wrong".to_owned());
+        Self::of(Form::Comparison { prompt: None, chosen, rejected, seed: 0 })
     }
 
     /// The format of rows that only carry text, given by a template over their columns.
@@ -161,6 +187,14 @@ impl Format {
         }
     }
 
+    /// Whether an example is two texts, of which the one or the other is preferred.
+    pub fn compares(&self) -> bool {
+        match self {
+            Self::Templates(Templates { form, .. }) => matches!(form, Form::Comparison { .. }),
+            Self::Named(named) => named.compares,
+        }
+    }
+
     /// How many classes the examples have; none where they carry no label.
     pub fn classes(&self) -> Option<usize> {
         match self {
@@ -175,7 +209,7 @@ impl Form {
         match self {
             Self::Text { .. } | Self::Completion { .. } => None,
             Self::Classes { classes, .. } => Some(classes.len()),
-            Self::Choices { .. } | Self::Pair { .. } => Some(2),
+            Self::Choices { .. } | Self::Pair { .. } | Self::Comparison { .. } => Some(2),
         }
     }
 }

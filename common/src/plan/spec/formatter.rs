@@ -29,6 +29,11 @@ macro_rules! formatters {
                 match self { $(Self::$variant => $version),+ }
             }
 
+            /// Whether a row has several texts, of which [`super::Pick`] says which become examples.
+            pub fn picks(self) -> bool {
+                matches!(self.coins(), Coins::Pick | Coins::Pair)
+            }
+
             /// What is left to chance.
             pub fn coins(self) -> Coins {
                 match self { $(Self::$variant => Coins::$coins),+ }
@@ -44,6 +49,8 @@ pub enum Coins {
     None,
     /// Which of a row's answers become examples, where not all do: it heeds [`super::Pick`].
     Pick,
+    /// The same of a row's two texts, one of them preferred, or their order where they are compared.
+    Pair,
     /// The order in which a row's one text shows two things.
     Order,
 }
@@ -51,7 +58,7 @@ pub enum Coins {
 formatters! {
     AmazonPolarity = "amazon_polarity" version 1 coins None;
     AnliR2 = "anli-r2" version 1 coins None;
-    AnthropicHh = "anthropic_hh" version 1 coins Pick;
+    AnthropicHh = "anthropic_hh" version 1 coins Pair;
     BoolQ = "boolq" version 1 coins None;
     Cola = "cola" version 1 coins None;
     CosmosQa = "cosmos_qa" version 1 coins Pick;

@@ -8,7 +8,7 @@
 //! | prepare corpus | - | `corpus.parquet` | `rows/corpus` |
 //! | prepare rows | - | `rows.parquet` | `rows/rows`, `dropped/pairs` |
 //! | prepare model | - | `config.json`, `model.safetensors`, `tokenizer.json` | `parameters` |
-//! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated` |
+//! | prepare tokens | `model`, `data` | `tokens.bin`, `offsets.bin`, and `prompts.bin` for rows with prompts | `rows`, `tokens`, `truncated`; of pairs `sequences` too |
 //! | prepare share | `data` | `<part>.parquet` | `rows/<part>` |
 //! | prepare prompted | `data`, `model`, and `labels` where answers are not true | `<part>.parquet` | `rows/<part>`, `shots`, `shortened` |
 //! | prepare head | `model` | a model as above | `parameters` |
@@ -21,7 +21,8 @@
 //! | measure | `data`, and one per prediction | `results.json` | - |
 //!
 //! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32), `group` (i64: rows
-//! with the same number belong together) and `prompt` (utf8: what is given before the text).
+//! with the same number belong together), `prompt` (utf8: what is given before the text) and `other` (utf8: the second
+//! text of a pair, which the label 1 prefers).
 
 mod date;
 mod format;

@@ -117,6 +117,9 @@ pub enum Style {
     /// As it is, after its prompt where it has one.
     #[default]
     Plain,
+    /// Two texts in a row, each a sequence of its own after the row's prompt. What is too long loses its beginning, so that
+    /// the end of a dialogue stays.
+    Pair,
 }
 
 /// Shape of a decoder trained from scratch.

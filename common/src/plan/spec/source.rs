@@ -11,6 +11,9 @@ pub enum Source {
     /// Generated on the spot: claims such as `37+45=082`, right or nearly right, in a column `text`, with a column
     /// `label` that says `right` or `wrong`.
     Arithmetic(Arithmetic),
+    /// Generated on the spot: several claims about a sum, of which one is right, in a list `claims` whose right one is at
+    /// the place `answer`; the columns `right` and `wrong` have one of each.
+    ArithmeticQuestions(Arithmetic),
     /// One or more files (location roles `file/0`, `file/1`, ...), read in this order.
     Files {
         /// BLAKE3 of each file's bytes, with the name that decides its format.
@@ -47,12 +50,20 @@ impl Arithmetic {
     /// Operands are of two digits at most.
     pub const LARGEST_BELOW: u32 = 100;
 
+    /// Claims about one sum.
+    pub const ANSWERS: usize = 4;
+
     /// Tokens of a corpus line: the mark of the beginning, the nine characters of a claim, and its mark.
     pub const LINE_TOKENS: usize = 11;
 
     /// How many different claims there are: a right one for each pair of operands, and as many wrong ones at least.
     pub fn most_rows(&self) -> usize {
         2 * self.below as usize * self.below as usize
+    }
+
+    /// How many different sums there are.
+    pub fn most_questions(&self) -> usize {
+        self.below as usize * self.below as usize
     }
 
     /// The values of the generated `label` column, in class order.

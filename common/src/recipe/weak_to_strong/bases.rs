@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::{
     Key,
-    experiment::{Body, Experiment, Model, Pretrain, Task},
+    experiment::{self, Body, Experiment, Model, Pretrain},
     plan::{
-        Arithmetic, Estimate, Format, Head, Objective, Part, Plan, Prepare, Source, Spec, Style, Train,
-        Trainable, Work,
+        Arithmetic, Estimate, Head, Objective, Part, Plan, Prepare, Source, Spec, Style, Train, Trainable,
+        Work,
     },
     recipe::{
         RecipeError, estimate,
@@ -82,7 +82,8 @@ impl<'a> Bases<'a> {
     pub(super) fn tokens(&self, plan: &mut Plan, base: &Base<'_>, rows: &Rows) -> Key {
         let part = rows.part;
         let title = format!("tokens {} {}", base.name, rows.title);
-        tokens(plan, title, part, rows.count, base.max_tokens, [base.reader, rows.data])
+        let style = self.experiment.task.style();
+        tokens(plan, title, rows.count, (part, base.max_tokens, style), [base.reader, rows.data])
     }
 
     /// A part of the dataset as it is.
@@ -135,14 +136,11 @@ fn dataset(plan: &mut Plan, experiment: &Experiment, sources: &Sources) -> Resul
         }
         drop_over = Some(longest);
     }
-    let (source, format, locations) = match &experiment.task {
-        Task::Arithmetic(arithmetic) => {
-            (Source::Arithmetic(arithmetic.clone()), Format::arithmetic(), BTreeMap::new())
-        }
-        Task::Files { format, .. } => {
-            (files(sources.files()), Format::clone(format), locations(sources.files()))
-        }
+    let (source, locations) = match &experiment.task.rows {
+        experiment::Rows::Generated(source) => (source.clone(), BTreeMap::new()),
+        experiment::Rows::Files(_) => (files(sources.files()), locations(sources.files())),
     };
+    let format = experiment.task.format.clone();
     let split = experiment.split.clone();
     let cost = estimate(split.rows(), 0);
     let work = Work::Prepare(Prepare::Dataset { source, format, split, drop_over });
@@ -195,7 +193,7 @@ fn pretrain(
     let corpus = Spec { work: Work::Prepare(Prepare::Corpus { source }), inputs: BTreeMap::new() };
     let corpus = plan.add("corpus", corpus, estimate(rows, 0));
     let title = format!("tokens {name} corpus");
-    let tokens = tokens(plan, title, Part::Corpus, rows, context, [model, corpus]);
+    let tokens = tokens(plan, title, rows, (Part::Corpus, context, Style::Plain), [model, corpus]);
     let train = Train {
         part: Part::Corpus,
         head: Head::LanguageModel.into(),
@@ -217,12 +215,11 @@ fn pretrain(
 fn tokens(
     plan: &mut Plan,
     title: String,
-    part: Part,
     rows: usize,
-    max_tokens: usize,
+    (part, max_tokens, style): (Part, usize, Style),
     [model, data]: [Key; 2],
 ) -> Key {
-    let work = Work::Prepare(Prepare::Tokens { part, max_tokens, style: Style::Plain });
+    let work = Work::Prepare(Prepare::Tokens { part, max_tokens, style });
     let inputs = roles([("model", model), ("data", data)]);
     plan.add(title, Spec { work, inputs }, estimate(rows, max_tokens))
 }

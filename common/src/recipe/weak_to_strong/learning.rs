@@ -179,8 +179,7 @@ impl<'a> Compiler<'a> {
     }
 
     pub(super) fn head(&self, base: &Base<'_>, init: HeadInit) -> HeadSpec {
-        let head = Head::Classifier { classes: self.experiment.task.classes() };
-        HeadSpec { head, init, readout: base.model.readout }
+        HeadSpec { head: self.experiment.task.head(), init, readout: base.model.readout }
     }
 
     fn optimizer(&self, base: &Base<'_>, learning_rate: Option<f64>) -> Optimizer {

@@ -3,7 +3,9 @@
 use super::*;
 use crate::{
     experiment,
-    plan::{ErrorPattern, HeadInit, Merge, Objective, Prepare, Revision, Span, Trainable},
+    plan::{
+        ErrorPattern, Head, HeadInit, Merge, Objective, Prepare, Revision, Source, Span, Style, Trainable,
+    },
     recipe::compile,
 };
 
@@ -14,6 +16,10 @@ fn plan_with(pairs: &str, rest: &str) -> Plan {
 
 /// The same with other rows beside those of every experiment.
 fn split_plan(split: &str, pairs: &str, rest: &str) -> Plan {
+    compiled(&written(split, pairs, rest))
+}
+
+fn written(split: &str, pairs: &str, rest: &str) -> String {
     let model = |(name, layers)| {
         format!(
             "[[model]]\nname = {name:?}\nlayers = {layers}\nhidden = 16\nheads = 2\ncontext = 32\n\
@@ -21,12 +27,20 @@ fn split_plan(split: &str, pairs: &str, rest: &str) -> Plan {
         )
     };
     let ladder = [("s", 1), ("m", 2), ("l", 3)].map(model).concat();
-    let text = format!(
+    format!(
         "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \"builtin:arithmetic\"\n\
          split = {{ ground_truth = 100, weak_labels = 80, validation = 20, test = 50{split} }}\n{ladder}[methods]\nrun = []\n{pairs}\n{rest}"
-    );
-    let experiment =
-        experiment::parse("n.toml", &text, "".as_ref()).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    )
+}
+
+/// The same of another kind of task; heads of rewards begin with one token.
+fn plan_of_kind(kind: &str, rest: &str) -> Plan {
+    let text = written("", "", rest).replace("[task]\n", &format!("[task]\nkind = {kind:?}\n"));
+    compiled(&if kind == "preference" { text.replace("[\"F\", \"T\"]", "[\"T\"]") } else { text })
+}
+
+fn compiled(text: &str) -> Plan {
+    let experiment = experiment::parse("n.toml", text, "".as_ref()).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let plan = compile(&experiment, &Sources::default()).unwrap();
     plan.check().unwrap();
     plan
@@ -59,6 +73,27 @@ fn roles(plan: &Plan) -> Vec<Role> {
         panic!("the goal is no measurement")
     };
     predictions.iter().map(|prediction| prediction.role.clone()).collect()
+}
+
+#[test]
+fn models_of_preferences_end_in_a_reward_and_read_pairs() {
+    let plan = plan_of_kind("preference", "[[method]]\nname = \"g\"\ngenerative = 1");
+    for name in ["weak s seed 0", "ceiling l seed 0", "student g s>l seed 0"] {
+        assert_eq!(training(&plan, name).head.head, Head::Reward, "{name}");
+    }
+    let style = |name: &str| match &named(&plan, name).work {
+        Work::Prepare(Prepare::Tokens { style, .. }) => *style,
+        other => panic!("{name} is {other:?}"),
+    };
+    for name in ["tokens s ground_truth", "tokens l weak_labels", "tokens l test"] {
+        assert_eq!(style(name), Style::Pair, "{name}");
+    }
+    assert_eq!(style("tokens l corpus"), Style::Plain);
+    assert_eq!(read(&plan, "language l seed 0", "tokens"), "tokens l weak_labels", "both texts of a pair");
+    let Work::Prepare(Prepare::Dataset { source, format, .. }) = &named(&plan, "dataset").work else {
+        panic!("no dataset")
+    };
+    assert!(matches!(source, Source::ArithmeticQuestions(_)) && format.compares(), "{source:?} {format:?}");
 }
 
 #[test]

@@ -4,7 +4,10 @@ mod question;
 
 use std::{borrow::Cow, collections::HashMap};
 
-use fulcrum_common::plan::{Choices, Form, Format, Pick, Templates};
+use fulcrum_common::{
+    plan::{Choices, Form, Format, Pick, Templates},
+    rng::Rng,
+};
 use minijinja::Value;
 
 use crate::{
@@ -37,6 +40,7 @@ impl Examples {
                 labels: formatter.labelled().then(Vec::new),
                 groups: formatter.grouped().then(Vec::new),
                 prompts: formatter.prompted().then(Vec::new),
+                others: formatter.paired().then(Vec::new),
                 ..Table::default()
             },
             groups: formatter.grouped().then(Vec::new),
@@ -57,6 +61,7 @@ impl Examples {
         table.texts.push(example.text);
         table.labels.iter_mut().zip(example.label).for_each(|(all, one)| all.push(one));
         table.prompts.iter_mut().zip(example.prompt).for_each(|(all, one)| all.push(one));
+        table.others.iter_mut().zip(example.other).for_each(|(all, one)| all.push(one));
         let Some(group) = example.group else { return };
         let next = numbers.len() as i64;
         let number = *numbers.entry(group.clone()).or_insert(next);
@@ -72,10 +77,19 @@ pub struct Example {
     pub prompt: Option<String>,
     /// The text, at least one character that is no blank.
     pub text: String,
+    /// The second text of a pair, of which the same holds.
+    pub other: Option<String>,
     /// The class, counted from 0, where the format has labels.
     pub label: Option<i32>,
     /// Examples with the same value stay in one part of a split, where the format groups them.
     pub group: Option<String>,
+}
+
+impl Example {
+    /// Its one text, or its two.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.text.as_str()).chain(self.other.as_deref())
+    }
 }
 
 /// A [`Format`] with its templates compiled.
@@ -92,6 +106,7 @@ enum Shape {
     Classes { text: Template, label: Field, classes: Vec<String> },
     Choices { text: Template, choices: Answers, answer: Field, pick: Pick, seed: u64 },
     Pair { prompt: Option<Field>, chosen: Field, rejected: Field, pick: Pick, seed: u64 },
+    Comparison { prompt: Option<Field>, chosen: Field, rejected: Field, seed: u64 },
     Completion { prompt: Field, completion: Field },
 }
 
@@ -136,7 +151,17 @@ impl Formatter {
 
     /// Whether its examples have prompts.
     pub fn prompted(&self) -> bool {
-        matches!(self.form, Shape::Pair { prompt: Some(_), .. } | Shape::Completion { .. })
+        matches!(
+            self.form,
+            Shape::Pair { prompt: Some(_), .. }
+                | Shape::Comparison { prompt: Some(_), .. }
+                | Shape::Completion { .. }
+        )
+    }
+
+    /// Whether its examples are pairs of texts.
+    pub fn paired(&self) -> bool {
+        matches!(self.form, Shape::Comparison { .. })
     }
 
     /// The examples of one row, in the order of its answers, or the preferred text first. There may be none: a
@@ -200,6 +225,12 @@ impl Shape {
                 pick: *pick,
                 seed: *seed,
             },
+            Form::Comparison { prompt, chosen, rejected, seed } => Self::Comparison {
+                prompt: prompt.as_deref().map(Field::new).transpose()?,
+                chosen: Field::new(chosen)?,
+                rejected: Field::new(rejected)?,
+                seed: *seed,
+            },
             Form::Completion { prompt, completion } => {
                 Self::Completion { prompt: Field::new(prompt)?, completion: Field::new(completion)? }
             }
@@ -228,8 +259,7 @@ impl Shape {
             Self::Pair { prompt, chosen, rejected, pick, seed } => {
                 let prompt = prompt.as_ref().map(|prompt| prompt.text(scope)).transpose()?;
                 let texts = vec![rejected.text(scope)?, chosen.text(scope)?];
-                let [worse, better] = [0, 1].map(|place: usize| texts[place].trim());
-                if worse == better || worse.is_empty() || better.is_empty() {
+                if teaches_nothing(&texts[0], &texts[1]) {
                     return Ok(Vec::new());
                 }
                 let one = |place: usize, right| Example {
@@ -240,6 +270,20 @@ impl Shape {
                 // The preferred text comes first, as in the name of the form.
                 let picked = question.pick(*pick, *seed, row).into_iter().rev();
                 Ok(picked.map(|answer| one(answer.place, answer.right)).collect())
+            }
+            Self::Comparison { prompt, chosen, rejected, seed } => {
+                let prompt = prompt.as_ref().map(|prompt| prompt.text(scope)).transpose()?;
+                let mut texts = [rejected.text(scope)?, chosen.text(scope)?];
+                if teaches_nothing(&texts[0], &texts[1]) {
+                    return Ok(Vec::new());
+                }
+                let second = Rng::new(*seed, "order of a pair", row as u64).chance(0.5);
+                if !second {
+                    texts.reverse();
+                }
+                let [text, other] = texts;
+                let other = Some(other);
+                Ok(vec![Example { prompt, other, ..example(text, Some(i32::from(second))) }])
             }
             Self::Completion { prompt, completion } => {
                 let example = example(completion.text(scope)?, None);
@@ -264,8 +308,14 @@ impl Answers {
     }
 }
 
+/// A preference between equal texts, or for or against an empty one.
+fn teaches_nothing(rejected: &str, chosen: &str) -> bool {
+    let [worse, better] = [rejected, chosen].map(str::trim);
+    worse == better || worse.is_empty() || better.is_empty()
+}
+
 fn example(text: String, label: Option<i32>) -> Example {
-    Example { prompt: None, text, label, group: None }
+    Example { prompt: None, text, other: None, label, group: None }
 }
 
 /// `A` for the first answer; those beyond `Z` have numbers, as people write them.
@@ -287,10 +337,11 @@ fn class(label: &Field, classes: &[String], scope: &Scope<'_>) -> Fault<i32> {
 }
 
 fn check(example: &Example) -> Fault<()> {
-    if example.text.trim().is_empty() {
+    if example.texts().any(|text| text.trim().is_empty()) {
         return Err("the text is empty: a model needs something to read".to_owned());
     }
-    let bytes = example.text.len() + example.prompt.as_ref().map_or(0, String::len);
+    let longest = example.texts().map(str::len).max().unwrap_or(0);
+    let bytes = longest + example.prompt.as_ref().map_or(0, String::len);
     if bytes > MAX_TEXT_BYTES {
         return Err(format!("the text has {bytes} bytes, the most is {MAX_TEXT_BYTES}"));
     }

@@ -183,6 +183,40 @@ fn of_two_texts_the_preferred_one_is_of_class_one() {
     assert!(one.table.texts.iter().zip(labels).all(|(text, label)| text == ["what", "hi"][label as usize]));
 }
 
+fn comparison(seed: u64) -> Format {
+    let (chosen, rejected) = ("good".into(), "bad".into());
+    templates(Form::Comparison { prompt: Some("q".into()), chosen, rejected, seed }, None)
+}
+
+#[test]
+fn a_comparison_is_one_example_whose_class_tells_that_the_second_text_is_preferred() {
+    let record = |i: usize| json!({"q": "q", "good": format!("better {i}"), "bad": format!("worse {i}")});
+    let records: Vec<_> = (0..400).map(record).collect();
+    let of = |seed| collect(&records.clone().into(), &comparison(seed)).unwrap();
+    let (examples, others) = (of(0), of(1));
+    let (table, labels) = (&examples.table, examples.table.labels.as_ref().unwrap());
+    assert_eq!((table.len(), &table.groups), (400, &None));
+    for (place, label) in labels.iter().enumerate() {
+        let (first, second) = (&table.texts[place], &table.others.as_ref().unwrap()[place]);
+        let preferred = if *label == 1 { second } else { first };
+        assert_eq!(preferred, &format!("better {place}"));
+        assert_ne!(first.starts_with("better"), second.starts_with("better"));
+        assert_eq!(table.prompts.as_ref().unwrap()[place], "q");
+    }
+    let second = labels.iter().sum::<i32>();
+    assert!((160..240).contains(&second), "{second} of 400 have the preferred text second");
+    assert_ne!(Some(labels), others.table.labels.as_ref(), "the seed decides");
+    let few = collect(&records[..9].to_vec().into(), &comparison(0)).unwrap();
+    assert_eq!(few.table.labels.unwrap(), labels[..9], "a row's coin is its own");
+}
+
+#[test]
+fn a_comparison_of_equal_or_empty_texts_is_none() {
+    let record = |good: &str, bad: &str| json!({"q": "q", "good": good, "bad": bad});
+    let records = json!([record("a", " a "), record("a", ""), record(" ", "b"), record("a", "b")]);
+    assert_eq!(collect(&records, &comparison(0)).unwrap().table.len(), 1);
+}
+
 #[test]
 fn questions_and_pairs_that_do_not_fit_are_named_with_their_line() {
     let question = |answers: Value, right: Value| json!([{"q": "q", "answers": answers, "right": right}]);
@@ -216,7 +250,6 @@ fn a_prompt_and_what_follows_stay_apart() {
     let formatter = Formatter::new(&templates(form, None)).unwrap();
     assert!(formatter.prompted() && !formatter.labelled() && !formatter.grouped());
     let row = rows(&json!([{"q": "why?", "a": "so"}])).remove(0).unwrap();
-    let example =
-        Example { prompt: Some("Q: why?\nA:".to_owned()), text: " so".to_owned(), label: None, group: None };
+    let example = Example { prompt: Some("Q: why?\nA:".to_owned()), ..example(" so".to_owned(), None) };
     assert_eq!(formatter.format(&row).unwrap(), [example]);
 }

@@ -85,7 +85,7 @@ pub fn reference() -> String {
 /// # Errors
 /// When the plan was made for another version of it.
 pub(crate) fn templates(named: &Named) -> Result<(Templates, Option<Derive>)> {
-    let Named { formatter, version, pick, seed } = *named;
+    let Named { formatter, version, pick, seed, compares } = *named;
     if version != formatter.version() {
         return Err(DataError::value(format!(
             "the plan asks for version {version} of the formatter {:?}, this program has version {}",
@@ -108,6 +108,12 @@ pub(crate) fn templates(named: &Named) -> Result<(Templates, Option<Derive>)> {
             },
             answer: answer.to_owned(),
             pick,
+            seed,
+        },
+        Rows::Pair { prompt, chosen, rejected } if compares => Form::Comparison {
+            prompt: Some(prompt.to_owned()),
+            chosen: chosen.to_owned(),
+            rejected: rejected.to_owned(),
             seed,
         },
         Rows::Pair { prompt, chosen, rejected } => Form::Pair {

@@ -1,6 +1,7 @@
 //! The formatters against rows in the schemas of their datasets.
 
 use std::{
+    collections::HashSet,
     env,
     fmt::Write,
     fs,
@@ -17,7 +18,7 @@ use crate::{
 };
 
 fn named(formatter: Formatter, pick: Pick, seed: u64) -> Named {
-    Named { formatter, version: formatter.version(), pick, seed }
+    Named { formatter, version: formatter.version(), pick, seed, compares: false }
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn show(named: &Named) -> String {
     let mut shown = format!("pick {:?}, seed {}\n", named.pick, named.seed);
     for row in source::read(files, &[]) {
         let row = row.unwrap();
-        for Example { prompt, text, label, group } in formatter.format(&row).unwrap() {
+        for Example { prompt, text, label, group, .. } in formatter.format(&row).unwrap() {
             let prompt = prompt.map_or(String::new(), |prompt| format!("{prompt:?} + "));
             let group = group.map_or(String::new(), |group| format!(" of {group:?}"));
             let _ = writeln!(shown, "  row {}{group}: {prompt}{text:?} -> {}", row.row, label.unwrap());
@@ -69,7 +70,7 @@ fn every_formatter_makes_the_committed_examples() {
         let cases: &[(Pick, u64)] = match formatter.coins() {
             Coins::None => &[(Pick::All, 0)],
             Coins::Order => &[(Pick::All, 0), (Pick::All, 2)],
-            Coins::Pick => &[(Pick::All, 0), (Pick::Two, 0), (Pick::One, 0), (Pick::One, 2)],
+            Coins::Pick | Coins::Pair => &[(Pick::All, 0), (Pick::Two, 0), (Pick::One, 0), (Pick::One, 2)],
         };
         let mut found = format!("{word}, version {}\n", formatter.version());
         cases.iter().for_each(|(pick, seed)| found.push_str(&show(&named(formatter, *pick, *seed))));
@@ -91,6 +92,40 @@ fn every_formatter_makes_the_committed_examples() {
         );
         fs::write(&path, found).unwrap();
     }
+}
+
+#[test]
+fn the_formatters_of_two_texts_are_known_by_their_coins_and_compare_them() {
+    let pairs = |formatter| matches!(super::definition(formatter).rows, super::Rows::Pair { .. });
+    for &formatter in Formatter::ALL {
+        assert_eq!(pairs(formatter), formatter.coins() == Coins::Pair, "{formatter:?}");
+    }
+    let formatter = |seed| {
+        let named = Named::comparison(Formatter::AnthropicHh, seed);
+        crate::Formatter::new(&Format::Named(named)).unwrap()
+    };
+    let name = "anthropic_hh.jsonl".to_owned();
+    let rows = source::read(vec![SourceFile { path: sample(&name), name }], &[]);
+    let (mut firsts, mut shown) = (HashSet::new(), 0);
+    for row in rows.map(Result::unwrap) {
+        let both = |pick| {
+            let named = named(Formatter::AnthropicHh, pick, 0);
+            crate::Formatter::new(&Format::Named(named)).unwrap().format(&row).unwrap()
+        };
+        // Of equal texts there are none.
+        let Ok([chosen, rejected]) = <[Example; 2]>::try_from(both(Pick::All)) else { continue };
+        for seed in 0..8 {
+            let [pair] = <[Example; 1]>::try_from(formatter(seed).format(&row).unwrap()).unwrap();
+            let second = pair.label == Some(1);
+            let (text, other) =
+                if second { (&rejected.text, &chosen.text) } else { (&chosen.text, &rejected.text) };
+            assert_eq!((&pair.text, pair.other.as_ref()), (text, Some(other)));
+            assert_eq!((&pair.prompt, &pair.group), (&chosen.prompt, &chosen.group));
+            firsts.insert(second);
+            shown += 1;
+        }
+    }
+    assert!(shown > 0 && firsts.len() == 2, "either comes first");
 }
 
 #[test]

@@ -60,8 +60,19 @@ impl Records {
     fn push(&mut self, example: &Example, seed: u64, folded: &mut String) -> Result<()> {
         let place = u32::try_from(self.len())
             .map_err(|_| DataError::value(format!("more than {} examples are not split", u32::MAX)))?;
-        fold(example.prompt.as_deref().unwrap_or_default(), &example.text, folded);
-        self.prints.push(print(folded));
+        let mut own = |text| {
+            fold(example.prompt.as_deref().unwrap_or_default(), text, folded);
+            print(folded.as_bytes())
+        };
+        self.prints.push(match &example.other {
+            None => own(&example.text),
+            Some(other) => {
+                // Which text of a pair is the first is chance: a copy may have them the other way around.
+                let mut both = [own(&example.text), own(other)];
+                both.sort_unstable();
+                print(both.as_flattened())
+            }
+        });
         let lacks = |what| DataError::value(format!("example {place} has no {what}, but others do"));
         if let Some(labels) = &mut self.labels {
             labels.push(example.label.ok_or_else(|| lacks("label"))?);
@@ -126,7 +137,7 @@ impl Records {
 
 impl Groups {
     fn push(&mut self, place: u32, value: &str, seed: u64) {
-        let group = *self.by_value.entry(print(value)).or_insert_with(|| {
+        let group = *self.by_value.entry(print(value.as_bytes())).or_insert_with(|| {
             self.first.push(place);
             self.ranks.push(Rng::new(seed, &format!("split group {value}"), 0).next_u64());
             self.first.len() as u32 - 1
@@ -152,9 +163,9 @@ fn fold(prompt: &str, text: &str, folded: &mut String) {
 }
 
 /// Half a BLAKE3: of a billion texts, no two different ones meet.
-fn print(text: &str) -> Print {
+fn print(text: &[u8]) -> Print {
     let mut print = Print::default();
-    print.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
+    print.copy_from_slice(&blake3::hash(text).as_bytes()[..16]);
     print
 }
 
@@ -173,6 +184,24 @@ mod tests {
             assert_eq!(folded(prompt, text), "a long lever");
         }
         assert_eq!(folded("", "ÇA, VA!"), "ça, va!");
-        assert_ne!(print(&folded("", "a lever.")), print(&folded("", "a lever")));
+        assert_ne!(print(folded("", "a lever.").as_bytes()), print(folded("", "a lever").as_bytes()));
+    }
+
+    #[test]
+    fn a_pair_is_the_same_either_way_around_and_neither_of_its_texts() {
+        let example = |prompt: &str, text: &str, other: Option<&str>| {
+            let (prompt, other) = (Some(prompt.to_owned()), other.map(str::to_owned));
+            Ok(Example { prompt, text: text.to_owned(), other, label: None, group: None })
+        };
+        let pairs = [
+            example("Q", "yes", Some("no")),
+            example("q", "NO", Some("yes")),
+            example("Q", "yes", None),
+            example("Q", "yes", Some("maybe")),
+            example("P", "yes", Some("no")),
+        ];
+        let records = Records::collect(pairs.into_iter(), (false, false), 0).unwrap();
+        let first = records.print(0);
+        assert_eq!([1, 2, 3, 4].map(|place| records.print(place) == first), [true, false, false, false]);
     }
 }

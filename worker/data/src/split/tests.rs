@@ -12,6 +12,7 @@ fn records(rows: usize, rarity: usize, size: Option<usize>, texts: usize) -> Rec
     let example = |i: usize| {
         Ok(Example {
             prompt: None,
+            other: None,
             text: format!("text {}", i % texts),
             label: Some(i32::from(i.is_multiple_of(rarity))),
             group: size.map(|size| format!("group {}", i / size)),
@@ -165,7 +166,8 @@ fn sizes_that_cannot_be_had_are_refused_with_what_there_is() {
 
 #[test]
 fn rows_without_labels_are_split_without_balance() {
-    let example = |i| Ok(Example { prompt: None, text: format!("text {i}"), label: None, group: None });
+    let example =
+        |i| Ok(Example { prompt: None, text: format!("text {i}"), other: None, label: None, group: None });
     let records = Records::collect((0..100).map(example), (false, false), 3).unwrap();
     let split = split_all(&records, &rule(50, 30, 10, 10));
     assert_eq!(split.manifest.unused, 0);

@@ -14,8 +14,8 @@ pub use writer::{Columns, TableRow, TableWriter};
 /// The longest text a row may have.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
-/// Rows in a fixed order. On disk: columns `row` (i64), `text` (utf8) and, where known, `label` (i32), `group` (i64)
-/// and `prompt` (utf8).
+/// Rows in a fixed order. On disk: columns `row` (i64), `text` (utf8) and, where known, `label` (i32), `group` (i64),
+/// `prompt` (utf8) and `other` (utf8).
 ///
 /// The fields are open for reading and building; what makes a table valid (columns of one length, no row twice, no
 /// negative row, label or group, no text beyond [`MAX_TEXT_BYTES`]) is checked whenever one is written or read.
@@ -31,6 +31,8 @@ pub struct Table {
     pub groups: Option<Vec<i64>>,
     /// What is given before each text and is not the model's to say.
     pub prompts: Option<Vec<String>>,
+    /// The second text of each row, where rows are pairs: the class is 1 if it is preferred to the first.
+    pub others: Option<Vec<String>>,
 }
 
 /// A [`Table`] without its texts: what training, measuring and joining need beside tokens.
@@ -102,10 +104,8 @@ impl Table {
             texts: places.iter().map(|&i| self.texts[i].clone()).collect(),
             labels: self.labels.as_ref().map(|labels| places.iter().map(|&i| labels[i]).collect()),
             groups: self.groups.as_ref().map(|groups| places.iter().map(|&i| groups[i]).collect()),
-            prompts: self
-                .prompts
-                .as_ref()
-                .map(|prompts| places.iter().map(|&i| prompts[i].clone()).collect()),
+            prompts: chosen(self.prompts.as_ref(), places),
+            others: chosen(self.others.as_ref(), places),
         }
     }
 
@@ -116,16 +116,19 @@ impl Table {
     pub fn read(path: &Path) -> Result<Self> {
         let mut reader = columns::Reader::open(path)?;
         let mut numbers = Labels::of(&reader);
-        let (mut texts, mut prompts) = (Vec::new(), reader.has("prompt").then(Vec::new));
+        let mut columns = ["text", "prompt", "other"]
+            .map(|name| (name, (name == "text" || reader.has(name)).then(Vec::new)));
         while let Some(batch) = reader.next()? {
             numbers.extend(&batch)?;
-            texts.extend(batch.utf8("text")?.iter().flatten().map(str::to_owned));
-            if let Some(prompts) = &mut prompts {
-                prompts.extend(batch.utf8("prompt")?.iter().flatten().map(str::to_owned));
+            for (name, texts) in &mut columns {
+                if let Some(texts) = texts {
+                    texts.extend(batch.utf8(name)?.iter().flatten().map(str::to_owned));
+                }
             }
         }
+        let [texts, prompts, others] = columns.map(|(_, texts)| texts);
         let Labels { rows, labels, groups } = numbers;
-        let table = Self { rows, texts, labels, groups, prompts };
+        let table = Self { rows, texts: texts.unwrap_or_default(), labels, groups, prompts, others };
         table.check().map_err(|what| DataError::file(path, what))?;
         Ok(table)
     }
@@ -154,6 +157,7 @@ impl Table {
             labels: self.labels.is_some(),
             groups: self.groups.is_some(),
             prompts: self.prompts.is_some(),
+            others: self.others.is_some(),
         };
         let mut writer = TableWriter::create(path, columns)?;
         for place in 0..self.len() {
@@ -163,6 +167,7 @@ impl Table {
                 label: self.labels.as_ref().map(|labels| labels[place]),
                 group: self.groups.as_ref().map(|groups| groups[place]),
                 prompt: self.prompts.as_ref().map(|prompts| prompts[place].as_str()),
+                other: self.others.as_ref().map(|others| others[place].as_str()),
             })?;
         }
         writer.finish()
@@ -172,9 +177,14 @@ impl Table {
         check_rows(&self.rows)?;
         check_texts("text", &self.rows, Some(&self.texts))?;
         check_texts("prompt", &self.rows, self.prompts.as_deref())?;
+        check_texts("other", &self.rows, self.others.as_deref())?;
         check_numbers("label", &self.rows, self.labels.as_deref())?;
         check_numbers("group", &self.rows, self.groups.as_deref())
     }
+}
+
+fn chosen(texts: Option<&Vec<String>>, places: &[usize]) -> Option<Vec<String>> {
+    texts.map(|texts| places.iter().map(|&i| texts[i].clone()).collect())
 }
 
 fn check_texts(column: &str, rows: &[i64], texts: Option<&[String]>) -> std::result::Result<(), String> {
@@ -242,6 +252,7 @@ mod tests {
             labels: Some((0..rows).map(|i| (i % 3) as i32).collect()),
             groups: Some((0..rows).map(|i| (i / 2) as i64).collect()),
             prompts: Some((0..rows).map(|i| format!("how long is lever {i}?")).collect()),
+            others: Some((0..rows).map(|i| format!("lever {i} has no length")).collect()),
         }
     }
 
@@ -281,7 +292,7 @@ mod tests {
             change(&mut table);
             table.write(&path).unwrap_err().to_string()
         };
-        let cases: [(String, &str); 9] = [
+        let cases: [(String, &str); 10] = [
             (broken(|t| t.rows[3] = 0), "row 0 appears twice"),
             (broken(|t| t.rows[1] = -1), "row -1 is negative"),
             (broken(|t| drop(t.texts.pop())), "4 rows but 3 texts"),
@@ -290,6 +301,7 @@ mod tests {
             (broken(|t| t.groups = Some(vec![0, 1, 2, -1])), "row 9 has the negative group -1"),
             (broken(|t| t.groups = Some(vec![])), "4 rows but 0 groups"),
             (broken(|t| t.prompts = Some(vec![])), "4 rows but 0 prompts"),
+            (broken(|t| t.others = Some(vec![String::new()])), "4 rows but 1 others"),
             (broken(|t| t.texts[2] = "x".repeat(MAX_TEXT_BYTES + 1)), "the text of row 6 has 1048577 bytes"),
         ];
         for (message, expected) in cases {

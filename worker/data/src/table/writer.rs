@@ -30,6 +30,8 @@ pub struct Columns {
     pub groups: bool,
     /// `prompt`
     pub prompts: bool,
+    /// `other`
+    pub others: bool,
 }
 
 /// One row of a table, with a value for each of its columns.
@@ -45,6 +47,8 @@ pub struct TableRow<'a> {
     pub group: Option<i64>,
     /// What is given before the text.
     pub prompt: Option<&'a str>,
+    /// The second text of a pair.
+    pub other: Option<&'a str>,
 }
 
 /// Writes a table row by row; the same rows give the same bytes as [`super::Table::write`]. Dropped before
@@ -68,6 +72,7 @@ struct Batch {
     labels: Int32Builder,
     groups: Int64Builder,
     prompts: StringBuilder,
+    others: StringBuilder,
     count: usize,
     bytes: usize,
 }
@@ -82,6 +87,7 @@ impl TableWriter {
             (columns.labels, "label", DataType::Int32),
             (columns.groups, "group", DataType::Int64),
             (columns.prompts, "prompt", DataType::Utf8),
+            (columns.others, "other", DataType::Utf8),
         ];
         let optional = optional.into_iter().filter(|(there, ..)| *there);
         let fields = [("row", DataType::Int64), ("text", DataType::Utf8)].into_iter();
@@ -133,6 +139,7 @@ impl TableWriter {
             labels: row.label.is_some(),
             groups: row.group.is_some(),
             prompts: row.prompt.is_some(),
+            others: row.other.is_some(),
         };
         if there != self.columns {
             let (row, columns) = (row.row, self.columns);
@@ -167,8 +174,10 @@ impl Batch {
         row.label.into_iter().for_each(|label| self.labels.append_value(label));
         row.group.into_iter().for_each(|group| self.groups.append_value(group));
         row.prompt.into_iter().for_each(|prompt| self.prompts.append_value(prompt));
+        row.other.into_iter().for_each(|other| self.others.append_value(other));
         self.count += 1;
-        self.bytes += row.text.len() + row.prompt.map_or(0, str::len);
+        self.bytes +=
+            row.text.len() + [row.prompt, row.other].into_iter().flatten().map(str::len).sum::<usize>();
     }
 
     /// The rows as columns; none wait afterwards.
@@ -183,13 +192,16 @@ impl Batch {
         if columns.prompts {
             arrays.push(Arc::new(self.prompts.finish()));
         }
+        if columns.others {
+            arrays.push(Arc::new(self.others.finish()));
+        }
         (self.count, self.bytes) = (0, 0);
         arrays
     }
 }
 
 fn check(row: &TableRow<'_>) -> std::result::Result<(), String> {
-    let TableRow { row, text, label, group, prompt } = *row;
+    let TableRow { row, text, label, group, prompt, other } = *row;
     if row < 0 {
         return Err(format!("row {row} is negative"));
     }
@@ -198,7 +210,7 @@ fn check(row: &TableRow<'_>) -> std::result::Result<(), String> {
             return Err(format!("row {row} has the negative {column} {number}"));
         }
     }
-    for (column, text) in [("text", Some(text)), ("prompt", prompt)] {
+    for (column, text) in [("text", Some(text)), ("prompt", prompt), ("other", other)] {
         if let Some(bytes) = text.map(str::len).filter(|&bytes| bytes > MAX_TEXT_BYTES) {
             return Err(format!("the {column} of row {row} has {bytes} bytes, the most is {MAX_TEXT_BYTES}"));
         }
@@ -211,10 +223,10 @@ mod tests {
     use super::*;
 
     fn row(row: i64, text: &str) -> TableRow<'_> {
-        TableRow { row, text, label: Some(1), group: None, prompt: None }
+        TableRow { row, text, label: Some(1), group: None, prompt: None, other: None }
     }
 
-    const LABELS: Columns = Columns { labels: true, groups: false, prompts: false };
+    const LABELS: Columns = Columns { labels: true, groups: false, prompts: false, others: false };
 
     #[test]
     fn a_table_written_row_by_row_has_the_same_bytes() {

@@ -183,3 +183,18 @@ fn a_file_that_is_no_tokenizer_is_refused_by_name() {
     let message = Tokenizer::from_file(&path).unwrap_err().to_string();
     assert!(message.contains("a tokenizer has at most"), "{message}");
 }
+
+#[test]
+fn an_ending_keeps_the_end_of_the_text_and_the_special_tokens_around_it() {
+    let tokenizer = tokenizer(&word_pieces());
+    let ending = |prompt, max_tokens| {
+        let limits = Limits { max_tokens, vocabulary: 12, end: Some(1) };
+        tokenizer.ending(prompt, "lever lifts", &limits)
+    };
+    let of = |ids: &[i32], truncated| Tokens { ids: ids.to_vec(), prompt: 0, truncated };
+    assert_eq!(ending(None, 9).unwrap(), of(&[2, 7, 8, 3], false));
+    assert_eq!(ending(Some("a longer"), 9).unwrap(), of(&[2, 4, 5, 6, 7, 8, 3], false));
+    assert_eq!(ending(Some("a longer"), 6).unwrap(), of(&[2, 5, 6, 7, 8, 3], true));
+    assert_eq!(ending(Some("a longer"), 3).unwrap(), of(&[2, 8, 3], true));
+    assert!(ending(None, 2).unwrap_err().to_string().contains("leaves no room"));
+}

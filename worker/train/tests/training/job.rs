@@ -14,7 +14,7 @@ use fulcrum_train::{
     train,
 };
 
-use crate::support::{TIMEOUT, examples};
+use crate::support::{TIMEOUT, examples_for};
 
 /// How a gang shares, and how many it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,8 @@ impl Job<'_> {
         after: usize,
     ) -> Result<Left, Error> {
         let rank = |gang, resume: Option<Vec<Snapshot>>| {
-            let (model, examples) = ((self.model)(), examples(60));
+            let model = (self.model)();
+            let examples = examples_for(&model, 60);
             let keep = Keep { after, kept: Mutex::default() };
             let settings = self.settings.clone();
             let training = Training::new(&model, &examples, self.objective, settings, 1, gang);

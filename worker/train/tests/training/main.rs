@@ -10,6 +10,7 @@ mod inference;
 mod job;
 mod keeping;
 mod parity;
+mod rewards;
 mod spans;
 mod strategies;
 mod subset;

@@ -28,6 +28,10 @@ fn speaker() -> Model {
     model(Head::LanguageModel)
 }
 
+fn judge() -> Model {
+    model(Head::Reward)
+}
+
 pub(crate) const THRESHOLD: CrossEntropy = CrossEntropy { threshold: true };
 pub(crate) const NAIVE: CrossEntropy = CrossEntropy { threshold: false };
 
@@ -35,8 +39,9 @@ pub(crate) const NAIVE: CrossEntropy = CrossEntropy { threshold: false };
 pub(crate) type Case = (fn() -> Model, &'static dyn Objective);
 
 /// Models and objectives that differ in what a strategy must get right: a loss over the whole batch, dropout and frozen
-/// weights, an output tied to the embedding.
-pub(crate) const CASES: [Case; 3] = [(classifier, &THRESHOLD), (adapted, &NAIVE), (speaker, &NextToken)];
+/// weights, an output tied to the embedding, rows of two sequences.
+pub(crate) const CASES: [Case; 4] =
+    [(classifier, &THRESHOLD), (adapted, &NAIVE), (speaker, &NextToken), (judge, &THRESHOLD)];
 
 #[test]
 fn every_strategy_gives_the_losses_of_one_rank() {

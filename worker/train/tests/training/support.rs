@@ -40,6 +40,23 @@ pub(crate) fn examples(rows: usize) -> Examples {
     Examples::new(tokens, 0).unwrap().with_targets(labels, 2).unwrap()
 }
 
+/// The same for a reward model: pairs, of which the second is preferred by what a row would say of them.
+pub(crate) fn examples_for(model: &Model, rows: usize) -> Examples {
+    if model.head() != Some(Head::Reward) {
+        return examples(rows);
+    }
+    let singles = examples(2 * rows);
+    let row = |at: usize| {
+        let padded = singles.pad(&[at], Device::Cpu).unwrap();
+        Vec::<i64>::try_from(padded.ids_bt.view(-1)).unwrap()
+    };
+    let tokens: Vec<_> = (0..2 * rows).map(row).collect();
+    let share = |row: &[i64]| row.iter().filter(|&&id| id > 5).count() as f64 / row.len() as f64;
+    let label = |pair: &[Vec<i64>]| if share(&pair[1]) > share(&pair[0]) { [0.1, 0.9] } else { [0.9, 0.1] };
+    let labels = tokens.chunks(2).flat_map(label).collect();
+    Examples::new(tokens, 0).unwrap().in_pairs().unwrap().with_targets(labels, 2).unwrap()
+}
+
 /// A decoder of two blocks.
 pub(crate) fn model(head: Head) -> Model {
     model_on(head, Device::Cpu)

@@ -1,0 +1,62 @@
+//! Kinds of task other than the classes of texts, through the real binaries.
+
+use parquet::{
+    file::reader::{FileReader, SerializedFileReader},
+    record::RowAccessor,
+};
+use serde_json::Value;
+
+use crate::workplace::Workplace;
+
+/// Preferences that models made here can learn: the sums are small, and they read many.
+const PREFERENCES: &[(&str, &str)] = &[
+    ("[task]\n", "[task]\nkind = \"preference\"\narithmetic = { below = 16 }\n"),
+    ("160, weak_labels = 160, validation = 20, test = 100", "60, weak_labels = 60, test = 60"),
+    ("hidden  = 32\n", "hidden = 48\nhead_init = [\"T\"]\n"),
+    ("rows        = 6000", "rows = 20000\nepochs = 3\nlearning_rate = 3e-3"),
+    (
+        "[train]\nbatch       = 32",
+        "[[method]]\nname = \"speaks-first\"\ngenerative = 1\n[train]\nepochs = 8\nlearning_rate = 3e-3\nbatch = 16",
+    ),
+];
+
+fn edit(place: &Workplace, edits: &[(&str, &str)]) {
+    let mut text = place.read("tiny.toml");
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    std::fs::write(place.at("tiny.toml"), text).unwrap();
+}
+
+#[test]
+fn reward_models_learn_which_of_two_texts_is_preferred() {
+    let place = Workplace::new();
+    edit(&place, PREFERENCES);
+    place.succeed(&["run", "tiny.toml", "--workers", "2"]);
+    let results: Value = serde_json::from_str(&place.read("runs/tiny/results.json")).unwrap();
+    let students = results["students"].as_array().unwrap();
+    assert_eq!(students.len(), 3);
+    for ceiling in results["ceilings"].as_array().unwrap() {
+        let accuracy = ceiling["accuracy"].as_f64().unwrap();
+        assert!(accuracy > 0.75, "of two, one is right by chance: {ceiling}");
+    }
+    let left = place.artifacts();
+    let file = |stage: &str, name: &str| &left[&(stage.to_owned(), name.to_owned())];
+    for stage in ["weak small seed 0", "student naive small>large seed 0", "ceiling large seed 0"] {
+        let config: Value = serde_json::from_slice(file(stage, "config.json")).unwrap();
+        assert_eq!(config["architectures"][0], "GPT2ForSequenceClassification", "{stage}");
+        assert_eq!(config["id2label"].as_object().unwrap().len(), 1, "{stage}");
+    }
+    let path = place.at("test.parquet");
+    std::fs::write(&path, file("dataset", "test.parquet")).unwrap();
+    let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    assert_eq!(
+        fields.iter().map(|field| field.name()).collect::<Vec<_>>(),
+        ["row", "text", "label", "other"]
+    );
+    let labels = reader.get_row_iter(None).unwrap().map(|row| row.unwrap().get_int(2).unwrap());
+    let second: i32 = labels.sum();
+    assert!((15..=45).contains(&second), "either text of a pair comes first: {second} of 60");
+}
