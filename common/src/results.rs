@@ -35,6 +35,10 @@ pub struct Results {
     pub students: Vec<Student>,
     /// Students of all seeds taken together; by method, weak, strong.
     pub summary: Vec<Summary>,
+    /// The same of questions, where the rows are answers to some: their number for `test_rows`, and of each the most
+    /// probable answer for what a model says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_question: Option<Box<Self>>,
 }
 
 /// A model of the ladder.

@@ -209,6 +209,8 @@ pub(crate) struct Task {
     pub format: Format,
     /// Number of classes.
     pub classes: usize,
+    /// Whether the rows are answers to questions, which are scored too.
+    pub questions: bool,
 }
 
 /// Where the labelled rows come from.

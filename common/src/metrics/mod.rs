@@ -4,6 +4,7 @@ mod bootstrap;
 mod calibration;
 mod contradiction;
 mod discrimination;
+mod questions;
 #[cfg(test)]
 mod reference;
 mod weak_to_strong;
@@ -12,6 +13,7 @@ pub use bootstrap::{Bootstrap, hits, percentiles};
 pub use calibration::{ece, ece_sweep};
 pub use contradiction::contradiction;
 pub use discrimination::{Ranking, auroc, balanced_accuracy, log_loss};
+pub use questions::per_question;
 pub use weak_to_strong::{Predicted, weak_to_strong};
 
 use crate::results::Agreement;
@@ -22,6 +24,12 @@ pub enum MetricsError {
     /// No row to test on.
     #[error("there is no test row: give the split a test part")]
     NoRows,
+    /// A question that cannot be answered right and wrong.
+    #[error("question {0} of the test rows has no right answer, no wrong one, or one that is no test row")]
+    Question(usize),
+    /// Answers without probabilities.
+    #[error("a model gives the answers of questions no probability to be right")]
+    Unscored,
     /// A bootstrap needs draws.
     #[error("the bootstrap needs at least one draw")]
     NoDraws,

@@ -60,6 +60,17 @@ pub fn weak_to_strong(
     predicted: &[Predicted],
     bootstrap: Bootstrap,
 ) -> Result<Results, MetricsError> {
+    measured(ladder, labels, predicted, bootstrap, chance(labels))
+}
+
+/// The same, where chance is as good as `luck`.
+pub(super) fn measured(
+    ladder: &[String],
+    labels: &[i32],
+    predicted: &[Predicted],
+    bootstrap: Bootstrap,
+    luck: f64,
+) -> Result<Results, MetricsError> {
     if labels.is_empty() {
         return Err(MetricsError::NoRows);
     }
@@ -69,7 +80,6 @@ pub fn weak_to_strong(
     let places = Places::new(ladder, labels, predicted)?;
     let groups = places.groups()?;
     let drawn = Drawn::new(&places, &groups, labels, bootstrap);
-    let luck = chance(labels);
     Ok(Results {
         schema: SCHEMA,
         test_rows: labels.len() as u64,
@@ -79,6 +89,7 @@ pub fn weak_to_strong(
         ceilings: scores(&places, labels, |role| matches!(role, Role::Ceiling { .. })),
         students: groups.iter().flat_map(|group| students(group, &places, labels)).collect(),
         summary: groups.iter().enumerate().map(|(at, group)| group.summary(at, &drawn, luck)).collect(),
+        per_question: None,
     })
 }
 

@@ -5,6 +5,7 @@ use super::*;
 fn results() -> Results {
     let interval = Interval { mean: 0.75, low: 0.5, high: 1.0 };
     Results {
+        per_question: None,
         schema: SCHEMA,
         test_rows: 4,
         chance: 0.5,

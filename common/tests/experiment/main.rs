@@ -1,7 +1,7 @@
 //! What the experiment file says back: every problem, with its line and the way out.
 
+mod kinds;
 mod methods;
-mod preference;
 mod training;
 
 use std::path::Path;
@@ -237,7 +237,7 @@ fn keys_that_contradict_each_other_are_refused() {
         (
             "[train]",
             "[task.arithmetic]\nrows = 200\n[train]",
-            "exp.toml:20: task.arithmetic.rows = 200 is less than the 250 rows of task.split",
+            "exp.toml:20: task.arithmetic.rows = 200 is less than the 250 that task.split needs",
         ),
         (
             "[train]",

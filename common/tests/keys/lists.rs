@@ -183,8 +183,12 @@ pub(crate) const DECIDING_COMPARED: &[(&str, &str, &str)] = &[
 pub(crate) const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];
 
 /// The same for what only they have.
-pub(crate) const DECIDING_NAMED: &[(&str, &str, &str)] =
-    &[("task", "format", r#""dream""#), ("task", "pick", r#""all""#), ("task", "seed", "9")];
+pub(crate) const DECIDING_NAMED: &[(&str, &str, &str)] = &[
+    ("task", "format", r#""dream""#),
+    ("task", "pick", r#""all""#),
+    ("task", "seed", "9"),
+    ("task", "kind", r#""multiple-choice""#),
+];
 
 /// The same for what only other methods have.
 pub(crate) const DECIDING_METHODS: &[(&str, &str, &str)] = &[

@@ -59,36 +59,40 @@ impl Outcome {
     /// # Errors
     /// If a name is used that the ladder lacks, or a share is out of its range.
     pub(crate) fn check(&self) -> Result<()> {
-        let results = &self.results;
-        let known = |name: &str| match results.ladder.iter().any(|model| model.name == name) {
-            true => Ok(()),
-            false => bail!("the model {name:?} is not in the ladder"),
-        };
-        let share = |what: &str, value: f64| match (0.0..=1.0).contains(&value) {
-            true => Ok(()),
-            false => bail!("{what} is {value}, which is no share from 0 to 1"),
-        };
-        share("chance", results.chance)?;
-        for score in results.supervisors.iter().chain(&results.ceilings) {
-            known(&score.model)?;
-            share("an accuracy", score.accuracy)?;
-        }
-        for student in &results.students {
-            known(&student.weak)?;
-            known(&student.strong)?;
-            share("an accuracy", student.accuracy)?;
-        }
-        for summary in &results.summary {
-            known(&summary.weak)?;
-            known(&summary.strong)?;
-            for Interval { mean, low, high } in
-                [summary.weak_accuracy, summary.student_accuracy, summary.ceiling_accuracy]
-            {
-                [mean, low, high].into_iter().try_for_each(|value| share("an accuracy", value))?;
-            }
-        }
-        Ok(())
+        self.results.per_question.iter().try_for_each(|questions| check(questions))?;
+        check(&self.results)
     }
+}
+
+fn check(results: &Results) -> Result<()> {
+    let known = |name: &str| match results.ladder.iter().any(|model| model.name == name) {
+        true => Ok(()),
+        false => bail!("the model {name:?} is not in the ladder"),
+    };
+    let share = |what: &str, value: f64| match (0.0..=1.0).contains(&value) {
+        true => Ok(()),
+        false => bail!("{what} is {value}, which is no share from 0 to 1"),
+    };
+    share("chance", results.chance)?;
+    for score in results.supervisors.iter().chain(&results.ceilings) {
+        known(&score.model)?;
+        share("an accuracy", score.accuracy)?;
+    }
+    for student in &results.students {
+        known(&student.weak)?;
+        known(&student.strong)?;
+        share("an accuracy", student.accuracy)?;
+    }
+    for summary in &results.summary {
+        known(&summary.weak)?;
+        known(&summary.strong)?;
+        for Interval { mean, low, high } in
+            [summary.weak_accuracy, summary.student_accuracy, summary.ceiling_accuracy]
+        {
+            [mean, low, high].into_iter().try_for_each(|value| share("an accuracy", value))?;
+        }
+    }
+    Ok(())
 }
 
 /// What the page tells beside the outcome.
@@ -122,6 +126,7 @@ struct Page<'a> {
     flagged: Vec<rows::Flagged>,
     released: Vec<ReleasedRow>,
     summary: rows::Table,
+    questions: Option<Questions>,
     runs: rows::Table,
     artifacts: &'a [artifacts::ArtifactRow],
     version: &'static str,
@@ -129,6 +134,14 @@ struct Page<'a> {
     command: &'a str,
     warnings: &'a [String],
     experiment_file: Option<&'a str>,
+}
+
+/// The same numbers of questions.
+#[derive(Serialize)]
+struct Questions {
+    count: String,
+    chance: String,
+    summary: rows::Table,
 }
 
 /// A method by the released notebook's rule.
@@ -170,6 +183,11 @@ pub(crate) fn html(outcome: &Outcome, made: &Made) -> Result<String> {
         flagged: rows::flagged(results),
         released: released::released(results).into_iter().map(ReleasedRow::new).collect(),
         summary: rows::summary(results, &colours, &made.artifacts),
+        questions: results.per_question.as_ref().map(|found| Questions {
+            count: crate::progress::thousands(found.test_rows),
+            chance: scale::three(found.chance),
+            summary: rows::summary(found, &colours, &made.artifacts),
+        }),
         runs: rows::runs(results, &made.artifacts),
         artifacts: made.artifacts.rows(),
         version: env!("CARGO_PKG_VERSION"),
@@ -232,6 +250,21 @@ mod tests {
         ] {
             assert!(page.contains(text), "{text}");
         }
+    }
+
+    #[test]
+    fn questions_have_a_table_of_their_own() {
+        let mut outcome = sample::outcome();
+        assert!(!page(&outcome).contains("Per question"));
+        outcome.results.per_question =
+            Some(Box::new(Results { test_rows: 250, chance: 0.25, ..sample::results() }));
+        let found = page(&outcome);
+        assert!(found.contains("The same over the 250 questions") && found.contains("Chance is 0.250"));
+        let rows = |page: &str| page.matches("<table class=\"sortable\">").count();
+        assert_eq!(rows(&found), rows(&page(&sample::outcome())) + 1);
+        outcome.check().unwrap();
+        outcome.results.per_question.as_mut().unwrap().chance = 1.5;
+        assert!(outcome.check().is_err());
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub(crate) fn results() -> Results {
         }
     }
     Results {
+        per_question: None,
         schema: SCHEMA,
         test_rows: 1000,
         chance: 0.512,

@@ -9,8 +9,19 @@ use super::{
 };
 use crate::table::{self, number};
 
-/// The table that ends a run; below it, why a PGR is not available.
+/// The table that ends a run; below it, why a PGR is not available, and the same of questions where there are some.
 pub(crate) fn table(results: &Results) -> String {
+    let rows = table_of(results);
+    match &results.per_question {
+        None => rows,
+        Some(questions) => {
+            let (count, chance) = (questions.test_rows, three(questions.chance));
+            format!("{rows}\n\nper question ({count}, chance {chance}):\n{}", table_of(questions))
+        }
+    }
+}
+
+fn table_of(results: &Results) -> String {
     let mut table = table::table([
         "method",
         "weak",
@@ -63,6 +74,15 @@ pub(super) fn with_interval(interval: Interval, text: fn(f64) -> String) -> Stri
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    #[test]
+    fn questions_have_a_table_of_their_own() {
+        let mut results = sample::results();
+        results.per_question = Some(Box::new(Results { test_rows: 250, chance: 0.25, ..sample::results() }));
+        let text = table(&results);
+        let (rows, questions) = text.split_once("\n\nper question (250, chance 0.250):\n").unwrap();
+        assert_eq!(rows, questions);
+    }
 
     #[test]
     fn the_table_has_every_group_its_intervals_and_one_reason() {

@@ -28,6 +28,7 @@ pub(crate) fn results() -> Results {
     };
     let (weak, strong, method) = ("small".to_owned(), "large".to_owned(), "naive".to_owned());
     Results {
+        per_question: None,
         schema: SCHEMA,
         test_rows: 20,
         chance: 0.5,

@@ -20,6 +20,16 @@ const PREFERENCES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Questions about the same sums.
+const QUESTIONS: &[(&str, &str)] = &[
+    ("[task]\n", "[task]\nkind = \"multiple-choice\"\narithmetic = { below = 16 }\n"),
+    ("160, weak_labels = 160, validation = 20, test = 100", "240, weak_labels = 240, test = 238"),
+    ("hidden  = 32\n", "hidden = 48\n"),
+    ("rows        = 6000", "rows = 20000\nepochs = 3\nlearning_rate = 3e-3"),
+    ("run = [\"naive\", \"confidence\"]", "run = [\"naive\"]"),
+    ("[train]\nbatch       = 32", "[train]\nepochs = 8\nlearning_rate = 3e-3\nbatch = 16"),
+];
+
 fn edit(place: &Workplace, edits: &[(&str, &str)]) {
     let mut text = place.read("tiny.toml");
     for (from, to) in edits {
@@ -59,4 +69,21 @@ fn reward_models_learn_which_of_two_texts_is_preferred() {
     let labels = reader.get_row_iter(None).unwrap().map(|row| row.unwrap().get_int(2).unwrap());
     let second: i32 = labels.sum();
     assert!((15..=45).contains(&second), "either text of a pair comes first: {second} of 60");
+}
+
+#[test]
+fn of_the_answers_to_a_question_the_most_probable_is_scored() {
+    let place = Workplace::new();
+    edit(&place, QUESTIONS);
+    let printed = place.succeed(&["run", "tiny.toml", "--workers", "2"]);
+    // Of the last of 60 questions, two answers have no room in the test rows.
+    assert!(printed.contains("per question (59, chance 0.250):"), "{printed}");
+    assert!(place.read("runs/tiny/report.html").contains("The same over the 59 questions"));
+    let results: Value = serde_json::from_str(&place.read("runs/tiny/results.json")).unwrap();
+    let questions = &results["per_question"];
+    assert_eq!((&results["test_rows"], &questions["test_rows"]), (&238.into(), &59.into()));
+    assert_eq!(questions["students"].as_array().unwrap().len(), 1);
+    let accuracy = |results: &Value| results["ceilings"][0]["accuracy"].as_f64().unwrap();
+    assert!(accuracy(questions) > 0.5, "of four, one is right by chance: {questions}");
+    assert_ne!(accuracy(questions), accuracy(&results));
 }

@@ -112,7 +112,7 @@ impl Dataset<'_> {
         Ok(ExampleReader { formatter, rows, waiting: Vec::new().into_iter(), passed_over: 0 })
     }
 
-    fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
+    pub(crate) fn rows(&self) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
         Ok(match self.source {
             Source::Arithmetic(task) => Box::new(arithmetic::rows(task)?),
             Source::ArithmeticQuestions(task) => Box::new(arithmetic::questions::rows(task)?),

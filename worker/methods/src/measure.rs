@@ -1,13 +1,13 @@
 //! Measure: numbers from predictions.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use fulcrum_common::{
     metrics::{self, Bootstrap, Predicted},
     plan::{Measure, Part, Prediction},
     results::{AccuracyResults, SCHEMA},
 };
-use fulcrum_data::{Labels, Probabilities};
+use fulcrum_data::{Labels, Probabilities, Questions};
 
 use crate::{Error, Job, Outcome, labels};
 
@@ -27,7 +27,12 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
             let predicted = |prediction| predicted(job, &table, prediction);
             let predicted = predictions.iter().map(predicted).collect::<Result<Vec<_>, _>>()?;
             let bootstrap = Bootstrap { draws: *draws, seed: *seed };
-            metrics::weak_to_strong(ladder, &truth, &predicted, bootstrap)?.to_json()
+            let mut results = metrics::weak_to_strong(ladder, &truth, &predicted, bootstrap)?;
+            if let Some(questions) = questions(job, &table)? {
+                let found = metrics::per_question(ladder, &truth, &predicted, &questions, bootstrap)?;
+                results.per_question = Some(Box::new(found));
+            }
+            results.to_json()
         }
         Measure::Accuracy { part } => {
             let (table, truth) = labelled(job, *part)?;
@@ -40,6 +45,18 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
     let path = job.output.join(RESULTS);
     fs::write(&path, text).map_err(Error::io(&path))?;
     Ok(Outcome { files: vec![RESULTS.to_owned()], facts: [].into() })
+}
+
+/// The places of each question's answers in the table of test rows, where those are answers to some.
+fn questions(job: &Job<'_>, table: &Labels) -> Result<Option<Vec<Vec<usize>>>, Error> {
+    let Some(path) = job.input("data")?.files.get(Questions::FILE) else { return Ok(None) };
+    let places: HashMap<i64, usize> = table.rows.iter().copied().zip(0..).collect();
+    let place = |row: &i64| {
+        let absent = || Error::Mismatch(format!("row {row} answers a question, but is no test row"));
+        places.get(row).copied().ok_or_else(absent)
+    };
+    let questions = Questions::read(path)?.answers;
+    questions.iter().map(|rows| rows.iter().map(place).collect()).collect::<Result<_, _>>().map(Some)
 }
 
 fn labelled(job: &Job<'_>, part: Part) -> Result<(Labels, Vec<i32>), Error> {

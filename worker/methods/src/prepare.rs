@@ -8,7 +8,7 @@ use fulcrum_common::{
     source::{self, COMPANIONS},
 };
 use fulcrum_data::{
-    Tokenizer,
+    Questions, Table, Tokenizer,
     prepare::{self, Dataset, Longest},
     split::{self, Manifest},
     tokenizer::{BEGIN, Limits, character_tokenizer},
@@ -25,8 +25,8 @@ use crate::{
 
 pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
     match work {
-        Prepare::Dataset { source, format, split, drop_over } => {
-            dataset(job, source, format, split, *drop_over)
+        Prepare::Dataset { source, format, split, drop_over, questions } => {
+            dataset(job, (source, format), split, *drop_over, *questions)
         }
         Prepare::Corpus { source } => {
             let path = job.output.join(Part::Corpus.file());
@@ -57,14 +57,18 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
 
 fn dataset(
     job: &Job<'_>,
-    source: &Source,
-    format: &Format,
+    (source, format): (&Source, &Format),
     rule: &SplitRule,
     drop_over: Option<usize>,
+    questions: bool,
 ) -> Result<Outcome, Error> {
     let longest = drop_over.map(|tokens| longest(job, tokens)).transpose()?;
-    let manifest = unchanged(job, source, |paths| {
-        Ok(Dataset { source, paths, format }.split_into(job.output, rule, longest.as_ref())?)
+    let (manifest, questions) = unchanged(job, source, |paths| {
+        let dataset = Dataset { source, paths, format };
+        let manifest = dataset.split_into(job.output, rule, longest.as_ref())?;
+        let test = || Table::read_labels(&job.output.join(Part::Test.file()));
+        let questions = questions.then(|| Questions::of(&dataset, &test()?.rows)).transpose()?;
+        Ok((manifest, questions))
     })?;
     let mut text = serde_json::to_vec_pretty(&manifest).expect("a split's description is plain data");
     text.push(b'\n');
@@ -72,6 +76,16 @@ fn dataset(
     fs::write(&path, text).map_err(Error::io(&path))?;
     let mut outcome = Outcome { files: vec![Manifest::FILE.to_owned()], facts: manifest.facts() };
     outcome.files.extend(split::parts(rule).map(Part::file));
+    if let Some(questions) = questions {
+        if questions.answers.is_empty() {
+            let none = "no question has a right answer, a wrong one, and all of them among the test rows: ask for more \
+                        rows in task.split.test";
+            return Err(Error::Mismatch(none.to_owned()));
+        }
+        questions.write(&job.output.join(Questions::FILE))?;
+        outcome.files.push(Questions::FILE.to_owned());
+        outcome.facts.insert("questions".to_owned(), questions.answers.len() as u64);
+    }
     Ok(outcome)
 }
 

@@ -56,6 +56,9 @@ fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
     if task.kind.value == TaskKind::Preference {
         return comparison_of(formatter, task, log);
     }
+    if task.kind.value == TaskKind::MultipleChoice {
+        return questions_of(formatter, task, log);
+    }
     if !formatter.picks() && task.pick.line.is_some() {
         log.add(task.pick.line, format!("task.pick is not read: a row of {word:?} has one text"));
     }
@@ -65,17 +68,37 @@ fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
 
 /// The pairs of a formatter, each as one example.
 fn comparison_of(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
-    let word = formatter.word();
-    if formatter.coins() != Coins::Pair {
-        let pairs = Formatter::ALL.iter().filter(|known| known.coins() == Coins::Pair);
-        let pairs: Vec<_> = pairs.map(|known| known.word()).collect();
-        let problem = format!("task.format = {word:?} has no two texts to compare");
-        log.add(task.format.line, format!("{problem}: formatters that have are {}", pairs.join(", ")));
-    }
+    must_have(formatter, Coins::Pair, "two texts to compare", task, log);
     if task.pick.line.is_some() {
         log.add(task.pick.line, "task.pick is not read: a preference is one example of both texts");
     }
     Named::comparison(formatter, seed(task, true, log))
+}
+
+/// The answers of a formatter's questions.
+fn questions_of(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
+    must_have(formatter, Coins::Pick, "answers to choose from", task, log);
+    let pick = several(task, log);
+    Named::new(formatter, Some(pick), seed(task, pick != Pick::All, log))
+}
+
+fn must_have(formatter: Formatter, coins: Coins, what: &str, task: &Task, log: &Log<'_>) {
+    if formatter.coins() != coins {
+        let having = Formatter::ALL.iter().filter(|known| known.coins() == coins);
+        let having: Vec<_> = having.map(|known| known.word()).collect();
+        let problem = format!("task.format = {:?} does not have {what}", formatter.word());
+        log.add(task.format.line, format!("{problem}: those that do are {}", having.join(", ")));
+    }
+}
+
+/// Which answers become examples, where one alone would leave nothing to choose.
+fn several(task: &Task, log: &Log<'_>) -> Pick {
+    let pick = task.pick.value.unwrap_or(Pick::All);
+    if pick == Pick::One {
+        let problem = "task.pick = \"one\" leaves a question one answer";
+        log.add(task.pick.line, format!("{problem}: take \"all\" or \"two\""));
+    }
+    pick
 }
 
 fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
@@ -89,6 +112,10 @@ fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
     if task.kind.value == TaskKind::Preference {
         refuse(COMPARISON, "chosen and rejected, which are compared");
         comparison(task, log)
+    } else if task.kind.value == TaskKind::MultipleChoice {
+        refuse(CHOICES, "choices and answer");
+        several(task, log);
+        choices(task, log)
     } else if given(&["choices", "answer"]) {
         refuse(CHOICES, "choices and answer");
         choices(task, log)

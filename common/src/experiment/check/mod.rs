@@ -13,9 +13,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     Batches, Bootstrap, Cadence, Experiment, Method, Pair, Parallel,
-    keys::{self, Raw},
+    keys::Raw,
     problem::Log,
-    value::OverLong,
+    value::{OverLong, TaskKind},
 };
 use crate::plan::SplitRule;
 
@@ -27,7 +27,7 @@ pub(super) use training::training;
 /// Makes an experiment of what the file says. What is wrong goes to the log; the experiment is only good if
 /// the log stayed empty.
 pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experiment> {
-    let split = split(&raw.split);
+    let split = split(raw, log);
     let task = task::task(raw, &split, folder, log);
     let ladder = ladder::ladder(raw, folder, log);
     if let Some(task) = &task {
@@ -78,14 +78,23 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     })
 }
 
-fn split(raw: &keys::Split) -> SplitRule {
+fn split(raw: &Raw, log: &Log<'_>) -> SplitRule {
+    let (kind, raw) = (raw.task.kind.value, &raw.split);
+    let mut balance = raw.balance.value.0;
+    if kind == TaskKind::MultipleChoice && balance < 1.0 {
+        if raw.balance.line.is_some() {
+            let problem = format!("task.split.balance = {balance} takes answers away from questions");
+            log.add(raw.balance.line, format!("{problem}: leave it out, or say which by task.pick"));
+        }
+        balance = 1.0;
+    }
     SplitRule {
         ground_truth: raw.ground_truth.value.0,
         weak_labels: raw.weak_labels.value.0,
         validation: raw.validation.value,
         test: raw.test.value.0,
         fresh: raw.fresh.value,
-        balance: raw.balance.value.0,
+        balance,
         duplicates: raw.duplicates.value,
         seed: raw.seed.value,
     }

@@ -30,7 +30,8 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     let files = DataFiles { place, chosen: chosen(task, log) };
     let format = format::format(task, log)?;
     let classes = format.classes()?;
-    Some(Task { rows: Rows::Files(files), format, classes })
+    let questions = raw.task.kind.value == TaskKind::MultipleChoice;
+    Some(Task { rows: Rows::Files(files), format, classes, questions })
 }
 
 /// The files that are named, else those of a split.
@@ -63,34 +64,47 @@ fn refuse_file_keys(task: &keys::Task, log: &Log<'_>) {
 }
 
 fn generated(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
-    let (source, format) = match raw.task.kind.value {
+    let kind = raw.task.kind.value;
+    // Of the last sum of each part there may be claims that go nowhere.
+    let needed = match kind {
+        TaskKind::MultipleChoice => split.rows().div_ceil(Arithmetic::ANSWERS).saturating_add(PARTS),
+        TaskKind::Classification | TaskKind::Preference => split.rows(),
+    };
+    let (source, format) = match kind {
         TaskKind::Classification => {
-            let claims = arithmetic(raw, split, (Arithmetic::most_rows, "claims"), log);
+            let claims = arithmetic(raw, needed, (Arithmetic::most_rows, "claims"), log);
             (Source::Arithmetic(claims), Format::arithmetic())
         }
         TaskKind::Preference => {
-            let sums = arithmetic(raw, split, (Arithmetic::most_questions, "sums"), log);
+            let sums = arithmetic(raw, needed, (Arithmetic::most_questions, "sums"), log);
             (Source::ArithmeticQuestions(sums), Format::arithmetic_comparisons())
         }
+        TaskKind::MultipleChoice => {
+            let sums = arithmetic(raw, needed, (Arithmetic::most_questions, "sums"), log);
+            (Source::ArithmeticQuestions(sums), Format::arithmetic_choices())
+        }
     };
-    Task { rows: Rows::Generated(source), format, classes: 2 }
+    let questions = kind == TaskKind::MultipleChoice;
+    Task { rows: Rows::Generated(source), format, classes: 2, questions }
 }
+
+/// Of a split.
+const PARTS: usize = 5;
 
 /// `most` says how many different rows there are, and of what.
 fn arithmetic(
     raw: &Raw,
-    split: &SplitRule,
+    needed: usize,
     (most, what): (fn(&Arithmetic) -> usize, &str),
     log: &Log<'_>,
 ) -> Arithmetic {
     let keys = &raw.arithmetic;
-    let needed = split.rows();
     // Balancing drops rows, so there must be some to spare.
     let rows = keys.rows.value.map_or(needed.saturating_add(needed.div_ceil(4)), |count| count.0);
     if rows < needed {
         log.add(
             keys.rows.line,
-            format!("task.arithmetic.rows = {rows} is less than the {needed} rows of task.split"),
+            format!("task.arithmetic.rows = {rows} is less than the {needed} that task.split needs"),
         );
     }
     let arithmetic = Arithmetic { rows, seed: keys.seed.value, below: keys.below.value.0, noise: 0.0 };

@@ -27,7 +27,8 @@ sections! {
     /// What the models learn, and from which rows.
     "task" Task {
         /// What is learned: the class of a text, or a reward for each text, of which the preferred one of two texts
-        /// (`chosen` and `rejected`) gets more.
+        /// (`chosen` and `rejected`) gets more, or which of several answers (`choices`) is right: the classes of the
+        /// answers, and of each question the most probable one.
         kind: TaskKind = TaskKind::Classification;
         /// Where the rows come from: generated on the spot, a dataset of the Hugging Face hub (a
         /// copy below the data root, see `--data-root`, else the hub's cache, else it is fetched), or a folder (relative to the experiment file).
@@ -63,8 +64,8 @@ sections! {
         prompt: Option<String> = None, else "they stand alone";
         /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a
         /// right or a random wrong one (`one`, as in the code released with it). Of `chosen` and `rejected`: both, or by a coin one.
-        /// Not for preferences.
-        pick: Option<Pick> = None, else "`all`; `one` for a formatter with answers";
+        /// Not for preferences; a multiple choice takes `all` or `two`.
+        pick: Option<Pick> = None, else "`all`; `one` for a formatter with answers, unless the kind is multiple choice";
         /// Seed of these coins, and of those that say which text of a preference comes first. A row's depends on nothing else but its position.
         seed: Option<u64> = None, else "0";
         /// Rows with the same value here stay in the same part of the split
@@ -86,7 +87,7 @@ sections! {
         /// Rows for the rounds of a `[[method]]` with `fresh` that come before its last one, shared among them in equal parts.
         fresh: usize = 0;
         /// Largest share of one class in any part; rows of the larger class are dropped beyond it. At 0.5 two classes
-        /// have equally many rows.
+        /// have equally many rows. Of a multiple choice no answer goes: it is 1 there.
         balance: Balance = Balance(0.55);
         /// What becomes of rows that the tokenizer of any model makes longer than the model takes and
         /// `train.max_tokens` allows: they are cut, for each model where it must, or they are left out for all

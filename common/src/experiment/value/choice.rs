@@ -42,7 +42,7 @@ choice! {
     /// What an experiment is compiled by.
     Recipe { WeakToStrong = "weak-to-strong" } later [];
     /// What the models learn.
-    TaskKind { Classification = "classification", Preference = "preference" }
+    TaskKind { Classification = "classification", Preference = "preference", MultipleChoice = "multiple-choice" }
         later ["language-model", "generation", "images", "graph"];
     /// How a student is trained on weak labels.
     MethodName {

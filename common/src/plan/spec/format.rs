@@ -164,6 +164,12 @@ impl Format {
         Self::of(Form::Comparison { prompt: None, chosen, rejected, seed: 0 })
     }
 
+    /// The format of the same rows as questions with answers to choose from.
+    pub fn arithmetic_choices() -> Self {
+        let (text, choices) = ("{{ choice }}".to_owned(), Choices::List("claims".to_owned()));
+        Self::of(Form::Choices { text, choices, answer: "answer".to_owned(), pick: Pick::All, seed: 0 })
+    }
+
     /// The format of rows that only carry text, given by a template over their columns.
     pub fn unlabelled(text: &str) -> Self {
         Self::of(Form::Text { text: text.to_owned() })

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, HeadSpec, Part, Revision, Shots, Source, SplitRule};
+use super::{Format, HeadSpec, Part, Revision, Shots, Source, SplitRule, train::is_default};
 use crate::Key;
 
 /// What is brought into the store.
@@ -19,6 +19,9 @@ pub enum Prepare {
         split: SplitRule,
         /// Rows that the tokenizer of any of the inputs `model/0`, `model/1`, ... makes longer than this are left out.
         drop_over: Option<usize>,
+        /// Whether the test rows are answers to questions, which are written down.
+        #[serde(default, skip_serializing_if = "is_default")]
+        questions: bool,
     },
     /// Unlabelled text for language modelling.
     Corpus {

@@ -143,7 +143,8 @@ fn dataset(plan: &mut Plan, experiment: &Experiment, sources: &Sources) -> Resul
     let format = experiment.task.format.clone();
     let split = experiment.split.clone();
     let cost = estimate(split.rows(), 0);
-    let work = Work::Prepare(Prepare::Dataset { source, format, split, drop_over });
+    let questions = experiment.task.questions;
+    let work = Work::Prepare(Prepare::Dataset { source, format, split, drop_over, questions });
     Ok(plan.add_located("dataset", Spec { work, inputs }, cost, locations))
 }
 

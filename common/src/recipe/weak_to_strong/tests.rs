@@ -76,6 +76,19 @@ fn roles(plan: &Plan) -> Vec<Role> {
 }
 
 #[test]
+fn a_multiple_choice_is_a_classification_whose_questions_are_written_down() {
+    let plan = plan_of_kind("multiple-choice", "[[method]]\nname = \"a\"");
+    let Work::Prepare(Prepare::Dataset { source, format, split, questions, .. }) =
+        &named(&plan, "dataset").work
+    else {
+        panic!("no dataset")
+    };
+    assert!(*questions && matches!(source, Source::ArithmeticQuestions(_)) && !format.compares());
+    assert_eq!(split.balance, 1.0, "no answer is taken from a question");
+    assert_eq!(training(&plan, "weak s seed 0").head.head, Head::Classifier { classes: 2 });
+}
+
+#[test]
 fn models_of_preferences_end_in_a_reward_and_read_pairs() {
     let plan = plan_of_kind("preference", "[[method]]\nname = \"g\"\ngenerative = 1");
     for name in ["weak s seed 0", "ceiling l seed 0", "student g s>l seed 0"] {

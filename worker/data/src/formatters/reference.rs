@@ -21,6 +21,9 @@ become examples: `"one"` (the default here, as in released code: a coin shows a 
 (one of each, as in the paper) or `"all"`. Coins depend on `seed` and on the row's position, so two files that
 are read in the same order have the same coins, and no part of a split repeats those of another.
 
+With `kind = "multiple-choice"` a formatter with answers takes `"all"` or `"two"` (`"all"` where nothing is said), and its questions are
+scored too. With `kind = "preference"` the two texts of `anthropic_hh` are one example ([data.md](data.md#format)).
+
 Examples of one group (one question, one passage, one story) stay in one part of a split, texts that come twice are left
 out by the split, and its `balance` limits the larger class: rows are read as they are. Rows are taken from the splits below;
 the others of a dataset hide their labels, and a row of theirs is refused.

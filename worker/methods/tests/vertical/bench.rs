@@ -104,7 +104,13 @@ pub(crate) fn dataset() -> Work {
         seed: 3,
     };
     let source = Source::Arithmetic(ARITHMETIC);
-    Work::Prepare(Prepare::Dataset { source, format: Format::arithmetic(), split, drop_over: None })
+    Work::Prepare(Prepare::Dataset {
+        source,
+        format: Format::arithmetic(),
+        split,
+        drop_over: None,
+        questions: false,
+    })
 }
 
 pub(crate) fn new_model(hidden: usize) -> Work {
