@@ -236,7 +236,8 @@ fn ends(event: &Event) -> Option<u64> {
 
 /// What is said of an assignment that was not begun.
 fn given_up(epoch: u64, reason: &str) -> Event {
-    Event::Failed(Failed { epoch, message: reason.to_owned(), retry: true, membership: true, code: 0 })
+    let message = reason.to_owned();
+    Event::Failed(Failed { epoch, message, retry: true, membership: true, ..Failed::default() })
 }
 
 #[cfg(test)]

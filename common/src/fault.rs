@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A fault strikes once: whoever comes to the place first makes a file in the folder of marks, and nobody strikes who
-//! finds it there, so the process that takes a dead one's place gets through. Builds without debug assertions have no
+//! finds it there, so the process that takes a dead one's place gets through. One that names a row (`row=17`) strikes
+//! whenever that row comes by. Builds without debug assertions have no
 //! fault points: there [`point`] is nothing.
 
 #[cfg(debug_assertions)]
@@ -66,6 +67,7 @@ pub const POINTS: &[&str] = &[
     "train.save",
     // Inference.
     "infer.begin",
+    "infer.row",
     "infer.batch",
     "infer.end",
     // What a stage leaves.
@@ -127,6 +129,20 @@ pub fn point(name: &'static str) -> Result<(), Injected> {
     #[cfg(not(debug_assertions))]
     {
         let _ = name;
+        Ok(())
+    }
+}
+
+/// [`point`] at a row, by its number in its source. A fault that names the row strikes each time that it comes by.
+///
+/// # Errors
+/// As [`point`].
+pub fn at_row(name: &'static str, row: i64) -> Result<(), Injected> {
+    #[cfg(debug_assertions)]
+    return armed::at_row(name, row);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = (name, row);
         Ok(())
     }
 }

@@ -42,10 +42,12 @@ pub enum Invariant {
     BytesOfThePlan = 14,
     /// A run whose processes come back comes to its end.
     RunsEnd = 15,
+    /// An inference lacks the rows that were found not to be computable, each by itself, and no others.
+    OnlyPoisonLeftOut = 16,
 }
 
 /// Everything that is checked.
-pub const ALL: [Invariant; 15] = {
+pub const ALL: [Invariant; 16] = {
     use Invariant::*;
     [
         EpochsGrow,
@@ -63,6 +65,7 @@ pub const ALL: [Invariant; 15] = {
         ArtifactsStay,
         BytesOfThePlan,
         RunsEnd,
+        OnlyPoisonLeftOut,
     ]
 };
 

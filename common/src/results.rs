@@ -22,6 +22,9 @@ pub struct Results {
     pub schema: u32,
     /// Rows that every model was tested on.
     pub test_rows: u64,
+    /// Test rows beside those, because a model could not be run over them; not written where there are none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub left_out: u64,
     /// Accuracy of always naming the most frequent class of the test rows, from 0 to 1.
     pub chance: f64,
     /// The models, weakest first.
@@ -161,10 +164,17 @@ pub struct AccuracyResults {
     pub schema: u32,
     /// Rows that were predicted.
     pub rows: u64,
+    /// Rows beside those, because the model could not be run over them; not written where there are none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub left_out: u64,
     /// Accuracy of always naming the most frequent class, from 0 to 1.
     pub chance: f64,
     /// Share of rows classified right, from 0 to 1.
     pub accuracy: f64,
+}
+
+fn is_none(rows: &u64) -> bool {
+    *rows == 0
 }
 
 /// A `results.json` that cannot be used.

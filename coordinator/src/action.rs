@@ -10,7 +10,7 @@ use fulcrum_common::{
 
 use crate::{
     input::{Class, Hello},
-    state::Doubt,
+    state::{Doubt, Search},
 };
 
 /// The outcome of one [`tick`](crate::tick).
@@ -132,7 +132,16 @@ pub enum Record {
         /// What was made.
         product: Product,
     },
-    /// A stage's finished shards are of no use any more.
+    /// A search for rows of a shard that cannot be computed has come so far; none where it is forgotten.
+    Search {
+        /// The stage.
+        key: Key,
+        /// The shard's number.
+        index: u64,
+        /// How far.
+        search: Option<Box<Search>>,
+    },
+    /// A stage's finished shards are of no use any more, nor are searches in them.
     ShardsDropped {
         /// The stage.
         key: Key,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use fulcrum_common::{
-    Key,
+    Key, exit,
     store::{Checkpoint, File, Manifest},
 };
 
@@ -139,6 +139,17 @@ pub struct Hello {
     pub device: String,
     /// Compute threads.
     pub threads: u32,
+    /// Where the process before it in its seat died, if that was while rows went through a model.
+    pub fell: Option<Fell>,
+}
+
+/// A process died while rows went through a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fell {
+    /// The assignment.
+    pub epoch: u64,
+    /// The row's number in its source, where it was alone.
+    pub row: Option<i64>,
 }
 
 impl Hello {
@@ -191,4 +202,22 @@ pub struct Failure {
     pub membership: bool,
     /// Exit code of the run should this failure end it.
     pub code: i32,
+    /// The row's number in its source, where it failed in a single one.
+    pub row: Option<i64>,
+}
+
+impl Failure {
+    /// A worker or the network between workers failed.
+    pub fn membership(message: String) -> Self {
+        Self { message, retry: true, membership: true, ..Self::default() }
+    }
+
+    /// The exit code of a run that ends with it.
+    pub(crate) fn exit(&self) -> i32 {
+        match self.code {
+            0 if self.retry => exit::NO_PROGRESS,
+            0 => exit::MISMATCH,
+            code => code,
+        }
+    }
 }

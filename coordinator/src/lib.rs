@@ -19,13 +19,13 @@ mod told;
 mod wire;
 
 pub use action::{Action, Decisions, Named, Product, Record};
-pub use input::{Class, Copied, Event, Failure, Hello, Input, Progress};
+pub use input::{Class, Copied, Event, Failure, Fell, Hello, Input, Progress};
 pub use journal::{Broken, Journal, JournalError, Story, recover};
 pub use serve::{Bound, Config, Outcome, ServeError, bind, serve};
 pub use size::SizeError;
 pub use state::{
-    Doubt, Entry, Gang, Lease, Past, PastGang, Phase, Shard, ShardState, Shards, StageState, State, Worker,
-    WorkerState, Workers,
+    Doubt, Entry, Gang, Lease, Past, PastGang, Phase, Poison, Search, Shard, ShardState, Shards, StageState,
+    State, Worker, WorkerState, Workers,
 };
 pub use status::status;
 pub use tick::tick;

@@ -7,7 +7,10 @@ use fulcrum_common::{
     protocol::{StageStatus, StatusReply, Violation, WorkerStatus},
 };
 
-use crate::state::{Entry, Lease, Owner, Shard, ShardState, StageState, State, Worker, WorkerState};
+use crate::{
+    state::{Entry, Lease, Owner, Shard, ShardState, StageState, State, Worker, WorkerState},
+    tick::poison,
+};
 
 /// The state as the command line is shown it.
 pub fn status(state: &State) -> StatusReply {
@@ -15,7 +18,7 @@ pub fn status(state: &State) -> StatusReply {
         run: state.run.clone(),
         phase: state.phase.word().to_owned(),
         reason: state.reason.clone(),
-        stages: state.stages.iter().map(|entry| stage(state, entry)).collect(),
+        stages: (0..state.stages.len()).map(|place| stage(state, place)).collect(),
         workers: state.workers.iter().map(|one| worker(state, one)).collect(),
         violations: invariant::violations().map(violation).collect(),
     }
@@ -25,7 +28,8 @@ fn violation((invariant, count): (Invariant, u64)) -> Violation {
     Violation { number: invariant.number().into(), name: format!("{invariant:?}"), count }
 }
 
-fn stage(state: &State, entry: &Entry) -> StageStatus {
+fn stage(state: &State, place: usize) -> StageStatus {
+    let entry = &state.stages[place];
     let view = view(state, entry);
     StageStatus {
         key: entry.stage.key.to_string(),
@@ -41,6 +45,8 @@ fn stage(state: &State, entry: &Entry) -> StageStatus {
         // The journal knows, and no decision rests on it.
         shard_ms: 0,
         farthest: entry.farthest,
+        note: poison::note(state, place),
+        answers: poison::answers(state, place),
     }
 }
 
@@ -82,6 +88,8 @@ fn view(state: &State, entry: &Entry) -> View {
 fn rows_done(state: &State, shard: &Shard, range: &Range<u64>) -> u64 {
     let rows = range.end - range.start;
     match &shard.state {
+        // What a search asks again may have been done before.
+        _ if shard.asks().is_some() => 0,
         ShardState::Pending => 0,
         ShardState::Leased(leases) => {
             let done = |lease: &Lease| state.workers.get(&lease.seat).map(|worker| worker.progress.examples);

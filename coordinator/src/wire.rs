@@ -9,7 +9,7 @@ use fulcrum_common::{
     store::File,
 };
 
-use crate::input::{Copied, Event, Failure, Hello, Progress};
+use crate::input::{Copied, Event, Failure, Fell, Hello, Progress};
 
 /// Characters of a seat or an incarnation.
 const NAME_LIMIT: usize = 64;
@@ -110,6 +110,7 @@ fn hello(it: protocol::Hello) -> Result<Hello, WireError> {
         pid: it.pid,
         device: name("device", it.device, ":")?,
         threads: it.threads,
+        fell: it.fell.map(|it| Fell { epoch: it.epoch, row: it.row }),
     })
 }
 
@@ -180,6 +181,7 @@ fn failure(it: protocol::Failed) -> Failure {
         retry: it.retry,
         membership: it.membership,
         code: CODES.into_iter().find(|code| i64::from(*code) == i64::from(it.code)).unwrap_or_default(),
+        row: it.row,
     }
 }
 
@@ -203,12 +205,14 @@ mod tests {
             pid: 7,
             device: "cuda:0".into(),
             threads: 4,
+            fell: Some(protocol::Fell { epoch: 3, row: Some(-7) }),
         }
     }
 
     #[test]
     fn a_hello_in_order_passes() {
         let Ok(Event::Hello(hello)) = parse(Message::Hello(good())) else { panic!("refused") };
+        assert_eq!(hello.fell, Some(Fell { epoch: 3, row: Some(-7) }));
         assert_eq!((hello.seat.as_str(), hello.class().to_string()), ("w0", "cuda with 4 threads".into()));
     }
 

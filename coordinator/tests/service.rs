@@ -67,7 +67,13 @@ fn plan() -> Plan {
         seed: 0,
     };
     let model = stage(&mut plan, "model", Work::Train(train), &[("data", data)]);
-    let infer = Infer { part: Part::Corpus, output: Output::LogProbability, batch_tokens: 8, shard: 4 };
+    let infer = Infer {
+        part: Part::Corpus,
+        output: Output::LogProbability,
+        batch_tokens: 8,
+        shard: 4,
+        poison_rows: Infer::POISON_ROWS,
+    };
     let labels = stage(&mut plan, "labels", Work::Infer(infer), &[("model", model), ("data", data)]);
     let measure = Work::Measure(Measure::Accuracy { part: Part::Corpus });
     stage(&mut plan, "goal", measure, &[("data", data), ("labels", labels)]);
@@ -126,6 +132,7 @@ fn hello(seat: &str) -> Hello {
         pid: 1,
         device: "cpu".into(),
         threads: 1,
+        fell: None,
     }
 }
 

@@ -3,12 +3,15 @@
 mod column;
 mod export;
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use fulcrum_common::{
     Key,
-    plan::{Measure, Plan, Role, Spec, Work},
+    plan::{Measure, Plan, Role, Spec, Work, rows_left_out},
     store::{Manifest, Store},
 };
 
@@ -23,7 +26,7 @@ const TEST: &str = "test.parquet";
 pub(crate) struct Predictions {
     /// Name of the run.
     pub(crate) task: String,
-    /// The test rows, by their position in the source.
+    /// The test rows that every model has said something of, by their position in the source.
     pub(crate) rows: Vec<i64>,
     /// Their labels.
     pub(crate) labels: Vec<i32>,
@@ -81,11 +84,26 @@ pub(crate) async fn read(folder: &RunFolder) -> Result<Predictions> {
     let mut models = Vec::with_capacity(predictions.len());
     for one in predictions {
         let made = manifest(&store, spec.input(&one.input)?).await?;
-        let probabilities = join(&rows, column::probabilities(&parts(&store, &made).await?)?)
+        let left_out = rows_left_out(&made.facts).map_err(anyhow::Error::msg)?;
+        let said = join(&rows, column::probabilities(&parts(&store, &made).await?)?, &left_out)
             .with_context(|| format!("{} is not of the test rows", made.name))?;
-        models.push(Said { role: one.role.clone(), seed: one.seed, progress: one.progress, probabilities });
+        models.push((one, said));
     }
+    // As in the measure: a row that one model lacks counts in none.
+    let whole: Vec<bool> =
+        (0..rows.len()).map(|at| models.iter().all(|(_, said)| said[at].is_some())).collect();
+    let models = models.into_iter().map(|(one, said)| {
+        let probabilities = kept(said, &whole).flatten().collect();
+        Said { role: one.role.clone(), seed: one.seed, progress: one.progress, probabilities }
+    });
+    let models = models.collect();
+    let (rows, labels) = (kept(rows, &whole).collect(), kept(labels, &whole).collect());
     Ok(Predictions { task: facts.name, rows, labels, models })
+}
+
+/// What is marked.
+fn kept<T>(all: Vec<T>, marks: &[bool]) -> impl Iterator<Item = T> {
+    all.into_iter().zip(marks).filter(|(_, kept)| **kept).map(|(one, _)| one)
 }
 
 async fn manifest(store: &Store, key: Key) -> Result<Manifest> {
@@ -109,17 +127,25 @@ async fn parts(store: &Store, made: &Manifest) -> Result<Vec<PathBuf>> {
     Ok(parts)
 }
 
-fn join(rows: &[i64], found: Vec<(i64, Vec<f32>)>) -> Result<Vec<Vec<f32>>> {
+/// What was said of each row; nothing of those that are known to be left out.
+fn join(
+    rows: &[i64],
+    found: Vec<(i64, Vec<f32>)>,
+    left_out: &BTreeSet<i64>,
+) -> Result<Vec<Option<Vec<f32>>>> {
     ensure!(
-        found.len() == rows.len(),
-        "{} rows are predicted, {} are in the test part",
+        found.len() + left_out.len() == rows.len(),
+        "{} rows are predicted, and {} left out; {} are in the test part",
         found.len(),
+        left_out.len(),
         rows.len()
     );
     let mut by_row: HashMap<i64, Vec<f32>> = found.into_iter().collect();
-    rows.iter()
-        .map(|row| by_row.remove(row).with_context(|| format!("row {row} has no prediction")))
-        .collect()
+    let of = |row: &i64| match by_row.remove(row) {
+        None if !left_out.contains(row) => bail!("row {row} has no prediction"),
+        said => Ok(said),
+    };
+    rows.iter().map(of).collect()
 }
 
 /// Role, method, weak and strong model in the words of `results.csv`; empty where a role has no such thing.
@@ -128,5 +154,20 @@ pub(crate) fn words(role: &Role) -> [&str; 4] {
         Role::Weak { model } => ["weak", "", "", model],
         Role::Ceiling { model, method } => ["ceiling", method.as_deref().unwrap_or_default(), "", model],
         Role::Student { method, weak, strong } => ["student", method, weak, strong],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_row_that_is_known_to_be_left_out_may_lack_a_prediction() {
+        let found = || vec![(4, vec![0.5]), (2, vec![0.25])];
+        let joined = join(&[2, 3, 4], found(), &[3].into()).unwrap();
+        assert_eq!(joined, [Some(vec![0.25]), None, Some(vec![0.5])]);
+        for (rows, left_out) in [(vec![2, 3, 4], BTreeSet::new()), (vec![2, 3, 4], [9].into())] {
+            assert!(join(&rows, found(), &left_out).is_err(), "{left_out:?}");
+        }
     }
 }

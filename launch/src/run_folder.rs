@@ -7,6 +7,7 @@
 //! | `run.json` | [`RunFacts`]: name, recipe, goal, store |
 //! | `results.json`, `results.csv`, `report.html` | the outcome |
 //! | `warnings.txt` | what the run should be told of although nothing failed, where there is something |
+//! | `seats/<worker>.rows` | there while a worker computes rows, and after it died of them |
 //! | `logs/<who>.log` | what coordinator and workers said |
 //! | `flight/<worker>-<epoch>.jsonl` | what a worker did last before its assignment went wrong |
 //! | `coordinator.json`, `journal.sqlite` | the coordinator's own |

@@ -1,12 +1,12 @@
 //! What a run should be told of although nothing failed: texts that two parts of a split share, trainings that changed
-//! their size.
+//! their size, rows that could not be computed.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use fulcrum_common::{
-    plan::{CORRUPTED, Plan, RESIZED},
-    store::Store,
+    plan::{CORRUPTED, Plan, RESIZED, Stage, Work, rows_left_out},
+    store::{Manifest, Store},
 };
 use serde::Deserialize;
 
@@ -54,6 +54,7 @@ pub(crate) async fn warnings(plan: &Plan, store: &Store) -> Result<Vec<String>> 
         let Some(manifest) = store.manifest(stage.key).await? else { continue };
         lines.extend(manifest.facts.get(RESIZED).map(|ranks| resized(&stage.name, *ranks)));
         lines.extend(corrupted(&stage.name, &manifest.facts));
+        lines.extend(left_out(stage, &manifest)?);
         if manifest.facts.get(DUPLICATES).is_none_or(|&rows| rows == 0) {
             continue;
         }
@@ -74,6 +75,25 @@ fn corrupted(stage: &str, facts: &BTreeMap<String, u64>) -> impl Iterator<Item =
              an undisturbed run, but check the memory of the machine"
         )
     })
+}
+
+/// The rows that an inference lacks, in one line.
+///
+/// # Errors
+/// If its facts contradict each other.
+pub(crate) fn left_out(stage: &Stage, made: &Manifest) -> Result<Option<String>> {
+    let rows = rows_left_out(&made.facts).map_err(anyhow::Error::msg)?;
+    if rows.is_empty() || !matches!(stage.spec.work, Work::Infer(_)) {
+        return Ok(None);
+    }
+    let (count, name) = (rows.len(), &stage.name);
+    let (plural, are) = if count == 1 { ("", "is") } else { ("s", "are") };
+    let rows: Vec<_> = rows.iter().map(i64::to_string).collect();
+    let rows = rows.join(", ");
+    Ok(Some(format!(
+        "warning: {count} row{plural} of {name:?} could not be computed and {are} left out: {rows}; the workers' logs \
+         say why"
+    )))
 }
 
 fn resized(stage: &str, ranks: u64) -> String {

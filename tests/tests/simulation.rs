@@ -17,6 +17,7 @@ fn histories_keep_every_invariant_and_end_with_the_bytes_of_their_plan() {
     }
     // A simulator in which nothing goes wrong, or nothing gets on, finds nothing.
     assert!(whole.artifacts > 10 * SEEDS && whole.resumed > SEEDS / 10, "{whole:?}");
+    assert!(whole.harmed > 2 * SEEDS && whole.left_out > SEEDS / 4, "{whole:?}");
     let seen: BTreeSet<_> = whole.mishaps.keys().collect();
     assert!(seen.len() >= 19, "{seen:?}");
 }

@@ -29,7 +29,7 @@ use problem::Log;
 
 use crate::{
     plan::{
-        Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Readout, Source,
+        self, Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Readout, Source,
         SplitRule, Strategy, Style, Trainable,
     },
     source::{HubId, discover::Split},
@@ -297,6 +297,7 @@ impl Training {
 pub struct Batches {
     pub(crate) batch_tokens: usize,
     pub(crate) shard: usize,
+    pub(crate) poison_rows: usize,
 }
 
 impl Batches {
@@ -305,6 +306,7 @@ impl Batches {
         Self {
             batch_tokens: batch_tokens.map_or(keys::INFER_BATCH_TOKENS, NonZeroUsize::get),
             shard: shard.map_or(keys::INFER_SHARD, NonZeroUsize::get),
+            poison_rows: plan::Infer::POISON_ROWS,
         }
     }
 }

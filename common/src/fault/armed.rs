@@ -27,6 +27,8 @@ struct Fault {
     name: &'static str,
     rank: Option<Rank>,
     step: Option<usize>,
+    /// The row whose fault it is, which it stays however often it is tried.
+    row: Option<i64>,
     kind: Kind,
 }
 
@@ -75,20 +77,27 @@ pub(super) fn at_step(step: usize) {
 }
 
 pub(super) fn point(name: &'static str) -> Result<(), Injected> {
-    struck(name, |kind| kind != Kind::Flip).map_or(Ok(()), happen)
+    struck(name, None, |kind| kind != Kind::Flip).map_or(Ok(()), happen)
+}
+
+pub(super) fn at_row(name: &'static str, row: i64) -> Result<(), Injected> {
+    struck(name, Some(row), |kind| kind != Kind::Flip).map_or(Ok(()), happen)
 }
 
 pub(super) fn flips(name: &'static str) -> bool {
-    struck(name, |kind| kind == Kind::Flip).is_some()
+    struck(name, None, |kind| kind == Kind::Flip).is_some()
 }
 
-/// The fault that strikes here, once.
-fn struck(name: &'static str, of: impl Fn(Kind) -> bool) -> Option<&'static Fault> {
+/// The fault that strikes here: once, or each time where it is a row's.
+fn struck(name: &'static str, row: Option<i64>, of: impl Fn(Kind) -> bool) -> Option<&'static Fault> {
     debug_assert!(POINTS.contains(&name), "{name} is not in the list of fault points");
     let armed = ARMED.get_or_init(read).as_ref()?;
     let (who, step) = (*WHO.lock().unwrap_or_else(PoisonError::into_inner), STEP.load(Ordering::Relaxed));
     for (number, fault) in armed.faults.iter().enumerate() {
-        if of(fault.kind) && fault.is_for(name, who, step) && is_first(armed, number) {
+        let here =
+            of(fault.kind) && fault.is_for(name, who, step) && (fault.row.is_none() || fault.row == row);
+        // The mark is left each time: a fault that left none did not strike.
+        if here && (is_first(armed, number) || fault.row.is_some()) {
             tracing::warn!("injected: {:?} at {name}, {who}, step {step}", fault.kind);
             return Some(fault);
         }
@@ -161,18 +170,19 @@ impl FromStr for Fault {
         let name = words.next().unwrap_or_default();
         let known = POINTS.iter().find(|point| **point == name);
         let name = known.ok_or_else(|| format!("{name:?} is no fault point"))?;
-        let (mut rank, mut step, mut kind) = (None, None, None);
+        let (mut rank, mut step, mut row, mut kind) = (None, None, None, None);
         for word in words {
             let number = |text: &str| text.parse::<usize>().map_err(|error| format!("{word:?}: {error}"));
             match word.split_once('=') {
                 Some(("rank", "last")) => rank = Some(Rank::Last),
                 Some(("rank", text)) => rank = Some(Rank::Number(number(text)?)),
                 Some(("step", text)) => step = Some(number(text)?),
+                Some(("row", text)) => row = Some(number(text)? as i64),
                 Some(("kind", text)) => kind = Some(text.parse()?),
-                _ => return Err(format!("{word:?} is none of rank=, step=, kind=")),
+                _ => return Err(format!("{word:?} is none of rank=, step=, row=, kind=")),
             }
         }
-        Ok(Self { name, rank, step, kind: kind.ok_or("kind= is missing")? })
+        Ok(Self { name, rank, step, row, kind: kind.ok_or("kind= is missing")? })
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn measured(
     Ok(Results {
         schema: SCHEMA,
         test_rows: labels.len() as u64,
+        left_out: 0,
         chance: luck,
         ladder: places.models(),
         supervisors: scores(&places, labels, |role| matches!(role, Role::Weak { .. })),

@@ -22,6 +22,29 @@ pub const RESIZED: &str = "resized";
 /// How the facts of a training begin whose replicas disagreed: the worker that was wrong follows, and it says how often.
 pub const CORRUPTED: &str = "corrupted/";
 
+/// The fact that counts the rows that an artifact lacks, because they could not be computed or because those that it was
+/// made of lacked them.
+pub const LEFT_OUT: &str = "left_out";
+
+/// The fact of an inference that lacks this row, by its number in its source.
+pub fn left_out(row: i64) -> String {
+    format!("{LEFT_OUT}/{row}")
+}
+
+/// The rows that an inference lacks, from its facts.
+///
+/// # Errors
+/// If the facts contradict each other.
+pub fn rows_left_out(facts: &BTreeMap<String, u64>) -> Result<BTreeSet<i64>, String> {
+    let named = facts.keys().filter_map(|name| name.strip_prefix(LEFT_OUT)?.strip_prefix('/'));
+    let rows: BTreeSet<i64> = named.filter_map(|row| row.parse().ok()).collect();
+    let count = facts.get(LEFT_OUT).copied().unwrap_or_default();
+    if rows.len() as u64 == count {
+        return Ok(rows);
+    }
+    Err(format!("{count} rows are said to be left out, and {} are named", rows.len()))
+}
+
 /// A graph of stages in topological order: every stage comes after its inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Listed")]

@@ -98,8 +98,8 @@ pub fn infer(
     };
     let mut plan = Plan::default();
     let inputs = prepare(&mut plan, model, files, &Format::unlabelled(text), max_tokens);
-    let Batches { batch_tokens, shard } = batches;
-    let work = Work::Infer(Infer { part: Part::Rows, output, batch_tokens, shard });
+    let Batches { batch_tokens, shard, poison_rows } = batches;
+    let work = Work::Infer(Infer { part: Part::Rows, output, batch_tokens, shard, poison_rows });
     plan.add("infer", Spec { work, inputs }, estimate(0, 0));
     Ok(plan)
 }
@@ -129,9 +129,9 @@ pub fn generate(
     let mut plan = Plan::default();
     let inputs = bring(&mut plan, model, files, &Format::unlabelled(prompt));
     let output = Output::Completions(sampling.clone());
-    let shard = shard.get();
+    let (shard, poison_rows) = (shard.get(), Infer::POISON_ROWS);
     // Completions go by slots and not by tokens, so there is no budget of these.
-    let work = Work::Infer(Infer { part: Part::Rows, output, batch_tokens: 1, shard });
+    let work = Work::Infer(Infer { part: Part::Rows, output, batch_tokens: 1, shard, poison_rows });
     plan.add("generate", Spec { work, inputs }, estimate(0, 0));
     Ok(plan)
 }

@@ -8,6 +8,7 @@ fn results() -> Results {
         per_question: None,
         schema: SCHEMA,
         test_rows: 4,
+        left_out: 0,
         chance: 0.5,
         ladder: vec![Model { name: "a".into(), parameters: 10 }],
         supervisors: vec![Score {

@@ -72,6 +72,7 @@ pub(crate) const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("train", "freeze", r#"["*.wte.weight"]"#),
     ("infer", "batch_tokens", "32"),
     ("infer", "shard", "1024"),
+    ("infer", "poison_rows", "0"),
     ("report", "draws", "9"),
     ("report", "seed", "9"),
 ];

@@ -32,8 +32,13 @@ pub(crate) fn sharded(shards: u64) -> Plan {
         let architecture = Architecture { layers: 2, hidden: 64, heads: 2, context: 64 };
         let model = Prepare::NewModel { architecture, alphabet: "0123456789+=".into(), seed };
         let model = add(&mut plan, format!("model {seed}"), Work::Prepare(model), [], 0);
-        let infer =
-            Infer { part: Part::Corpus, output: Output::LogProbability, batch_tokens: 1024, shard: SHARD };
+        let infer = Infer {
+            part: Part::Corpus,
+            output: Output::LogProbability,
+            batch_tokens: 1024,
+            shard: SHARD,
+            poison_rows: Infer::POISON_ROWS,
+        };
         let inputs = [("model", model), ("data", data)];
         let labels = add(&mut plan, format!("labels {seed}"), Work::Infer(infer), inputs, rows);
         measure(&mut plan, format!("measure {seed}"), &[labels])

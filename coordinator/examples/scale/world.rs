@@ -206,6 +206,7 @@ impl World {
             pid: 1,
             device: "cpu".into(),
             threads: 1,
+            fell: None,
         };
         self.say(worker, Event::Hello(hello), Kind::Join);
         self.after(1, Happening::Beat { worker, session });
@@ -218,7 +219,7 @@ impl World {
         let Some(work) = seat.work.take() else { return };
         let epoch = work.epoch;
         if gives_up {
-            let failure = Failure { message: "given up".into(), retry: true, membership: true, code: 0 };
+            let failure = Failure::membership("given up".into());
             self.say(worker, Event::Failed { epoch, failure }, Kind::Loss);
         } else if Rng::new(self.seed, "loss", epoch).below(LOSSES) == 0 && work.rank == 0 {
             seat.session = 0;

@@ -22,10 +22,17 @@ pub use story::{Broken, Story};
 pub(crate) const FILE: &str = "journal.sqlite";
 
 /// Version of the schema, in the file's `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// The version before there were the tables of `corruption.sql`.
 const BEFORE_CORRUPTION: i64 = 1;
+
+/// The version before there was the table of `poison.sql`.
+const BEFORE_POISON: i64 = 2;
+
+/// What each version after the first has added.
+const CORRUPTION: &str = include_str!("corruption.sql");
+const POISON: &str = include_str!("poison.sql");
 
 /// `FULC`: marks the file as ours.
 const APPLICATION_ID: i64 = 0x4655_4c43;
@@ -107,12 +114,9 @@ impl Journal {
             opened.map_err(|source| JournalError::Open { path: path.to_owned(), source })?;
         match (version, application, tables) {
             (SCHEMA_VERSION, APPLICATION_ID, _) => {}
-            (0, 0, 0) => {
-                create(&mut database, &[include_str!("schema.sql"), include_str!("corruption.sql")])?;
-            }
-            (BEFORE_CORRUPTION, APPLICATION_ID, _) => {
-                create(&mut database, &[include_str!("corruption.sql")])?;
-            }
+            (0, 0, 0) => create(&mut database, &[include_str!("schema.sql"), CORRUPTION, POISON])?,
+            (BEFORE_CORRUPTION, APPLICATION_ID, _) => create(&mut database, &[CORRUPTION, POISON])?,
+            (BEFORE_POISON, APPLICATION_ID, _) => create(&mut database, &[POISON])?,
             _ => return Err(JournalError::Foreign { path: path.to_owned() }),
         }
         Ok(Self { database, run: 0 })
@@ -254,8 +258,18 @@ fn write_one(transaction: &Transaction<'_>, run: i64, record: &Record) -> Result
                 ":product": json(product),
             },
         ),
+        Record::Search { key, index, search: Some(search) } => execute(
+            "INSERT OR REPLACE INTO searches (stage, shard, search, at_ms) VALUES (:stage, :shard, :search, NOW)",
+            named_params! { ":stage": key.to_string(), ":shard": *index as i64, ":search": json(search) },
+        ),
+        Record::Search { key, index, search: None } => execute(
+            "DELETE FROM searches WHERE stage = :stage AND shard = :shard",
+            named_params! { ":stage": key.to_string(), ":shard": *index as i64 },
+        ),
         Record::ShardsDropped { key } => {
-            execute("DELETE FROM shards WHERE stage = :stage", named_params! { ":stage": key.to_string() })
+            let stage = key.to_string();
+            execute("DELETE FROM searches WHERE stage = :stage", named_params! { ":stage": stage })?;
+            execute("DELETE FROM shards WHERE stage = :stage", named_params! { ":stage": stage })
         }
         Record::Stage { key, state, attempts, message, pending } => execute(
             "UPDATE stages SET state = :state, attempts = :attempts, message = :message, pending = :pending,

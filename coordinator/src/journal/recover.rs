@@ -7,6 +7,7 @@ use std::{
 
 use fulcrum_common::{Key, store::Manifest};
 use rusqlite::OptionalExtension as _;
+use serde::de::DeserializeOwned;
 
 use super::{Journal, JournalError};
 use crate::{
@@ -26,9 +27,11 @@ const JOURNALS: u64 = 1_000_000_000;
 /// # Errors
 /// If the journal cannot be read.
 pub fn recover(journal: &Journal) -> Result<Past, JournalError> {
-    let (next_epoch, shards, pending) = (next_epoch(journal)?, shards(journal)?, pending(journal)?);
+    let shards = by_shard(journal, "SELECT stage, shard, product FROM shards", "a shard")?;
+    let searches = by_shard(journal, "SELECT stage, shard, search FROM searches", "a search")?;
+    let (next_epoch, pending) = (next_epoch(journal)?, pending(journal)?);
     let (gangs, named, doubts) = (gangs(journal)?, named(journal)?, doubts(journal)?);
-    Ok(Past { next_epoch, shards, pending, gangs, named, doubts, ..Past::default() })
+    Ok(Past { next_epoch, shards, searches, pending, gangs, named, doubts, ..Past::default() })
 }
 
 fn named(journal: &Journal) -> Result<Vec<Named>, JournalError> {
@@ -66,15 +69,20 @@ fn next_epoch(journal: &Journal) -> Result<u64, JournalError> {
     })
 }
 
-fn shards(journal: &Journal) -> Result<BTreeMap<Key, BTreeMap<u64, crate::action::Product>>, JournalError> {
-    let mut found: BTreeMap<Key, BTreeMap<u64, _>> = BTreeMap::new();
-    let mut statement = journal.database.prepare("SELECT stage, shard, product FROM shards")?;
+/// What is kept of shards as JSON, by stage and number.
+fn by_shard<T: DeserializeOwned>(
+    journal: &Journal,
+    query: &str,
+    what: &'static str,
+) -> Result<BTreeMap<Key, BTreeMap<u64, T>>, JournalError> {
+    let mut found: BTreeMap<Key, BTreeMap<u64, T>> = BTreeMap::new();
+    let mut statement = journal.database.prepare(query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (stage, shard, product) =
+        let (stage, shard, json) =
             (row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?);
-        let product = serde_json::from_str(&product).map_err(|error| value("a shard", &error))?;
-        found.entry(key(&stage)?).or_default().insert(shard.unsigned_abs(), product);
+        let read = serde_json::from_str(&json).map_err(|error| value(what, &error))?;
+        found.entry(key(&stage)?).or_default().insert(shard.unsigned_abs(), read);
     }
     Ok(found)
 }

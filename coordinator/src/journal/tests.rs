@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     Class, Hello, Past, PastGang, Product, State,
     input::Copied,
-    state::Doubt,
+    state::{Doubt, Search},
     tick::tests::builder::{Sketch, manifest},
 };
 
@@ -68,7 +68,10 @@ fn a_restart_finds_epochs_shards_and_pending_commits() {
 fn who_was_wrong_and_who_may_have_been_is_found_again_in_a_journal_of_before_too() {
     let (_folder, path) = fresh();
     let journal = open(&path);
-    journal.database.execute_batch("DROP TABLE named; DROP TABLE doubts; PRAGMA user_version = 1").unwrap();
+    journal
+        .database
+        .execute_batch("DROP TABLE named; DROP TABLE doubts; DROP TABLE searches; PRAGMA user_version = 1")
+        .unwrap();
     drop(journal);
     let mut journal = open(&path);
     let (data, model) = (Sketch::chain().stages()[0].key, Sketch::chain().stages()[1].key);
@@ -87,6 +90,29 @@ fn who_was_wrong_and_who_may_have_been_is_found_again_in_a_journal_of_before_too
     let past = recover(&open(&path)).unwrap();
     assert_eq!(past.named, [named("w0 or w1", false), named("w1", true)]);
     assert_eq!(past.doubts, [(model, doubt)].into());
+}
+
+#[test]
+fn a_search_is_found_again_as_it_last_was_in_a_journal_of_before_too() {
+    let (_folder, path) = fresh();
+    let journal = open(&path);
+    journal.database.execute_batch("DROP TABLE searches; PRAGMA user_version = 2").unwrap();
+    drop(journal);
+    let mut journal = open(&path);
+    let key = Sketch::chain().stages()[2].key;
+    let record = |rows: std::ops::Range<u64>| Search::begin(rows, None, true);
+    let searches = [(1, record(4..8)), (1, record(4..7)), (0, record(0..4))];
+    let written =
+        searches.clone().map(|(index, search)| Record::Search { key, index, search: Some(Box::new(search)) });
+    journal.write(&written, &[]).unwrap();
+    drop(journal);
+    let mut journal = open(&path);
+    let [_, last, first] = searches;
+    assert_eq!(recover(&journal).unwrap().searches, [(key, [first, last].into())].into());
+    journal.write(&[Record::Search { key, index: 0, search: None }], &[]).unwrap();
+    assert_eq!(recover(&journal).unwrap().searches[&key].keys().collect::<Vec<_>>(), [&1]);
+    journal.write(&[Record::ShardsDropped { key }], &[]).unwrap();
+    assert!(recover(&journal).unwrap().searches.is_empty());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use fulcrum_common::{
     store::{Checkpoint, File, Manifest},
 };
 
-use super::Shards;
+use super::{Search, Shards};
 use crate::{action::Product, input::Copied};
 
 /// A stage and what became of it.
@@ -30,6 +30,8 @@ pub struct Entry {
     pub(crate) recommit: Option<u64>,
     /// Shards that an earlier coordinator of this run saw finished.
     pub(crate) kept: BTreeMap<u64, Product>,
+    /// Searches of its shards for rows that cannot be computed, as an earlier coordinator left them.
+    pub(crate) searches: BTreeMap<u64, Search>,
     /// Steps that its training has come to at most, as far as its members have said or kept.
     pub(crate) farthest: u64,
     /// Where its training can go on from, the newest first.
@@ -151,6 +153,7 @@ impl Entry {
             since: 0,
             recommit: None,
             kept: BTreeMap::new(),
+            searches: BTreeMap::new(),
             farthest: 0,
             checkpoints: Vec::new(),
             doubt: None,

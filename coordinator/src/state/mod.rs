@@ -2,10 +2,14 @@
 
 mod agenda;
 mod entry;
+mod search;
 mod shards;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use fulcrum_common::{
     Key,
@@ -17,6 +21,8 @@ use fulcrum_common::{
 
 pub use entry::{Doubt, Entry, Gang, StageState};
 pub(crate) use entry::{Faults, Made, Vain};
+pub use search::{Poison, Search};
+pub(crate) use search::{Strike, Verdict};
 pub use shards::{Lease, Shard, ShardState, Shards};
 pub(crate) use workers::Roster;
 pub use workers::{Worker, WorkerState, Workers};
@@ -59,6 +65,8 @@ pub struct State {
     pub(crate) vain: BTreeMap<usize, Vec<Vain>>,
     /// Stages whose gangs an earlier coordinator formed, until all members have come back.
     expecting: BTreeSet<usize>,
+    /// Shards that workers were lost with, by seat, until the next process there says where in them it was.
+    pub(crate) lost: BTreeMap<String, Lost>,
     /// How often a worker was found to hold corrupted weights.
     pub(crate) named: BTreeMap<String, u64>,
     /// When workers that do not get on are looked for again.
@@ -102,6 +110,16 @@ pub(crate) enum Owner {
     Shard { stage: usize, index: usize },
 }
 
+/// A shard that a worker was lost with.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) epoch: u64,
+    pub(crate) stage: usize,
+    pub(crate) index: usize,
+    /// What a search asked of it.
+    pub(crate) asked: Option<Range<u64>>,
+}
+
 /// What an earlier coordinator of the same run left behind.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
@@ -109,6 +127,8 @@ pub struct Past {
     pub next_epoch: u64,
     /// Finished shards by stage and number.
     pub shards: BTreeMap<Key, BTreeMap<u64, Product>>,
+    /// Searches for rows that cannot be computed, by stage and number of the shard.
+    pub searches: BTreeMap<Key, BTreeMap<u64, Search>>,
     /// Manifests that were about to be committed.
     pub pending: BTreeMap<Key, Manifest>,
     /// Checkpoints of trainings that the store has, the newest first.
@@ -135,7 +155,8 @@ pub struct PastGang {
 impl State {
     /// The state at the coordinator's start: the part of `plan` that is not hidden by artifacts of the store.
     pub fn new(run: &str, plan: &Plan, gang: usize, store: &BTreeMap<Key, Manifest>, past: Past) -> Self {
-        let Past { next_epoch, mut shards, mut pending, mut checkpoints, gangs, named, doubts } = past;
+        let Past { next_epoch, mut shards, mut searches, mut pending, mut checkpoints, .. } = past;
+        let Past { gangs, named, doubts, .. } = past;
         let goal = plan.goal();
         let needed: BTreeSet<Key> =
             goal.into_iter().flat_map(|goal| plan.needed(goal, |key| store.contains_key(&key))).collect();
@@ -152,7 +173,8 @@ impl State {
                 checkpoints.clear();
             }
             let kept = shards.remove(&stage.key).unwrap_or_default();
-            Entry { kept, checkpoints, ..Entry::new(stage, state, made) }
+            let searches = searches.remove(&stage.key).unwrap_or_default();
+            Entry { kept, searches, checkpoints, ..Entry::new(stage, state, made) }
         };
         let shown = |stage: &&Stage| needed.contains(&stage.key) || store.contains_key(&stage.key);
         let stages: Vec<Entry> = plan.stages().iter().filter(shown).map(entry).collect();
@@ -162,6 +184,7 @@ impl State {
             fewest: gang,
             cadence: Cadence::default(),
             stall: 0,
+            lost: BTreeMap::new(),
             named: BTreeMap::new(),
             next_stall: 0,
             agenda: Agenda::new(&stages),
@@ -312,19 +335,39 @@ impl State {
         (late, shards.finished() == shards.count())
     }
 
-    /// A shard that failed waits before it is leased again.
-    pub(crate) fn pause_shard(&mut self, stage: usize, index: usize) {
-        if let StageState::Shards(shards) = &mut self.stages[stage].state {
-            shards.pause(index, self.now);
+    /// A shard that failed waits before it is leased again: the longer the more often it failed, or for so many
+    /// milliseconds.
+    pub(crate) fn pause_shard(&mut self, stage: usize, index: usize, ms: Option<u64>) {
+        let now = self.now;
+        let Some(shards) = self.shards_mut(stage) else { return };
+        match ms {
+            Some(ms) => shards.hold_back(index, now.saturating_add(ms)),
+            None => shards.pause(index, now),
         }
     }
 
-    /// A lease is over and nothing came of it; returns the shard's failures, to count them.
-    pub(crate) fn return_shard(&mut self, stage: usize, index: usize, epoch: u64) -> Option<&mut Faults> {
+    /// A lease is over and nothing came of it; returns the shard, to count that.
+    pub(crate) fn return_shard(&mut self, stage: usize, index: usize, epoch: u64) -> Option<&mut Shard> {
         let StageState::Shards(shards) = &mut self.stages[stage].state else { return None };
         shards.give_back(index, epoch);
         self.agenda.released(stage, epoch, shards);
-        Some(shards.faults(index))
+        Some(shards.shard_mut(index))
+    }
+
+    /// The shards of a stage that is made of them.
+    pub(crate) fn shards_mut(&mut self, stage: usize) -> Option<&mut Shards> {
+        match &mut self.stages[stage].state {
+            StageState::Shards(shards) => Some(shards),
+            _ => None,
+        }
+    }
+
+    /// The same, to look at.
+    pub(crate) fn shards(&self, stage: usize) -> Option<&Shards> {
+        match &self.stages[stage].state {
+            StageState::Shards(shards) => Some(shards),
+            _ => None,
+        }
     }
 
     /// Gives the finished shards of a stage up.

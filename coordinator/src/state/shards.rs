@@ -8,7 +8,7 @@ use std::{
 
 use fulcrum_common::invariant::{Invariant, uphold};
 
-use super::Faults;
+use super::{Faults, Search};
 use crate::{action::Product, input::Class};
 
 /// Shards whose durations are remembered: the last ones that were finished.
@@ -52,6 +52,10 @@ pub struct Shard {
     /// Where it is.
     pub state: ShardState,
     pub(crate) faults: Faults,
+    /// Workers that died while its rows went through a model.
+    pub(crate) falls: u32,
+    /// The last search for rows that cannot be computed. While it asks, a lease is of what it asks.
+    pub(crate) search: Option<Box<Search>>,
 }
 
 /// Where a shard is.
@@ -77,12 +81,34 @@ pub struct Lease {
     pub since: u64,
 }
 
+impl Shard {
+    /// The rows that a search asks for next; none where no search is under way.
+    pub(crate) fn asks(&self) -> Option<Range<u64>> {
+        self.search.as_ref()?.asks()
+    }
+
+    /// Positions of the rows that are left out.
+    pub(crate) fn skip(&self) -> Vec<u64> {
+        self.search.iter().flat_map(|search| search.found().keys()).copied().collect()
+    }
+}
+
 impl Shards {
     /// `rows` in shards of `size` rows (at least one), those in `kept` finished if they were made by equals. No rows
-    /// are one empty shard: its worker writes the empty file that readers expect.
-    pub(crate) fn new(rows: u64, size: u64, kept: BTreeMap<u64, Product>) -> Self {
+    /// are one empty shard: its worker writes the empty file that readers expect. Searches go on where they were.
+    pub(crate) fn new(
+        rows: u64,
+        size: u64,
+        kept: BTreeMap<u64, Product>,
+        searches: BTreeMap<u64, Search>,
+    ) -> Self {
         let count = usize::try_from(rows.div_ceil(size).max(1)).expect("a stage has few shards");
         let mut shards = vec![Shard::default(); count];
+        for (index, search) in searches {
+            if let Some(shard) = usize::try_from(index).ok().and_then(|index| shards.get_mut(index)) {
+                shard.search = Some(Box::new(search));
+            }
+        }
         let (mut finished, mut class) = (0, None);
         for (index, product) in kept {
             let Some(shard) = usize::try_from(index).ok().and_then(|index| shards.get_mut(index)) else {
@@ -168,7 +194,10 @@ impl Shards {
         });
         let equal = self.class.as_ref().is_none_or(|mine| mine == class);
         uphold(Invariant::OneClass, equal, || format!("shard {index} goes to {}, {class}", lease.seat));
-        self.alone.insert((lease.since, index));
+        // What a search asks is not worth a second worker.
+        if self.shards[index].asks().is_none() {
+            self.alone.insert((lease.since, index));
+        }
         self.shards[index].state = ShardState::Leased(vec![lease]);
         self.leased += 1;
         self.class.get_or_insert_with(|| class.clone());
@@ -250,14 +279,38 @@ impl Shards {
     pub(super) fn pause(&mut self, index: usize, now: u64) {
         let failures = u64::from(self.shards[index].faults.total());
         let pause = (failures.saturating_sub(1).pow(2) * 1_000).min(LONGEST_PAUSE_MS);
-        if pause > 0 && self.returned.remove(&index) {
-            self.paused.insert((now.saturating_add(pause), index));
+        self.hold_back(index, now.saturating_add(pause));
+    }
+
+    /// A pending shard waits until then.
+    pub(super) fn hold_back(&mut self, index: usize, until: u64) {
+        if self.returned.remove(&index) {
+            self.paused.insert((until, index));
         }
     }
 
-    /// The failures at a shard.
-    pub(super) fn faults(&mut self, index: usize) -> &mut Faults {
-        &mut self.shards[index].faults
+    /// A shard that waits does so no longer.
+    pub(crate) fn hurry(&mut self, index: usize) {
+        let paused = self.paused.len();
+        self.paused.retain(|(_, other)| *other != index);
+        if self.paused.len() < paused {
+            self.returned.insert(index);
+        }
+    }
+
+    /// A shard, to count what happened at it.
+    pub(crate) fn shard_mut(&mut self, index: usize) -> &mut Shard {
+        &mut self.shards[index]
+    }
+
+    /// A shard.
+    pub(crate) fn shard(&self, index: usize) -> &Shard {
+        &self.shards[index]
+    }
+
+    /// What searches have found or are at, by shard.
+    pub(crate) fn searches(&self) -> impl Iterator<Item = (usize, &Search)> {
+        self.shards.iter().enumerate().filter_map(|(index, shard)| Some((index, shard.search.as_deref()?)))
     }
 
     /// Whether a worker has a shard under that epoch.
@@ -274,10 +327,10 @@ impl Shards {
         })
     }
 
-    /// Gives the finished shards up.
+    /// Gives the finished shards up, and what searches have found: other workers may find otherwise.
     pub(super) fn forget(&mut self) {
-        for shard in self.shards.iter_mut().filter(|shard| matches!(shard.state, ShardState::Done(_))) {
-            shard.state = ShardState::Pending;
+        for shard in self.shards.iter_mut().filter(|shard| !matches!(shard.state, ShardState::Leased(_))) {
+            (shard.state, shard.search) = (ShardState::Pending, None);
         }
         let leased = |index: &usize| matches!(self.shards[*index].state, ShardState::Leased(_));
         self.paused.clear();
@@ -325,7 +378,7 @@ mod tests {
     #[test]
     fn rows_are_cut_into_ranges_and_none_are_one_empty_shard() {
         let ranges = |rows| {
-            let shards = Shards::new(rows, 4, BTreeMap::new());
+            let shards = Shards::new(rows, 4, BTreeMap::new(), BTreeMap::new());
             (0..shards.count()).map(|index| shards.range(index)).collect::<Vec<_>>()
         };
         assert_eq!(ranges(10), [0..4, 4..8, 8..10]);
@@ -335,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_first_pending_shard_goes_first_also_after_it_came_back() {
-        let mut shards = Shards::new(5, 1, [(1, product(1, 1))].into());
+        let mut shards = Shards::new(5, 1, [(1, product(1, 1))].into(), BTreeMap::new());
         let lease = |shards: &mut Shards| shards.lease(hold(9, "w0", 0), &class(1));
         assert_eq!([lease(&mut shards), lease(&mut shards), lease(&mut shards)], [Some(0), Some(2), Some(3)]);
         shards.give_back(2, 9);
@@ -347,14 +400,14 @@ mod tests {
     #[test]
     fn what_was_finished_before_counts_only_if_equals_made_it() {
         let kept = [(0, product(1, 2)), (1, product(2, 1)), (2, product(3, 2)), (99, product(4, 2))];
-        let shards = Shards::new(4, 1, kept.into());
+        let shards = Shards::new(4, 1, kept.into(), BTreeMap::new());
         assert_eq!((shards.finished(), shards.class()), (2, Some(&class(2))));
         assert_eq!(shards.products().map(|product| product.epoch).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]
     fn the_class_is_that_of_whoever_works_or_worked_on_it() {
-        let mut shards = Shards::new(2, 1, BTreeMap::new());
+        let mut shards = Shards::new(2, 1, BTreeMap::new(), BTreeMap::new());
         assert_eq!(shards.class(), None);
         let index = shards.lease(hold(1, "w0", 0), &class(1)).unwrap();
         assert_eq!(shards.class(), Some(&class(1)));
@@ -370,12 +423,12 @@ mod tests {
 
     #[test]
     fn a_shard_that_fails_again_waits_longer_each_time_while_others_go_on() {
-        let mut shards = Shards::new(2, 1, BTreeMap::new());
+        let mut shards = Shards::new(2, 1, BTreeMap::new(), BTreeMap::new());
         let mut now = 0;
         for pause in [0, 1_000, 4_000, 9_000, LONGEST_PAUSE_MS, LONGEST_PAUSE_MS] {
             assert_eq!(shards.lease(hold(1, "w0", now), &class(1)), Some(0));
             shards.give_back(0, 1);
-            shards.faults(0).membership += 1;
+            shards.shard_mut(0).faults.membership += 1;
             shards.pause(0, now);
             if pause > 0 {
                 assert_eq!(shards.lease(hold(2, "w0", now + pause - 1), &class(1)), Some(1), "the other");
@@ -387,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_straggler_is_what_is_out_for_long_next_to_the_others() {
-        let mut shards = Shards::new(3, 1, BTreeMap::new());
+        let mut shards = Shards::new(3, 1, BTreeMap::new(), BTreeMap::new());
         for index in 0..3 {
             shards.lease(hold(index + 1, &format!("w{index}"), 10 * index), &class(1));
         }

@@ -63,6 +63,6 @@ pub(super) fn expire(state: &mut State, out: &mut Decisions) {
 }
 
 fn part(state: &mut State, seat: &str, epoch: u64, message: &str, out: &mut Decisions) {
-    let failure = Failure { message: message.to_owned(), retry: true, membership: true, code: 0 };
+    let failure = Failure::membership(message.to_owned());
     results::failed(state, seat, epoch, failure, out);
 }

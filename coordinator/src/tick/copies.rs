@@ -64,7 +64,7 @@ pub(super) fn agree(state: &mut State, (epoch, step): (u64, u64), said: &Said, o
     };
     results::end(epoch, "failed", &message, out);
     gangs::dissolve(state, stage, &message, out);
-    let failure = Failure { message, retry: true, membership: true, code: 0 };
+    let failure = Failure::membership(message);
     // Whoever was wrong is named and goes in the end: this is not for the count of epochs in vain.
     faults::stage(state, stage, &failure, None, out);
     if strange.is_clear {

@@ -20,12 +20,11 @@ impl Faults {
     /// Counts one more; the exit code of the run if it is one too many.
     pub(super) fn count(&mut self, failure: &Failure) -> Option<i32> {
         if !failure.retry {
-            return Some(if failure.code == 0 { exit::MISMATCH } else { failure.code });
+            return Some(failure.exit());
         }
-        let (count, most, code) = match (failure.membership, failure.code) {
-            (true, _) => (&mut self.membership, MAX_MEMBERSHIP_FAULTS, exit::NO_PROGRESS),
-            (false, 0) => (&mut self.work, MAX_WORK_FAULTS, exit::NO_PROGRESS),
-            (false, code) => (&mut self.work, MAX_WORK_FAULTS, code),
+        let (count, most, code) = match failure.membership {
+            true => (&mut self.membership, MAX_MEMBERSHIP_FAULTS, exit::NO_PROGRESS),
+            false => (&mut self.work, MAX_WORK_FAULTS, failure.exit()),
         };
         *count += 1;
         (*count >= most).then_some(code)

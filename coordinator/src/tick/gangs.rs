@@ -32,8 +32,17 @@ pub(super) fn form(state: &mut State, stage: usize, members: Vec<String>, out: &
     results::record(state, stage, out);
     for (rank, seat) in members.iter().enumerate() {
         let place = (rank as u32, members.len() as u32);
-        assign(state, seat, epoch, stage, place, None, out);
+        assign(state, seat, epoch, stage, place, Rows::default(), out);
     }
+}
+
+/// The rows that a worker is given, where it is given rows.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) shard: Option<protocol::Shard>,
+    /// Positions of those that are left out.
+    pub(super) skip: Vec<u64>,
+    pub(super) trial: Option<protocol::Trial>,
 }
 
 /// Tells one worker its part of an epoch that has begun.
@@ -43,7 +52,7 @@ pub(super) fn assign(
     epoch: u64,
     stage: usize,
     (rank, world): (u32, u32),
-    shard: Option<protocol::Shard>,
+    rows: Rows,
     out: &mut Decisions,
 ) {
     let checkpoints = checkpoints::told(state, stage);
@@ -59,7 +68,8 @@ pub(super) fn assign(
             format!("{seat} is given epoch {epoch} and is {}", was.word())
         });
         state.workers.begin(seat, state.now);
-        let assignment = Assignment { epoch, stage, rank, world, shard, inputs, checkpoints };
+        let Rows { shard, skip, trial } = rows;
+        let assignment = Assignment { epoch, stage, rank, world, shard, inputs, checkpoints, skip, trial };
         out.send(state.workers[seat].session, Command::Assignment(assignment));
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn expire_work(state: &mut State, out: &mut Decisions) {
     while let Some((seat, epoch)) = state.workers.stalled(state.now, state.stall) {
         let message = format!("{seat} has not got on for {} ms", state.stall);
         gangs::give_up(state, &seat, epoch, &message, out);
-        let failure = Failure { message, retry: true, membership: true, code: 0 };
+        let failure = Failure::membership(message);
         results::broke(state, &seat, epoch, &failure, out);
     }
     state.next_stall = state.now.saturating_add(state.stall / 8);

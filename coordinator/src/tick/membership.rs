@@ -7,7 +7,7 @@ use fulcrum_common::{
     protocol::{Abort, Drain, HEARTBEAT_MS, LEASE_MS, PROTOCOL_VERSION, Refused, Welcome, command::Command},
 };
 
-use super::{adoption, progress, results};
+use super::{adoption, poison, progress, results};
 use crate::{
     action::{Decisions, Record},
     input::{Failure, Hello, Progress},
@@ -38,10 +38,13 @@ pub(super) fn join(state: &mut State, session: u64, hello: Hello, out: &mut Deci
     if state.workers.seats() >= MAX_WORKERS {
         state.workers.remove_lost();
     }
-    let seat = hello.seat.clone();
+    let (seat, fell) = (hello.seat.clone(), hello.fell);
     state.workers.seat(Worker::new(session, hello, state.now, retired));
     if state.workers.is_benched(&seat) {
         out.because(format!("{seat} gets no work: it held corrupted weights too often in this run"));
+    }
+    if let Some(fell) = fell {
+        poison::fell(state, &seat, fell, out);
     }
     adoption::replace(state, &seat, out);
     if state.phase != Phase::Running {
@@ -120,7 +123,7 @@ pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: 
         // A heartbeat without work, sent before the assignment arrived, is no news. One after work was seen is.
         WorkerState::Working(epoch) if progress.epoch == 0 && seen == epoch => {
             let message = format!("{seat} dropped epoch {epoch}");
-            let failure = Failure { message, retry: true, membership: true, code: 0 };
+            let failure = Failure::membership(message);
             results::failed(state, seat, epoch, failure, out);
         }
         _ => {}
@@ -156,7 +159,7 @@ pub(super) fn lose(state: &mut State, seat: &str, reason: &str, out: &mut Decisi
     out.actions.push(crate::Action::Close { session });
     if let WorkerState::Working(epoch) = was {
         let message = format!("lost {seat}: {reason}");
-        let failure = Failure { message, retry: true, membership: true, code: 0 };
+        let failure = Failure::membership(message);
         results::failed(state, seat, epoch, failure, out);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One file per concern, each over the whole [`State`]:
 //! [`membership`] who is here, [`leases`] who is still here, [`adoption`] who was here before this coordinator, [`results`] what came of an assignment,
-//! [`faults`] what a failure costs, [`progress`] whether trainings get on, [`checkpoints`] what trainings keep, [`copies`] what their ranks hold alike, [`gangs`] and [`shards`] the two ways to run a stage,
+//! [`faults`] what a failure costs, [`progress`] whether trainings get on, [`checkpoints`] what trainings keep, [`copies`] what their ranks hold alike, [`gangs`] and [`shards`] the two ways to run a stage, [`poison`] which rows cannot be computed,
 //! [`schedule`] what runs next, [`run`] when it is over, [`order`] what holds of every decision.
 
 mod adoption;
@@ -13,6 +13,7 @@ mod gangs;
 mod leases;
 mod membership;
 mod order;
+pub(crate) mod poison;
 mod progress;
 mod results;
 mod run;

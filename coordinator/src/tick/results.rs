@@ -36,7 +36,7 @@ pub(super) fn done(
         && let Some(stray) = files.iter().find(|file| !lies_in(file, state.stages[stage].stage.key, epoch))
     {
         let message = format!("{seat} made {:?} at {:?}, not in epoch {epoch}", stray.name, stray.path);
-        let failure = Failure { message, retry: true, membership: false, code: 0 };
+        let failure = Failure { message, retry: true, ..Failure::default() };
         return failed(state, seat, epoch, failure, out);
     }
     free(state, seat, epoch);
@@ -188,8 +188,8 @@ pub(super) fn spoiled(state: &mut State, key: Key, message: &str, out: &mut Deci
     state.stages[stage].kept.clear();
     state.turn(stage, StageState::Waiting);
     out.record(Record::ShardsDropped { key });
-    let failure =
-        Failure { message: format!("commit failed: {message}"), retry: true, membership: false, code: 0 };
+    let message = format!("commit failed: {message}");
+    let failure = Failure { message, retry: true, ..Failure::default() };
     faults::stage(state, stage, &failure, None, out);
 }
 

@@ -8,11 +8,11 @@ use fulcrum_common::{
     protocol,
 };
 
-use super::{faults, gangs, results};
+use super::{faults, gangs, poison, results};
 use crate::{
     action::{Decisions, Product, Record},
     input::{Class, Failure},
-    state::{Lease, Shards, StageState, State},
+    state::{Lease, ShardState, Shards, StageState, State},
 };
 
 /// Shards that a stage may have: its manifest travels in one message.
@@ -27,7 +27,8 @@ pub(super) fn cut(state: &mut State, stage: usize, out: &mut Decisions) {
     };
     let entry = &mut state.stages[stage];
     let Work::Infer(Infer { shard, .. }) = entry.stage.spec.work else { return };
-    let shards = Shards::new(rows, shard as u64, std::mem::take(&mut entry.kept));
+    let searches = std::mem::take(&mut entry.searches);
+    let shards = Shards::new(rows, shard as u64, std::mem::take(&mut entry.kept), searches);
     let (count, finished) = (shards.count(), shards.finished());
     out.because(format!("{:?} is ready: {count} shards, {finished} finished before", entry.stage.name));
     entry.since = state.now;
@@ -86,13 +87,21 @@ fn give(
     let entry = &mut state.stages[stage];
     entry.attempts += 1;
     let (key, name) = (entry.stage.key, &entry.stage.name);
-    out.because(format!("epoch {epoch}: shard {index} of {name:?} goes to {seat}{why}"));
     let StageState::Shards(shards) = entry.state() else { return false };
     let Range { start, end } = shards.range(index);
-    let range = protocol::Shard { index: index as u64, start, end };
+    let shard = protocol::Shard { index: index as u64, start, end };
+    let trial = shards.shard(index).asks().map(|rows| protocol::Trial { start: rows.start, end: rows.end });
+    let rows = gangs::Rows { shard: Some(shard), skip: shards.shard(index).skip(), trial };
+    out.because(match trial {
+        Some(rows) => {
+            let protocol::Trial { start, end } = rows;
+            format!("epoch {epoch}: rows {start}..{end} of shard {index} of {name:?} are tried by {seat}")
+        }
+        None => format!("epoch {epoch}: shard {index} of {name:?} goes to {seat}{why}"),
+    });
     let members = vec![seat.to_owned()];
-    out.record(Record::EpochBegan { epoch, key, shard: Some(range.index), members });
-    gangs::assign(state, seat, epoch, stage, (0, 1), Some(range), out);
+    out.record(Record::EpochBegan { epoch, key, shard: Some(shard.index), members });
+    gangs::assign(state, seat, epoch, stage, (0, 1), rows, out);
     true
 }
 
@@ -107,8 +116,15 @@ pub(super) fn recall(state: &mut State, class: &Class, out: &mut Decisions) {
     }
 }
 
-/// A worker finished a shard.
+/// A worker finished a shard, or what a search asked of it.
 pub(super) fn done(state: &mut State, stage: usize, index: usize, product: Product, out: &mut Decisions) {
+    let Some(shard) = state.shards(stage).map(|shards| shards.shard(index)) else { return };
+    if shard.asks().is_some() {
+        results::end(product.epoch, "done", "the rows can be computed", out);
+        state.return_shard(stage, index, product.epoch);
+        return poison::answer(state, stage, index, None, out);
+    }
+    poison::examine(shard, index, &product);
     results::end(product.epoch, "done", "shard finished", out);
     let key = state.stages[stage].stage.key;
     out.record(Record::Shard { key, index: index as u64, product: product.clone() });
@@ -131,9 +147,19 @@ pub(super) fn failed(
     failure: &Failure,
     out: &mut Decisions,
 ) {
-    let Some(faults) = state.return_shard(stage, index, epoch) else { return };
-    let verdict = faults.count(failure);
-    let message = format!("shard {index}: {}", failure.message);
+    if failure.membership {
+        poison::lost(state, stage, (index, epoch));
+    }
+    if state.return_shard(stage, index, epoch).is_none()
+        || !failure.membership && poison::explains(state, stage, index, failure, out)
+    {
+        return;
+    }
+    let Some(shard) = state.shards_mut(stage).map(|shards| shards.shard_mut(index)) else { return };
+    let verdict = shard.faults.count(failure);
+    let news = (failure.membership && shard.asks().is_some()).then_some(poison::NEWS_MS);
+    let alone = if poison::is_vain(shard) { ", though each of its rows can be computed alone" } else { "" };
+    let message = format!("shard {index}: {}{alone}", failure.message);
     let entry = &mut state.stages[stage];
     entry.message.clone_from(&message);
     match verdict {
@@ -141,7 +167,7 @@ pub(super) fn failed(
         None => {
             let name = &entry.stage.name;
             out.because(format!("shard {index} of {name:?} will be tried again: {}", failure.message));
-            state.pause_shard(stage, index);
+            state.pause_shard(stage, index, news);
             results::record(state, stage, out);
         }
     }
@@ -171,6 +197,15 @@ pub(super) fn abort(state: &mut State, stage: usize, reason: &str, out: &mut Dec
     let StageState::Shards(shards) = state.stages[stage].state() else { return };
     let leases = shards.leases().map(|(index, lease)| (index, lease.clone())).collect();
     take_back(state, stage, leases, reason, out);
+}
+
+/// Takes the leases of one shard back.
+pub(super) fn release(state: &mut State, stage: usize, index: usize, reason: &str, out: &mut Decisions) {
+    let Some(shard) = state.shards(stage).map(|shards| shards.shard(index)) else { return };
+    if let ShardState::Leased(leases) = &shard.state {
+        let leases = leases.iter().map(|lease| (index, lease.clone())).collect();
+        take_back(state, stage, leases, reason, out);
+    }
 }
 
 fn take_back(

@@ -17,6 +17,7 @@ use crate::{
     job::{self, Crew, Width},
     run_folder::RunFolder,
     splice::splice,
+    warnings::left_out,
 };
 
 /// The arguments of all.
@@ -78,7 +79,11 @@ impl OneOff {
         {
             let _ = runs.keep();
         }
-        Ok((store, done?))
+        let made = done?;
+        for stage in plan.stages().iter().filter(|stage| stage.key == made.key) {
+            left_out(stage, &made)?.iter().for_each(|line| eprintln!("{line}"));
+        }
+        Ok((store, made))
     }
 }
 

@@ -152,6 +152,9 @@ fn stages(stages: &[StageStatus]) -> String {
         if !stage.message.is_empty() {
             failures.push_str(&format!("\n{}: {}", stage.name, stage.message));
         }
+        if !stage.note.is_empty() {
+            failures.push_str(&format!("\n{}: {}", stage.name, stage.note));
+        }
     }
     format!("{table}{failures}")
 }

@@ -60,6 +60,8 @@ struct Known {
     reached: u64,
     /// Steps, also of what began and ended between two looks.
     farthest: u64,
+    /// Answers about rows that may not be computable, which are got by workers that die.
+    answers: u64,
 }
 
 impl View {
@@ -80,7 +82,7 @@ impl View {
 
     /// A measure of what has been achieved that never falls, whatever is lost and done again.
     pub(crate) fn reached(&self) -> u64 {
-        self.stages.values().map(|known| known.reached + known.farthest).sum()
+        self.stages.values().map(|known| known.reached + known.farthest + known.answers).sum()
     }
 }
 
@@ -90,6 +92,7 @@ impl Known {
         let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done };
         self.reached = self.reached.max(reached);
         self.farthest = self.farthest.max(stage.farthest);
+        self.answers = self.answers.max(stage.answers);
         let is_new = stage.message != self.message && !stage.message.is_empty();
         if is_new && stage.state != "failed" {
             events.push(Event::Failed(stage.name.clone(), stage.message.clone()));
@@ -205,6 +208,16 @@ mod tests {
             view.reached()
         });
         assert_eq!(reached, [0, 16, 18, 18]);
+    }
+
+    #[test]
+    fn an_answer_about_rows_is_an_achievement_although_a_worker_died_for_it() {
+        let mut view = View::default();
+        let reached = [0, 1, 5, 0].map(|answers| {
+            view.update(seconds(0), &reply(StageStatus { answers, ..stage("running", 0) }));
+            view.reached()
+        });
+        assert_eq!(reached, [0, 1, 5, 5]);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub(crate) fn results() -> Results {
         per_question: None,
         schema: SCHEMA,
         test_rows: 1000,
+        left_out: 0,
         chance: 0.512,
         ladder: ladder.map(|(name, parameters)| Model { name: name.into(), parameters }).into(),
         supervisors: scores(&["small", "middle"], weak_accuracy),

@@ -31,6 +31,7 @@ pub(crate) fn results() -> Results {
         per_question: None,
         schema: SCHEMA,
         test_rows: 20,
+        left_out: 0,
         chance: 0.5,
         ladder: [("small", 1000), ("large", 9000)]
             .map(|(name, parameters)| Model { name: name.into(), parameters })

@@ -6,6 +6,7 @@ use fulcrum_common::{
     Key,
     experiment::Cadence,
     invariant::{Invariant, uphold},
+    plan::rows_left_out,
     protocol::{LEASE_MS, WorkerEvent, command::Command, worker_event},
     store::{Checkpoint, Manifest},
 };
@@ -283,6 +284,8 @@ impl World {
             Operation::Commit(manifest) => Some(match self.store.commit(&manifest, self.now) {
                 Ok(standing) => {
                     self.report.artifacts += 1;
+                    self.report.left_out +=
+                        rows_left_out(&standing.facts).map_or(0, |rows| rows.len() as u64);
                     self.store.check(&standing);
                     Input::Committed(Box::new(standing))
                 }
@@ -316,6 +319,12 @@ impl World {
                 manifest.files.len(),
                 oracle.count(manifest.key)
             )
+        });
+        let left_out = rows_left_out(&manifest.facts);
+        let poison = self.scene.poison.get(&manifest.key);
+        let poison: BTreeSet<i64> = poison.into_iter().flatten().map(|(row, _)| *row as i64).collect();
+        uphold(Invariant::OnlyPoisonLeftOut, left_out.as_ref() == Ok(&poison), || {
+            format!("{name:?} lacks {left_out:?}, and {poison:?} cannot be computed")
         });
         for (place, file) in manifest.files.iter().enumerate() {
             let epoch = file.path.split('/').nth(2).and_then(|epoch| epoch.parse().ok()).unwrap_or_default();

@@ -224,7 +224,7 @@ impl World {
             Mishap::KillWorker => {
                 let heard = self.rng.chance(0.7);
                 let there = self.processes.contains_key(&seat);
-                self.die(seat, heard);
+                self.kill(seat, heard);
                 return there;
             }
             Mishap::PauseWorker => match self.processes.get_mut(&seat) {

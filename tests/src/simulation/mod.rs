@@ -43,6 +43,10 @@ pub struct Report {
     pub resumed: u64,
     /// Shards that were leased to a second worker.
     pub copies: u64,
+    /// Rows that harmed whoever computed them, each time, and that were left out.
+    pub harmed: u64,
+    /// See above.
+    pub left_out: u64,
     /// Runs that ended before their goal and were started again.
     pub runs: u64,
     /// How runs ended, by what was said of it.
@@ -62,6 +66,8 @@ impl Report {
         self.checkpoints += other.checkpoints;
         self.resumed += other.resumed;
         self.copies += other.copies;
+        self.harmed += other.harmed;
+        self.left_out += other.left_out;
         self.runs += other.runs;
         for (end, count) in &other.ends {
             *self.ends.entry(end.clone()).or_default() += count;

@@ -21,6 +21,10 @@ pub(super) struct Piece {
     pub(super) rank: usize,
     pub(super) world: usize,
     pub(super) shard: Option<protocol::Shard>,
+    /// Positions of the shard's rows that are left out.
+    pub(super) skip: Vec<u64>,
+    /// Where it is only asked whether rows can be computed: which.
+    pub(super) trial: Option<protocol::Trial>,
     inputs: Vec<Manifest>,
     /// Checkpoints that it may go on from, the newest first; trainings alone have any to tell of.
     pub(super) past: Option<Vec<Checkpoint>>,
@@ -54,6 +58,8 @@ impl Work for Piece {
             rank: it.rank as usize,
             world: it.world as usize,
             shard: it.shard,
+            skip: it.skip.clone(),
+            trial: it.trial,
             inputs: inputs.values().map(manifest).collect(),
             past: it.checkpoints.as_ref().map(|it| it.past.iter().map(checkpoint).collect()),
             every: it.checkpoints.map_or(0, |it| it.every_steps),
@@ -76,6 +82,22 @@ impl Piece {
         files.try_fold(self.key, |value, file| Some(scene::mix(value, &store.read(file)?.to_string())))
     }
 
+    /// The rows that are computed, by position; a row's number is its position here.
+    pub(super) fn rows(&self) -> impl Iterator<Item = u64> {
+        let (start, end) = match (self.shard, self.trial) {
+            (_, Some(trial)) => (trial.start, trial.end),
+            (Some(shard), None) => (shard.start, shard.end),
+            (None, None) => (0, 0),
+        };
+        (start..end).filter(|row| !self.skip.contains(row))
+    }
+
+    /// The row that is computed alone.
+    pub(super) fn alone(&self) -> Option<i64> {
+        let mut rows = self.rows();
+        rows.next().filter(|_| rows.next().is_none()).map(|row| row as i64)
+    }
+
     /// Makes the files of a stage or shard durable whose outcome is `value`.
     pub(super) fn put(&self, store: &mut Store, value: Key) -> Vec<protocol::File> {
         let name = self.shard.map_or_else(|| "file".to_owned(), |shard| format!("part-{:05}", shard.index));
@@ -87,7 +109,13 @@ impl Piece {
     pub(super) fn facts(&self, stage: &plan::Stage) -> std::collections::HashMap<String, u64> {
         let rows = |part: Part| (part.fact(), scene::rows(part));
         match (self.shard, &stage.spec.work) {
-            (Some(shard), _) => [("rows".to_owned(), shard.end - shard.start)].into(),
+            (Some(_), _) => {
+                let left_out = self.skip.iter().map(|row| (plan::left_out(*row as i64), 1));
+                let count =
+                    (!self.skip.is_empty()).then(|| (plan::LEFT_OUT.to_owned(), self.skip.len() as u64));
+                let rows = ("rows".to_owned(), self.rows().count() as u64);
+                left_out.chain(count).chain([rows]).collect()
+            }
             (None, plan::Work::Prepare(_)) => {
                 [Part::GroundTruth, Part::WeakLabels, Part::Validation, Part::Test, Part::Corpus, Part::Rows]
                     .map(rows)

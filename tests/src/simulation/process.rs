@@ -7,13 +7,14 @@ use fulcrum_common::{
     invariant::{Invariant, uphold},
     plan::CODE_VERSION,
     protocol::{
-        Done, Failed, Heartbeat, Hello, Leaving, PROTOCOL_VERSION, Rendezvous, worker_event::Event as Said,
+        Done, Failed, Fell, Heartbeat, Hello, Leaving, PROTOCOL_VERSION, Rendezvous,
+        worker_event::Event as Said,
     },
 };
 
 use super::{
     piece::Piece,
-    scene,
+    scene::{self, Harm},
     streams::{Down, Up},
     weather::Point,
     world::{Event, World},
@@ -78,6 +79,11 @@ pub(super) enum Errand {
     Finish {
         epoch: u64,
         first: Key,
+    },
+    /// A row of the epoch does harm.
+    Suffer {
+        epoch: u64,
+        harm: Harm,
     },
     /// The engine comes back from the epoch.
     Back {
@@ -147,6 +153,7 @@ impl World {
                 }
             }
             Errand::Finish { epoch, first } => return self.finish(seat, epoch, first),
+            Errand::Suffer { epoch, harm } => return self.suffer(seat, epoch, harm),
             Errand::Back { epoch, said } => {
                 if process.engine.piece.as_ref().is_none_or(|piece| piece.epoch != epoch)
                     || process.engine.hung
@@ -200,6 +207,7 @@ impl World {
             pid: u32::try_from(number).unwrap_or_default(),
             device: "cpu".to_owned(),
             threads,
+            fell: self.fell.get(&seat).copied(),
         };
         self.say(session, Said::Hello(hello));
         let Some(process) = self.processes.get_mut(&seat) else { return };
@@ -280,6 +288,16 @@ impl World {
         self.die(seat, true);
     }
 
+    /// The process is killed from outside. A row that it was at alone would be taken for the killer if that happened often.
+    pub(super) fn kill(&mut self, seat: usize, heard: bool) {
+        let piece = self.processes.get(&seat).and_then(|process| process.engine.piece.as_ref());
+        let within = piece.filter(|piece| piece.rows().nth(1).is_some()).map(|piece| piece.epoch);
+        if let Some(epoch) = within.filter(|_| self.rng.chance(0.5)) {
+            self.fell.insert(seat, Fell { epoch, row: None });
+        }
+        self.die(seat, heard);
+    }
+
     /// The process is gone, and another takes its seat. `heard`: its machine still closes its stream.
     pub(super) fn die(&mut self, seat: usize, heard: bool) {
         let Some(process) = self.processes.remove(&seat) else { return };
@@ -312,8 +330,11 @@ impl World {
             return self.join(seat);
         }
         let slow = self.weather.strikes(self.now, Point::Straggles);
+        let harm = self.harm(seat);
         let takes = if slow { 3_000 + self.rng.below(15_000) } else { 50 + self.rng.below(800) };
-        if self.weather.strikes(self.now, Point::WorkFails) {
+        if let Some(harm) = harm {
+            self.errand(seat, takes / 2, Errand::Suffer { epoch, harm });
+        } else if self.weather.strikes(self.now, Point::WorkFails) {
             let said = failed(epoch, "out of memory", (true, false), 0);
             self.errand(seat, takes / 2, Errand::Back { epoch, said });
         } else if self.weather.strikes(self.now, Point::EngineHangs) {
@@ -324,21 +345,48 @@ impl World {
         }
     }
 
+    /// What the first harmful row of its work does to a worker.
+    fn harm(&self, seat: usize) -> Option<Harm> {
+        let piece = self.processes.get(&seat)?.engine.piece.as_ref()?;
+        let poison = self.scene.poison.get(&piece.key)?;
+        piece.rows().find_map(|row| poison.get(&row).copied())
+    }
+
+    /// A row harms whoever computes it.
+    fn suffer(&mut self, seat: usize, epoch: u64, harm: Harm) {
+        let Some(process) = self.processes.get(&seat) else { return };
+        let Some(piece) = process.engine.piece.as_ref().filter(|piece| piece.epoch == epoch) else { return };
+        let row = piece.alone();
+        self.tell(|| format!("a row of epoch {epoch} harms w{seat}: {harm:?}, {row:?}"));
+        self.report.harmed += 1;
+        if harm == Harm::Kills {
+            self.fell.insert(seat, Fell { epoch, row });
+            return self.die(seat, true);
+        }
+        let Said::Failed(said) = failed(epoch, "a row fails", (harm == Harm::Fails, false), 0) else {
+            return;
+        };
+        self.errand(seat, 0, Errand::Back { epoch, said: Said::Failed(Failed { row, ..said }) });
+    }
+
     /// The engine has made what it was told, and says so a moment later.
     fn finish(&mut self, seat: usize, epoch: u64, first: Key) {
         let torn = self.coordinator.is_over(epoch);
         let Some(process) = self.processes.get_mut(&seat) else { return };
         let Some(piece) = process.engine.piece.clone().filter(|piece| piece.epoch == epoch) else { return };
         process.engine.progress += 1;
-        let whole = piece.shard.map_or(first, |shard| scene::part(first, shard.index as usize));
+        let whole = piece.shard.map_or(first, |shard| scene::part(first, shard.index as usize, &piece.skip));
         // What is made in an epoch that is over is worth nothing, and must not matter.
         self.made(seat, &piece, if torn { scene::mix(whole, "torn") } else { whole });
     }
 
     /// A stage's files are made: durable, then told.
     pub(super) fn made(&mut self, seat: usize, piece: &Piece, value: Key) {
-        let (files, epoch) = (piece.put(&mut self.store, value), piece.epoch);
-        let facts = piece.facts(self.scene.stage(piece.key));
+        let epoch = piece.epoch;
+        let (files, facts) = match piece.trial {
+            Some(_) => Default::default(),
+            None => (piece.put(&mut self.store, value), piece.facts(self.scene.stage(piece.key))),
+        };
         let pause = self.rng.below(100);
         self.errand(seat, pause, Errand::Back { epoch, said: Said::Done(Done { epoch, files, facts }) });
     }
@@ -362,5 +410,5 @@ impl World {
 /// What an engine says that failed: whether it is worth another try, and whether a peer is at fault.
 pub(super) fn failed(epoch: u64, message: &str, (retry, membership): (bool, bool), code: i32) -> Said {
     let code = code.unsigned_abs();
-    Said::Failed(Failed { epoch, message: message.to_owned(), retry, membership, code })
+    Said::Failed(Failed { epoch, message: message.to_owned(), retry, membership, code, row: None })
 }

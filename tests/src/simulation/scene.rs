@@ -20,6 +20,19 @@ pub(super) struct Scene {
     /// Trainings keep a checkpoint after so many steps.
     pub(super) every: u64,
     pub(super) oracle: Oracle,
+    /// Rows of inferences that kill or fail whoever computes them, by stage and position.
+    pub(super) poison: BTreeMap<Key, BTreeMap<u64, Harm>>,
+}
+
+/// What a row does to whoever computes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// It dies.
+    Kills,
+    /// It fails, and could do well the next time.
+    Fails,
+    /// It fails, and would again.
+    FailsSurely,
 }
 
 /// What every artifact must be, as a function of the plan alone.
@@ -39,13 +52,30 @@ impl Scene {
         }
         let fewest = 1 + rng.index(gang);
         let every = 1 + rng.below(4);
-        let oracle = Oracle::new(&plan);
-        Self { plan, seats, gang, fewest, every, oracle }
+        let poison = poison(&plan, rng);
+        let oracle = Oracle::new(&plan, &poison);
+        Self { plan, seats, gang, fewest, every, oracle, poison }
     }
 
     pub(super) fn stage(&self, key: Key) -> &Stage {
         self.plan.stage(key).expect("every stage that is given out is in the plan")
     }
+}
+
+/// In half of the histories some inferences have rows that cannot be computed, as many as may be left out at most.
+fn poison(plan: &Plan, rng: &mut Rng) -> BTreeMap<Key, BTreeMap<u64, Harm>> {
+    let mut poison = BTreeMap::new();
+    let some = rng.chance(0.5);
+    for stage in plan.stages() {
+        let Work::Infer(Infer { part, .. }) = &stage.spec.work else { continue };
+        if !some || rng.chance(0.5) {
+            continue;
+        }
+        let harm = |rng: &mut Rng| [Harm::Kills, Harm::Fails, Harm::FailsSurely][rng.index(3)];
+        let count = 1 + rng.index(3);
+        poison.insert(stage.key, (0..count).map(|_| (rng.below(rows(*part)), harm(rng))).collect());
+    }
+    poison
 }
 
 /// A small weak-to-strong experiment.
@@ -70,7 +100,7 @@ fn plan(rng: &mut Rng) -> Plan {
 }
 
 impl Oracle {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, poison: &BTreeMap<Key, BTreeMap<u64, Harm>>) -> Self {
         let mut oracle = Self { files: BTreeMap::new(), values: BTreeMap::new() };
         for stage in plan.stages() {
             let first = oracle.first(stage);
@@ -84,7 +114,14 @@ impl Oracle {
                     oracle.values.insert(stage.key, values);
                     last
                 }
-                Work::Infer(_) => (0..shards(stage)).map(|index| part(first, index)).collect(),
+                Work::Infer(Infer { shard, .. }) => {
+                    let rows = |index: usize| (index * shard) as u64..((index + 1) * shard) as u64;
+                    let of = |index| {
+                        poison.get(&stage.key).into_iter().flat_map(move |all| all.range(rows(index)))
+                    };
+                    let lacks = |index| of(index).map(|(row, _)| *row).collect::<Vec<_>>();
+                    (0..shards(stage)).map(|index| part(first, index, &lacks(index))).collect()
+                }
                 _ => vec![first],
             };
             oracle.files.insert(stage.key, files);
@@ -124,8 +161,8 @@ pub(super) fn grow(value: Key) -> Key {
 }
 
 /// A shard's part of an artifact.
-pub(super) fn part(first: Key, index: usize) -> Key {
-    mix(first, &index.to_string())
+pub(super) fn part(first: Key, index: usize, lacks: &[u64]) -> Key {
+    mix(first, &format!("{index} without {lacks:?}"))
 }
 
 /// What the content of inputs makes of a stage.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fulcrum_common::{
     exit,
     invariant::{Invariant, uphold},
+    protocol::Fell,
     rng::Rng,
 };
 use fulcrum_coordinator::{Journal, Phase};
@@ -79,6 +80,8 @@ pub(super) struct World {
     pub(super) cut_off: BTreeMap<usize, u64>,
     pub(super) processes: BTreeMap<usize, Process>,
     pub(super) next_process: u64,
+    /// What the last process in a seat that died while it computed rows has noted.
+    pub(super) fell: BTreeMap<usize, Fell>,
     pub(super) gangs: BTreeMap<u64, Gang>,
     pub(super) report: Report,
     /// What had gone wrong when the present run began.
@@ -105,6 +108,7 @@ impl World {
             cut_off: BTreeMap::new(),
             processes: BTreeMap::new(),
             next_process: 0,
+            fell: BTreeMap::new(),
             gangs: BTreeMap::new(),
             report: Report::default(),
             began_after: 0,

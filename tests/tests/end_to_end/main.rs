@@ -9,6 +9,7 @@ mod corruption;
 mod disk;
 mod generation;
 mod one_off;
+mod poison;
 mod refusals;
 mod runs;
 mod standstill;

@@ -43,6 +43,8 @@ struct Inner {
     /// The step of the newest checkpoint that stands in the store.
     committed: u64,
     brakes: Vec<Brake>,
+    /// The row that goes through the model alone.
+    row: Option<i64>,
 }
 
 /// The attempt was called off, or its peers did not come.
@@ -79,6 +81,16 @@ impl Attempt {
     /// The engine is so far.
     pub(crate) fn report(&self, progress: Heartbeat) {
         self.lock().progress = Heartbeat { epoch: self.epoch, ..progress };
+    }
+
+    /// These rows begin to go through the model, by their numbers in their source.
+    pub(crate) fn at_rows(&self, rows: &[i64]) {
+        self.lock().row = if let [row] = rows { Some(*row) } else { None };
+    }
+
+    /// The row that goes, or went, through the model alone.
+    pub(crate) fn row(&self) -> Option<i64> {
+        self.lock().row
     }
 
     /// Whether the engine should stop as soon as it can.

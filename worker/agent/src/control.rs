@@ -327,8 +327,8 @@ fn failed(epoch: u64, fault: Fault) -> Event {
 }
 
 fn failure(epoch: u64, fault: Fault) -> Failed {
-    let Fault { message, retry, membership, code } = fault;
-    Failed { epoch, message, retry, membership, code: code.unsigned_abs() }
+    let Fault { message, retry, membership, code, row } = fault;
+    Failed { epoch, message, retry, membership, code: code.unsigned_abs(), row }
 }
 
 fn ms(time: Duration) -> u64 {

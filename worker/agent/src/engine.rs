@@ -13,7 +13,7 @@ use std::{
 use fulcrum_common::{
     Key, exit,
     plan::Stage,
-    protocol::{self, Assignment, Shard},
+    protocol::{self, Assignment, Shard, Trial},
     store::{Checkpoint, File, Manifest},
 };
 
@@ -33,6 +33,10 @@ pub(crate) struct Task {
     pub(crate) rank: usize,
     pub(crate) world: usize,
     pub(crate) shard: Option<Shard>,
+    /// Positions of the shard's rows that are left out.
+    pub(crate) skip: Vec<u64>,
+    /// Where it is only asked whether these rows of the shard can be computed.
+    pub(crate) trial: Option<Trial>,
     pub(crate) inputs: BTreeMap<String, Manifest>,
     /// When it keeps checkpoints, and where it may go on from; trainings alone are told.
     pub(crate) checkpoints: Option<Checkpoints>,
@@ -70,22 +74,24 @@ pub(crate) struct Fault {
     pub(crate) membership: bool,
     /// Exit code of the run should this end it; 0 for the default.
     pub(crate) code: i32,
+    /// The row that it failed in, by its number in its source, where that was alone.
+    pub(crate) row: Option<i64>,
 }
 
 impl Fault {
     /// Another attempt would fail the same way.
     pub(crate) fn fatal(error: impl fmt::Display, code: i32) -> Self {
-        Self { message: error.to_string(), retry: false, membership: false, code }
+        Self { message: error.to_string(), retry: false, membership: false, code, row: None }
     }
 
     /// Another attempt may work.
     pub(crate) fn passing(error: impl fmt::Display) -> Self {
-        Self { message: error.to_string(), retry: true, membership: false, code: 0 }
+        Self { message: error.to_string(), retry: true, membership: false, code: 0, row: None }
     }
 
     /// A peer or the network failed, not the work.
     pub(crate) fn membership(error: impl fmt::Display) -> Self {
-        Self { message: error.to_string(), retry: true, membership: true, code: 0 }
+        Self { message: error.to_string(), retry: true, membership: true, code: 0, row: None }
     }
 }
 
@@ -102,7 +108,8 @@ impl TryFrom<Assignment> for Task {
         if it.rank >= it.world || it.epoch == 0 {
             return Err(refuse(format!("rank {} of {} workers", it.rank, it.world)));
         }
-        if it.shard.is_some_and(|shard| shard.start > shard.end) {
+        let backwards = it.shard.is_some_and(|shard| shard.start > shard.end);
+        if backwards || it.trial.is_some_and(|rows| rows.start > rows.end) {
             return Err(refuse("a shard that ends before it starts".into()));
         }
         let inputs = stage
@@ -119,7 +126,8 @@ impl TryFrom<Assignment> for Task {
             .collect::<Result<_, Fault>>()?;
         let checkpoints = it.checkpoints.map(|it| checkpoints(stage.key, &it)).transpose().map_err(refuse)?;
         let (rank, world) = (it.rank as usize, it.world as usize);
-        Ok(Self { epoch: it.epoch, rank, world, shard: it.shard, stage, inputs, checkpoints })
+        let (epoch, shard, skip, trial) = (it.epoch, it.shard, it.skip, it.trial);
+        Ok(Self { epoch, rank, world, shard, skip, trial, stage, inputs, checkpoints })
     }
 }
 
@@ -170,13 +178,15 @@ impl EngineThread {
     }
 }
 
-/// Once an attempt is called off, its failure says nothing about the work.
+/// Once an attempt is called off, its failure says nothing about the work. Else it says in which row it was, if in one
+/// alone.
 fn settle(result: Result<Product, Fault>, attempt: &Attempt) -> Result<Product, Fault> {
     match result {
         Err(fault) if attempt.is_cancelled() => {
             Err(Fault::membership(format!("called off: {}", fault.message)))
         }
-        other => other,
+        Err(fault) => Err(Fault { row: attempt.row(), ..fault }),
+        done => done,
     }
 }
 
@@ -185,5 +195,11 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Fault {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    Fault { message: format!("panic: {line}"), retry: true, membership: false, code: exit::INTERNAL }
+    Fault {
+        message: format!("panic: {line}"),
+        retry: true,
+        membership: false,
+        code: exit::INTERNAL,
+        row: None,
+    }
 }

@@ -154,7 +154,17 @@ mod tests {
         let spec = Spec { work, inputs: BTreeMap::new() };
         let (key, name) = (spec.key(), "train".to_owned());
         let stage = Stage { key, name, spec, locations: BTreeMap::new(), estimate: Estimate::default() };
-        Task { epoch: 5, stage, rank, world, shard: None, inputs: BTreeMap::new(), checkpoints: None }
+        Task {
+            epoch: 5,
+            stage,
+            rank,
+            world,
+            shard: None,
+            skip: vec![],
+            trial: None,
+            inputs: BTreeMap::new(),
+            checkpoints: None,
+        }
     }
 
     /// What every rank of a gang of `world` comes to.

@@ -28,6 +28,7 @@ pub(crate) fn hello(seat: &str, device: Device, threads: u32) -> Hello {
         pid,
         device: device.to_string(),
         threads,
+        fell: None,
     }
 }
 

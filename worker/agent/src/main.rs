@@ -14,6 +14,7 @@ mod engine;
 mod gang;
 mod identity;
 mod network;
+mod note;
 mod scratch;
 mod session;
 mod stage;
@@ -29,7 +30,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use fulcrum_common::{exit, store::Store};
+use fulcrum_common::{exit, protocol::Hello, store::Store};
 use nix::sys::signal::{Signal, raise};
 use tokio::{
     runtime::{Builder, Handle},
@@ -117,10 +118,12 @@ fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
             Scratch::open(store.root(), &args.seat).context("cannot open scratch space in the store")?;
         let (results, outcomes) = mpsc::unbounded_channel();
         let (handle, device, threads) = (Handle::current(), args.device, args.threads);
-        let engine =
-            EngineThread::start(move || Stages::new(store, scratch, handle, device, threads), results)?;
-        let hello = identity::hello(&args.seat, device, threads);
         let (place, grace) = (args.place(), args.grace());
+        let shared = place.run_folder().unwrap_or_else(|| store.root().to_owned());
+        let note = note::Place::new(&shared.join("seats"), &args.seat);
+        let hello = Hello { fell: note.left(), ..identity::hello(&args.seat, device, threads) };
+        let stages = move || Stages::new(store, scratch, handle, (device, threads), note);
+        let engine = EngineThread::start(stages, results)?;
         let config = Config { place, hello, host, patience: PATIENCE, grace };
         Ok::<_, anyhow::Error>(Control::new(config, engine, outcomes, signals()?).run().await)
     })?;

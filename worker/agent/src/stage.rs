@@ -1,6 +1,10 @@
 //! The worker's engine: checks inputs out of the store, meets its gang, runs the stage, puts the files.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use fulcrum_common::{
     Key, exit,
@@ -18,7 +22,7 @@ use crate::{
     checkpoints::{self, Checkpoints},
     device::Device,
     engine::{self, Engine, Fault, Product, Task},
-    gang,
+    gang, note,
     scratch::Scratch,
 };
 
@@ -29,13 +33,20 @@ pub(crate) struct Stages {
     scratch: Scratch,
     runtime: Handle,
     device: Device,
+    note: note::Place,
 }
 
 impl Stages {
     /// To be made on the thread that computes.
-    pub(crate) fn new(store: Store, scratch: Scratch, runtime: Handle, device: Device, threads: u32) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        scratch: Scratch,
+        runtime: Handle,
+        (device, threads): (Device, u32),
+        note: note::Place,
+    ) -> Self {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        Self { store, scratch, runtime, device }
+        Self { store, scratch, runtime, device, note }
     }
 
     /// Every input's files on this machine, verified.
@@ -74,7 +85,7 @@ impl Engine for Stages {
         let inputs = self.check_out(&task.inputs)?;
         point("worker.inputs").map_err(Fault::passing)?;
         let scratch = self.scratch.folder().map_err(Fault::passing)?;
-        let shard = task.shard.map(range).transpose()?;
+        let shard = task.shard.map(|shard| rows(shard, task)).transpose()?;
         let device = self.device.torch();
         let job = Job { stage: &task.stage, inputs: &inputs, shard, output: scratch.path(), device };
         does(Activity::Meeting);
@@ -94,7 +105,10 @@ impl Engine for Stages {
         let trains = matches!(task.stage.spec.work, Work::Train(_));
         does(if trains { Activity::Load } else { Activity::Work });
         point("worker.load").map_err(Fault::passing)?;
-        let outcome = fulcrum_methods::run(&job, &gang, &Watch(attempt), keeper).map_err(fault)?;
+        let outcome = {
+            let watch = Watch { attempt, place: &self.note, note: Mutex::new(None) };
+            fulcrum_methods::run(&job, &gang, &watch, keeper).map_err(fault)?
+        };
         // Once all have said that they are done, checkpoints go: one that came later would stay for ever.
         kept.iter().for_each(Checkpoints::rest);
         does(Activity::Put);
@@ -108,18 +122,27 @@ impl Engine for Stages {
     }
 }
 
-fn range(shard: Shard) -> Result<std::ops::Range<usize>, Fault> {
+/// The rows of an assignment.
+fn rows(shard: Shard, task: &Task) -> Result<fulcrum_methods::Shard, Fault> {
     let position = |at: u64| usize::try_from(at).map_err(|error| Fault::fatal(error, exit::MISMATCH));
-    Ok(position(shard.start)?..position(shard.end)?)
+    let trial =
+        task.trial.map(|rows| Ok::<_, Fault>(position(rows.start)?..position(rows.end)?)).transpose()?;
+    let skip = task.skip.iter().map(|&at| position(at)).collect::<Result<_, _>>()?;
+    Ok(fulcrum_methods::Shard { range: position(shard.start)?..position(shard.end)?, skip, trial })
 }
 
 /// Brings the stage's progress to the control task, and its word to the stage.
-struct Watch<'a>(&'a Attempt);
+struct Watch<'a> {
+    attempt: &'a Attempt,
+    place: &'a note::Place,
+    /// Of the rows under way.
+    note: Mutex<Option<note::Note>>,
+}
 
 impl Monitor for Watch<'_> {
     fn progress(&self, progress: Progress) {
-        self.0.report(Heartbeat {
-            epoch: self.0.epoch,
+        self.attempt.report(Heartbeat {
+            epoch: self.attempt.epoch,
             step: progress.step as u64,
             steps: progress.steps as u64,
             examples: progress.examples as u64,
@@ -128,20 +151,25 @@ impl Monitor for Watch<'_> {
         });
     }
 
+    fn rows(&self, rows: &[i64]) {
+        self.attempt.at_rows(rows);
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = self.place.write(self.attempt, rows);
+    }
+
     fn cancelled(&self) -> bool {
-        self.0.is_cancelled()
+        self.attempt.is_cancelled()
     }
 
     fn leaving(&self) -> bool {
-        self.0.is_leaving()
+        self.attempt.is_leaving()
     }
 
     fn does(&self, what: Activity, step: usize, slot: usize) {
-        self.0.recorder.does(what, step as u64, u32::try_from(slot).unwrap_or(u32::MAX));
+        self.attempt.recorder.does(what, step as u64, u32::try_from(slot).unwrap_or(u32::MAX));
     }
 
     fn ran_out_of_memory(&self) {
-        self.0.recorder.ran_out_of_memory();
+        self.attempt.recorder.ran_out_of_memory();
     }
 }
 
@@ -157,6 +185,7 @@ fn fault(error: fulcrum_methods::Error) -> Fault {
         membership: error.is_membership() || error.is_cancelled(),
         code: error.exit_code(),
         message: error.to_string(),
+        row: None,
     }
 }
 
@@ -186,7 +215,8 @@ mod tests {
     }
 
     fn task(stage: Stage, (rank, world): (usize, usize), inputs: BTreeMap<String, Manifest>) -> Task {
-        Task { epoch: 5, stage, rank, world, shard: None, inputs, checkpoints: None }
+        let (shard, skip, trial) = (None, vec![], None);
+        Task { epoch: 5, stage, rank, world, shard, skip, trial, inputs, checkpoints: None }
     }
 
     fn attempt() -> (Arc<Attempt>, mpsc::UnboundedReceiver<Event>) {
@@ -209,7 +239,8 @@ mod tests {
 
         fn stages(&self) -> Stages {
             let scratch = Scratch::open(self.store.root(), "w0").unwrap();
-            Stages::new(self.store.clone(), scratch, self.runtime.handle().clone(), Device::Cpu, 1)
+            let note = note::Place::new(self.store.root(), "w0");
+            Stages::new(self.store.clone(), scratch, self.runtime.handle().clone(), (Device::Cpu, 1), note)
         }
 
         fn run(&self, task: &Task) -> Result<Product, Fault> {

@@ -12,7 +12,7 @@ use fulcrum_data::{
 use fulcrum_models::{Model, ModelFiles, generation_ends};
 use fulcrum_train::{Listener, Monitor, generation};
 
-use crate::{Error, Job, Outcome, job::part_name};
+use crate::{Error, Job, Outcome, infer};
 
 /// Without a shard: all rows, as one.
 pub(crate) fn run(
@@ -22,18 +22,20 @@ pub(crate) fn run(
     monitor: &dyn Monitor,
 ) -> Result<Outcome, Error> {
     let table = Table::read(job.file("data", &work.part.file())?)?;
-    let range = job.range(work.shard, table.len())?;
-    let file = part_name(range.start / work.shard);
-    let table = table.select(&range.collect::<Vec<_>>());
+    let (shard, all) = (job.shard(work.shard, table.len())?, table.rows.clone());
+    let table = table.select(&shard.computed());
     let (model, tokenizer) = job.model("model")?;
     let voice = Voice::new(job, &model, tokenizer)?;
+    infer::begin(&table.rows, monitor)?;
     let prompts = voice.prompts(&table, sampling, &model)?;
     let cut = prompts.iter().filter(|prompt| prompt.cut > 0).count();
     let completions = voice.speak(&model, &table.rows, &prompts, sampling, monitor)?;
-    let facts = [("rows", table.len()), ("completions", completions.0.len()), ("cut", cut)];
-    completions.write(&job.output.join(&file))?;
-    let facts = facts.map(|(name, count)| (name.to_owned(), count as u64));
-    Ok(Outcome { files: vec![file], facts: facts.into() })
+    let counts = [("rows", table.len()), ("completions", completions.0.len()), ("cut", cut)];
+    let Some((file, left)) = infer::outcome(&shard, &all, work.shard, counts) else {
+        return Ok(Outcome::default());
+    };
+    completions.write(&job.output.join(file))?;
+    Ok(left)
 }
 
 /// What lies between a model's tokens and people's words.

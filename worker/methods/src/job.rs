@@ -1,17 +1,17 @@
 //! What a stage is given and what it leaves.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     ops::Range,
     path::{Path, PathBuf},
 };
 
 use fulcrum_common::{
-    plan::{Part, Stage},
+    plan::{self, Part, Stage},
     source::COMPANIONS,
 };
-use fulcrum_data::{Labels, Table, tokens};
+use fulcrum_data::{Labels, Probabilities, Table, tokens};
 use fulcrum_models::{Model, ModelFiles, WeightFiles};
 use fulcrum_train::{Examples, TokenFiles};
 use tch::Device;
@@ -25,12 +25,68 @@ pub struct Job<'a> {
     pub stage: &'a Stage,
     /// The artifacts it reads, by role.
     pub inputs: &'a BTreeMap<String, Input>,
-    /// Positions in the part, for inference.
-    pub shard: Option<Range<usize>>,
+    /// The rows that are read, for inference.
+    pub shard: Option<Shard>,
     /// An empty folder for the files it makes.
     pub output: &'a Path,
     /// Where tensors live.
     pub device: Device,
+}
+
+/// Rows of a part, by position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// All of them.
+    pub range: Range<usize>,
+    /// Those that are left out.
+    pub skip: BTreeSet<usize>,
+    /// Where it is only asked whether they can be computed: those that the question is about. No file is made.
+    pub trial: Option<Range<usize>>,
+}
+
+impl From<Range<usize>> for Shard {
+    fn from(range: Range<usize>) -> Self {
+        Self { range, skip: BTreeSet::new(), trial: None }
+    }
+}
+
+impl Shard {
+    /// Positions of the rows that are computed.
+    pub(crate) fn computed(&self) -> Vec<usize> {
+        let asked = |at: &usize| self.trial.as_ref().is_none_or(|trial| trial.contains(at));
+        self.range.clone().filter(|at| asked(at) && !self.skip.contains(at)).collect()
+    }
+
+    /// Counts and names the rows that are left out of what `rows` has by position.
+    pub(crate) fn left_out(&self, rows: &[i64]) -> BTreeMap<String, u64> {
+        left_out(self.skip.iter().map(|&at| rows[at]))
+    }
+}
+
+/// The facts of an artifact that lacks these rows.
+pub(crate) fn left_out(rows: impl IntoIterator<Item = i64>) -> BTreeMap<String, u64> {
+    let mut facts: BTreeMap<String, u64> = rows.into_iter().map(|row| (plan::left_out(row), 1)).collect();
+    if !facts.is_empty() {
+        facts.insert(plan::LEFT_OUT.to_owned(), facts.len() as u64);
+    }
+    facts
+}
+
+/// A prediction, and the rows that are known to be left out of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Prediction {
+    pub(crate) found: Probabilities,
+    pub(crate) left_out: BTreeSet<i64>,
+}
+
+impl Prediction {
+    /// Leaves more rows out.
+    pub(crate) fn leave_out(&mut self, rows: &BTreeSet<i64>) {
+        self.left_out.extend(rows);
+        let Probabilities { rows: known, probabilities } = std::mem::take(&mut self.found);
+        let kept = known.into_iter().zip(probabilities).filter(|(row, _)| !rows.contains(row));
+        (self.found.rows, self.found.probabilities) = kept.unzip();
+    }
 }
 
 /// An artifact on this machine, its files verified.
@@ -69,8 +125,14 @@ impl Job<'_> {
         self.inputs.get(role).ok_or_else(|| Error::Input(role.to_owned()))
     }
 
+    /// A prediction of probabilities.
+    pub(crate) fn prediction(&self, role: &str) -> Result<Prediction, Error> {
+        let left_out = plan::rows_left_out(&self.input(role)?.facts).map_err(Error::Mismatch)?;
+        Ok(Prediction { found: Probabilities::read(&self.parts(role)?)?, left_out })
+    }
+
     /// The part files of a prediction, in the order of the rows.
-    pub(crate) fn parts(&self, role: &str) -> Result<Vec<&Path>, Error> {
+    fn parts(&self, role: &str) -> Result<Vec<&Path>, Error> {
         let files = &self.input(role)?.files;
         let parts: Vec<_> =
             files.iter().filter(|(name, _)| is_part(name)).map(|(_, path)| path.as_path()).collect();
@@ -85,14 +147,16 @@ impl Job<'_> {
         Ok(Table::read_labels(self.file("data", &part.file())?)?)
     }
 
-    /// The positions of the shard's rows in a part of so many, all where there is no shard. Shards begin at multiples
-    /// of `shard`.
-    pub(crate) fn range(&self, shard: usize, rows: usize) -> Result<Range<usize>, Error> {
-        let Range { start, end } = self.shard.clone().unwrap_or(0..rows);
-        if start.checked_rem(shard) == Some(0) && start <= end && end <= rows {
-            return Ok(start..end);
+    /// The shard's rows in a part of so many, all where there is no shard. Shards begin at multiples of `size`.
+    pub(crate) fn shard(&self, size: usize, rows: usize) -> Result<Shard, Error> {
+        let shard = self.shard.clone().unwrap_or_else(|| (0..rows).into());
+        let Range { start, end } = shard.range;
+        let within = |at: &usize| (start..end).contains(at);
+        let fits = start.checked_rem(size) == Some(0) && start <= end && end <= rows;
+        if fits && shard.skip.iter().all(within) {
+            return Ok(shard);
         }
-        Err(Error::Shard { start, end, rows, shard })
+        Err(Error::Shard { start, end, rows, shard: size })
     }
 
     /// The tokens of the part's rows `rows`, as the model reads them.

@@ -2,21 +2,24 @@
 
 use std::collections::HashMap;
 
-use fulcrum_data::{Labels, Probabilities};
+use fulcrum_data::Labels;
 
-use crate::Error;
+use crate::{Error, job::Prediction};
 
-/// The probabilities of `rows` in their order. Every row has exactly one line, and every line its row.
-pub(crate) fn join(rows: &[i64], found: Probabilities) -> Result<Vec<Vec<f32>>, Error> {
+/// The probabilities of `rows` in their order. Every row has exactly one line, or none where it is known to be left out,
+/// and every line its row.
+pub(crate) fn join(rows: &[i64], prediction: Prediction) -> Result<Vec<Option<Vec<f32>>>, Error> {
+    let Prediction { found, left_out } = prediction;
     let extra = found.rows.len();
     // A row that comes twice was refused when the prediction was read.
     let mut by_row: HashMap<i64, Vec<f32>> = found.rows.into_iter().zip(found.probabilities).collect();
     let joined = rows
         .iter()
-        .map(|row| {
-            let absent =
-                || Error::Mismatch(format!("row {row} has no prediction: it was made of other rows"));
-            by_row.remove(row).ok_or_else(absent)
+        .map(|row| match by_row.remove(row) {
+            None if !left_out.contains(row) => {
+                Err(Error::Mismatch(format!("row {row} has no prediction: it was made of other rows")))
+            }
+            found => Ok(found),
         })
         .collect::<Result<Vec<_>, _>>()?;
     match by_row.keys().min() {
@@ -28,14 +31,29 @@ pub(crate) fn join(rows: &[i64], found: Probabilities) -> Result<Vec<Vec<f32>>, 
     }
 }
 
-/// Weak labels of the table's rows, one probability per class, row after row.
-pub(crate) fn soft(table: &Labels, labels: Probabilities, classes: usize) -> Result<Vec<f32>, Error> {
-    let joined = join(&table.rows, labels)?;
+/// The places that have no gap, in order, and what each of the columns has there.
+pub(crate) fn whole<T>(columns: Vec<Vec<Option<T>>>) -> (Vec<usize>, Vec<Vec<T>>) {
+    let rows = columns.first().map_or(0, Vec::len);
+    let kept: Vec<usize> =
+        (0..rows).filter(|&row| columns.iter().all(|column| column[row].is_some())).collect();
+    let of = |mut column: Vec<Option<T>>| kept.iter().filter_map(|&row| column[row].take()).collect();
+    let columns = columns.into_iter().map(of).collect();
+    (kept, columns)
+}
+
+/// Weak labels of the table's rows, one probability per class, row after row, and the places of the rows that have any.
+pub(crate) fn soft(
+    table: &Labels,
+    labels: Prediction,
+    classes: usize,
+) -> Result<(Vec<usize>, Vec<f32>), Error> {
+    let (kept, joined) = whole(vec![join(&table.rows, labels)?]);
+    let joined = joined.concat();
     match joined.iter().find(|row| row.len() != classes) {
         Some(row) => {
             Err(Error::Mismatch(format!("the labels have {} classes, the student has {classes}", row.len())))
         }
-        None => Ok(joined.concat()),
+        None => Ok((kept, joined.concat())),
     }
 }
 
@@ -59,22 +77,39 @@ pub(crate) fn hard(table: &Labels, classes: usize) -> Result<Vec<f32>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use fulcrum_data::Probabilities;
+
     use super::*;
 
     fn table() -> Labels {
         Labels { rows: vec![7, 3], labels: Some(vec![1, 0]), ..Labels::default() }
     }
 
-    fn weak(rows: &[i64]) -> Probabilities {
+    fn weak(rows: &[i64]) -> Prediction {
         let probabilities =
             rows.iter().map(|&row| vec![row as f32 / 10.0, 1.0 - row as f32 / 10.0]).collect();
-        Probabilities { rows: rows.to_vec(), probabilities }
+        let found = Probabilities { rows: rows.to_vec(), probabilities };
+        Prediction { found, ..Prediction::default() }
     }
 
     #[test]
     fn weak_labels_follow_the_row_ids() {
         assert_eq!(soft(&table(), weak(&[3, 7]), 2).unwrap(), soft(&table(), weak(&[7, 3]), 2).unwrap());
-        assert_eq!(soft(&table(), weak(&[3, 7]), 2).unwrap()[0], 0.7);
+        assert_eq!(soft(&table(), weak(&[3, 7]), 2).unwrap().1[0], 0.7);
+    }
+
+    #[test]
+    fn only_a_row_that_is_known_to_be_left_out_may_lack_its_label() {
+        let known = |row| Prediction { left_out: [row].into(), ..weak(&[3]) };
+        assert_eq!(soft(&table(), known(7), 2).unwrap(), (vec![1], vec![0.3, 0.7]));
+        let error = soft(&table(), known(8), 2).unwrap_err().to_string();
+        assert!(error.starts_with("row 7 has no prediction"), "{error}");
+    }
+
+    #[test]
+    fn what_has_a_gap_in_one_column_is_left_out_of_all() {
+        let columns = vec![vec![Some(1), None, Some(3)], vec![Some(4), Some(5), Some(6)]];
+        assert_eq!(whole(columns), (vec![0, 2], vec![vec![1, 3], vec![4, 6]]));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use fulcrum_common::plan::Work;
 pub use fulcrum_train::{Error as TrainError, Gang, Keeper, Monitor, Past, Progress, Snapshot, Wanted};
 
 pub use error::Error;
-pub use job::{Input, Job, Outcome};
+pub use job::{Input, Job, Outcome, Shard};
 
 /// What a training keeps, and where it may go on from.
 #[derive(Clone, Copy)]

@@ -1,13 +1,16 @@
 //! Measure: numbers from predictions.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+};
 
 use fulcrum_common::{
     metrics::{self, Bootstrap, Predicted},
     plan::{Measure, Part, Prediction},
     results::{AccuracyResults, SCHEMA},
 };
-use fulcrum_data::{Labels, Probabilities, Questions};
+use fulcrum_data::{Labels, Questions};
 
 use crate::{Error, Job, Outcome, labels};
 
@@ -23,23 +26,26 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
             )));
         }
         Measure::WeakToStrong { ladder, predictions, draws, seed, schema: _ } => {
-            let (table, truth) = labelled(job, Part::Test)?;
-            let predicted = |prediction| predicted(job, &table, prediction);
-            let predicted = predictions.iter().map(predicted).collect::<Result<Vec<_>, _>>()?;
+            let roles = predictions.iter().map(|prediction| prediction.input.as_str());
+            let Told { rows, truth, left_out, said } = told(job, Part::Test, roles)?;
+            let predicted = predictions.iter().zip(said);
+            let predicted = predicted.map(|(prediction, said)| predicted_by(job, prediction, said));
+            let predicted = predicted.collect::<Result<Vec<_>, _>>()?;
             let bootstrap = Bootstrap { draws: *draws, seed: *seed };
             let mut results = metrics::weak_to_strong(ladder, &truth, &predicted, bootstrap)?;
-            if let Some(questions) = questions(job, &table)? {
+            results.left_out = left_out.len() as u64;
+            if let Some(questions) = questions(job, &rows, &left_out)? {
                 let found = metrics::per_question(ladder, &truth, &predicted, &questions, bootstrap)?;
                 results.per_question = Some(Box::new(found));
             }
             results.to_json()
         }
         Measure::Accuracy { part } => {
-            let (table, truth) = labelled(job, *part)?;
-            let rows = probabilities(job, &table, "prediction")?;
-            let classes: Vec<i32> = rows.iter().map(|row| metrics::argmax(row) as i32).collect();
+            let Told { rows, truth, left_out, said } = told(job, *part, ["prediction"])?;
+            let classes: Vec<i32> = said[0].iter().map(|row| metrics::argmax(row) as i32).collect();
             let (accuracy, chance) = (metrics::accuracy(&classes, &truth), metrics::chance(&truth));
-            AccuracyResults { schema: SCHEMA, rows: table.len() as u64, chance, accuracy }.to_json()
+            let (rows, left_out) = (rows.len() as u64, left_out.len() as u64);
+            AccuracyResults { schema: SCHEMA, rows, left_out, chance, accuracy }.to_json()
         }
     };
     let path = job.output.join(RESULTS);
@@ -47,16 +53,46 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
     Ok(Outcome { files: vec![RESULTS.to_owned()], facts: [].into() })
 }
 
-/// The places of each question's answers in the table of test rows, where those are answers to some.
-fn questions(job: &Job<'_>, table: &Labels) -> Result<Option<Vec<Vec<usize>>>, Error> {
+/// The places of each question's answers among the test rows, where those are answers to some. A question of which an
+/// answer is left out is left out.
+fn questions(
+    job: &Job<'_>,
+    rows: &[i64],
+    left_out: &BTreeSet<i64>,
+) -> Result<Option<Vec<Vec<usize>>>, Error> {
     let Some(path) = job.input("data")?.files.get(Questions::FILE) else { return Ok(None) };
-    let places: HashMap<i64, usize> = table.rows.iter().copied().zip(0..).collect();
+    let places: HashMap<i64, usize> = rows.iter().copied().zip(0..).collect();
     let place = |row: &i64| {
         let absent = || Error::Mismatch(format!("row {row} answers a question, but is no test row"));
         places.get(row).copied().ok_or_else(absent)
     };
     let questions = Questions::read(path)?.answers;
-    questions.iter().map(|rows| rows.iter().map(place).collect()).collect::<Result<_, _>>().map(Some)
+    let whole = questions.iter().filter(|rows| !rows.iter().any(|row| left_out.contains(row)));
+    whole.map(|rows| rows.iter().map(place).collect()).collect::<Result<_, _>>().map(Some)
+}
+
+/// What was said of the rows of a part.
+struct Told {
+    /// Their numbers, those aside that are left out.
+    rows: Vec<i64>,
+    /// Their labels.
+    truth: Vec<i32>,
+    /// Rows that somebody said nothing of, because they could not be computed.
+    left_out: BTreeSet<i64>,
+    /// By prediction, their probabilities.
+    said: Vec<Vec<Vec<f32>>>,
+}
+
+/// Compares like with like: a row that one prediction lacks counts in none.
+fn told<'a>(job: &Job<'_>, part: Part, roles: impl IntoIterator<Item = &'a str>) -> Result<Told, Error> {
+    let (table, truth) = labelled(job, part)?;
+    let said = |role| labels::join(&table.rows, job.prediction(role)?);
+    let said = roles.into_iter().map(said).collect::<Result<Vec<_>, _>>()?;
+    let (kept, said) = labels::whole(said);
+    let rows: Vec<i64> = kept.iter().map(|&at| table.rows[at]).collect();
+    let known: BTreeSet<i64> = rows.iter().copied().collect();
+    let left_out = table.rows.into_iter().filter(|row| !known.contains(row)).collect();
+    Ok(Told { rows, truth: kept.into_iter().map(|at| truth[at]).collect(), left_out, said })
 }
 
 fn labelled(job: &Job<'_>, part: Part) -> Result<(Labels, Vec<i32>), Error> {
@@ -66,14 +102,13 @@ fn labelled(job: &Job<'_>, part: Part) -> Result<(Labels, Vec<i32>), Error> {
     Ok((table, labels))
 }
 
-fn predicted(job: &Job<'_>, table: &Labels, prediction: &Prediction) -> Result<Predicted, Error> {
-    let Prediction { input, model, role, seed, progress, oracle } = prediction;
-    let (parameters, probabilities) = (job.fact(model, "parameters")?, probabilities(job, table, input)?);
+fn predicted_by(
+    job: &Job<'_>,
+    prediction: &Prediction,
+    probabilities: Vec<Vec<f32>>,
+) -> Result<Predicted, Error> {
+    let Prediction { model, role, seed, progress, oracle, .. } = prediction;
+    let parameters = job.fact(model, "parameters")?;
     let predicted = Predicted::of(role.clone(), *seed, parameters, probabilities);
     Ok(Predicted { progress: *progress, oracle: *oracle, ..predicted })
-}
-
-/// The probabilities of every row of the table, in its order.
-fn probabilities(job: &Job<'_>, table: &Labels, role: &str) -> Result<Vec<Vec<f32>>, Error> {
-    labels::join(&table.rows, Probabilities::read(&job.parts(role)?)?)
 }

@@ -1,6 +1,9 @@
 //! Merge: one model out of several of the same shape, or one prediction out of several of the same rows.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use fulcrum_common::{
     metrics,
@@ -11,7 +14,11 @@ use fulcrum_data::Probabilities;
 use fulcrum_models::{Model, ModelFiles};
 use tch::{Kind, Tensor};
 
-use crate::{Error, Job, Outcome, job::part_name, labels};
+use crate::{
+    Error, Job, Outcome,
+    job::{left_out as left_out_facts, part_name},
+    labels,
+};
 
 pub(crate) fn run(job: &Job<'_>, work: Merge) -> Result<Outcome, Error> {
     match work {
@@ -24,11 +31,16 @@ pub(crate) fn run(job: &Job<'_>, work: Merge) -> Result<Outcome, Error> {
 /// The mean of what several models say of the same rows, in the order of the first.
 fn predictions(job: &Job<'_>) -> Result<Outcome, Error> {
     let count = job.stage.spec.inputs.len();
-    let read = |at: usize| Ok::<_, Error>(Probabilities::read(&job.parts(&format!("labels/{at}"))?)?);
-    let Probabilities { rows, probabilities } = read(0)?;
+    let all = (0..count).map(|at| job.prediction(&format!("labels/{at}")));
+    let mut all = all.collect::<Result<Vec<_>, _>>()?;
+    // There is no mean of what one of them lacks.
+    let left_out: BTreeSet<i64> = all.iter().flat_map(|one| &one.left_out).copied().collect();
+    all.iter_mut().for_each(|one| one.leave_out(&left_out));
+    let mut all = all.into_iter();
+    let Probabilities { rows, probabilities } = all.next().unwrap_or_default().found;
     let mut sums: Vec<Vec<f64>> = probabilities.into_iter().map(in_f64).collect();
-    for at in 1..count {
-        for (sum, row) in sums.iter_mut().zip(labels::join(&rows, read(at)?)?) {
+    for (at, one) in (1..).zip(all) {
+        for (sum, row) in sums.iter_mut().zip(labels::join(&rows, one)?.into_iter().flatten()) {
             if row.len() != sum.len() {
                 let (found, expected) = (row.len(), sum.len());
                 return Err(Error::Mismatch(format!(
@@ -40,7 +52,9 @@ fn predictions(job: &Job<'_>) -> Result<Outcome, Error> {
     }
     let mean = |sums: Vec<f64>| sums.into_iter().map(|sum| (sum / count as f64) as f32).collect();
     let probabilities = sums.into_iter().map(mean).collect();
-    let (file, facts) = (part_name(0), [("rows".to_owned(), rows.len() as u64)].into());
+    let mut facts = left_out_facts(left_out);
+    facts.insert("rows".to_owned(), rows.len() as u64);
+    let file = part_name(0);
     Probabilities { rows, probabilities }.write(&job.output.join(&file))?;
     Ok(Outcome { files: vec![file], facts })
 }
@@ -48,20 +62,25 @@ fn predictions(job: &Job<'_>) -> Result<Outcome, Error> {
 /// One of several models, as it is.
 fn best(job: &Job<'_>) -> Result<Outcome, Error> {
     let table = job.labels(Part::Validation)?;
-    let wanted = match job.stage.spec.inputs.contains_key("labels") {
-        true => labels::join(&table.rows, Probabilities::read(&job.parts("labels")?)?)?,
-        false => {
-            let classes = |rows: &[Vec<f32>]| rows.first().map_or(0, Vec::len);
-            let said = Probabilities::read(&job.parts("prediction/0")?)?.probabilities;
-            let truth = labels::hard(&table, classes(&said))?;
-            truth.chunks_exact(classes(&said).max(1)).map(<[f32]>::to_vec).collect()
+    let inputs = &job.stage.spec.inputs;
+    let models = (0..).take_while(|at| inputs.contains_key(&format!("model/{at}")));
+    let roles = models.map(|at| format!("prediction/{at}"));
+    let labels = inputs.contains_key("labels").then(|| "labels".to_owned());
+    let joined = roles.chain(labels.clone()).map(|role| labels::join(&table.rows, job.prediction(&role)?));
+    // A row that one of them lacks counts for none.
+    let (kept, mut said) = labels::whole(joined.collect::<Result<Vec<_>, _>>()?);
+    let wanted = match labels.and_then(|_| said.pop()) {
+        Some(labels) => labels,
+        None => {
+            let classes = said.first().and_then(|said| said.first()).map_or(0, Vec::len);
+            let truth = labels::hard(&table, classes)?;
+            let truth: Vec<_> = truth.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect();
+            kept.into_iter().map(|row| truth[row].clone()).collect()
         }
     };
-    let models = (0..).take_while(|at| job.stage.spec.inputs.contains_key(&format!("model/{at}")));
     let (mut best, mut facts) = (None, BTreeMap::new());
-    for at in models {
-        let said = Probabilities::read(&job.parts(&format!("prediction/{at}"))?)?;
-        let score = Score::of(&labels::join(&table.rows, said)?, &wanted);
+    for (at, said) in (0..).zip(said) {
+        let score = Score::of(&said, &wanted);
         facts.insert(format!("right/{at}"), score.right);
         if best.as_ref().is_none_or(|(_, best)| score.is_above(best)) {
             best = Some((at, score));

@@ -5,7 +5,7 @@ use fulcrum_common::{
     plan::{Part, Shots},
     rng::Rng,
 };
-use fulcrum_data::{Probabilities, Table};
+use fulcrum_data::Table;
 
 use crate::{Error, Job, Outcome, labels};
 
@@ -46,10 +46,11 @@ pub(crate) fn run(
 
 /// The weak-label rows with their answers.
 fn shown(job: &Job<'_>, shots: &Shots) -> Result<Vec<String>, Error> {
-    let table = Table::read(job.file("data", &Part::WeakLabels.file())?)?;
+    let mut table = Table::read(job.file("data", &Part::WeakLabels.file())?)?;
     let classes: Vec<usize> = if job.stage.spec.inputs.contains_key("labels") {
-        let labels = labels::join(&table.rows, Probabilities::read(&job.parts("labels")?)?)?;
-        labels.iter().map(|label| argmax(label)).collect()
+        let (kept, labels) = labels::whole(vec![labels::join(&table.rows, job.prediction("labels")?)?]);
+        table = table.select(&kept);
+        labels.iter().flatten().map(|label| argmax(label)).collect()
     } else {
         let truth = table.labels.as_ref().ok_or_else(|| {
             Error::Mismatch("the rows to be shown carry no labels, and no other labels are given".to_owned())

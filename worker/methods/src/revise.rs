@@ -17,7 +17,8 @@ use crate::{
 /// Leaves the part's rows and their labels, of which either may be new.
 pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outcome, Error> {
     let table = Table::read(job.file("data", &part.file())?)?;
-    let labels = labels::join(&table.rows, Probabilities::read(&job.parts("labels")?)?)?;
+    let (kept, labels) = labels::whole(vec![labels::join(&table.rows, job.prediction("labels")?)?]);
+    let (table, labels) = (table.select(&kept), labels.concat());
     let (table, probabilities) = match revision {
         Revision::Hint { endings } => (with_hints(table, &labels, endings)?, labels),
         Revision::Confident { share } => {

@@ -7,7 +7,7 @@ use fulcrum_common::{
     plan::{self, Head, HeadInit, HeadSpec, Mode, Part, RESIZED, Train, Trainable},
     source::ADAPTER_FILES,
 };
-use fulcrum_data::{Probabilities, Tokenizer};
+use fulcrum_data::Tokenizer;
 use fulcrum_models::{Init, Model, NewHead};
 use fulcrum_train::{
     Examples, Gang, Monitor, Past, Snapshot, Training, Wanted, checkpoint::Files, write_losses,
@@ -142,10 +142,10 @@ fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
     let examples = match (work.objective, work.head.head) {
         (plan::Objective::LanguageModel, Head::LanguageModel) => examples,
         (objective, Head::Classifier { classes }) if objective != plan::Objective::LanguageModel => {
-            examples.with_targets(targets(job, work.part, classes)?, classes)?
+            labelled(job, examples, work.part, classes)?
         }
         (objective, Head::Reward) if objective != plan::Objective::LanguageModel => {
-            examples.with_targets(targets(job, work.part, 2)?, 2)?
+            labelled(job, examples, work.part, 2)?
         }
         (objective, head) => {
             return Err(Error::Mismatch(format!(
@@ -191,16 +191,17 @@ pub(crate) fn new_head(spec: &HeadSpec, tokenizer: &Path) -> Result<NewHead, Err
     Ok(NewHead { head: spec.head, init, readout: spec.readout })
 }
 
-/// Weak labels where the stage has them, else the rows' own.
-fn targets(job: &Job<'_>, part: Part, classes: usize) -> Result<Vec<f32>, Error> {
+/// The rows that have labels, with them: weak ones where the stage has them, else the rows' own.
+fn labelled(job: &Job<'_>, examples: Examples, part: Part, classes: usize) -> Result<Examples, Error> {
     let table = job.labels(part)?;
     let named = |error| match error {
         Error::Mismatch(what) => Error::Mismatch(format!("labels of {part}: {what}")),
         other => other,
     };
-    if job.stage.spec.inputs.contains_key(LABELS) {
-        labels::soft(&table, Probabilities::read(&job.parts(LABELS)?)?, classes).map_err(named)
-    } else {
-        labels::hard(&table, classes).map_err(named)
+    if !job.stage.spec.inputs.contains_key(LABELS) {
+        return Ok(examples.with_targets(labels::hard(&table, classes).map_err(named)?, classes)?);
     }
+    let (kept, targets) = labels::soft(&table, job.prediction(LABELS)?, classes).map_err(named)?;
+    let examples = if kept.len() < table.len() { examples.only(&kept)? } else { examples };
+    Ok(examples.with_targets(targets, classes)?)
 }

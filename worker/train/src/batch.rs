@@ -2,7 +2,7 @@
 //!
 //! Shape suffixes: b rows of a slot, t tokens, c classes.
 
-use std::{ops::Range, path::Path};
+use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use tch::{Device, Kind, Tensor};
 
@@ -15,13 +15,15 @@ use crate::Error;
 pub struct Examples {
     /// i32, all rows one after the other.
     tokens: Tensor,
-    /// Where each row begins in them, and where the last one ends.
-    offsets: Vec<i64>,
+    /// Where each row begins and ends in them.
+    spans: Vec<Range<i64>>,
     /// How many tokens of each row are its prompt.
     prompts: Option<Vec<i32>>,
     pad: i64,
     /// Sequences of a row: 1, or 2 where rows are pairs.
     per_row: usize,
+    /// Rows that only keep their place: they are as long as they are, and all padding.
+    blanks: BTreeSet<usize>,
     targets: Option<Targets>,
 }
 
@@ -98,7 +100,8 @@ impl Examples {
         }
         offsets.iter_mut().for_each(|offset| *offset -= begin);
         let prompts = files.prompts.map(|path| prompts(path, &rows, &offsets)).transpose()?;
-        Ok(Self { tokens, offsets, prompts, pad, per_row: 1, targets: None })
+        let (spans, blanks) = (spans(&offsets), BTreeSet::new());
+        Ok(Self { tokens, spans, prompts, pad, per_row: 1, blanks, targets: None })
     }
 
     /// Rows of token ids; `pad` fills short rows (the mask hides it).
@@ -113,9 +116,10 @@ impl Examples {
             *end += row.len() as i64;
             Some(*end)
         });
-        let offsets = std::iter::once(0).chain(ends).collect();
+        let offsets: Vec<i64> = std::iter::once(0).chain(ends).collect();
         let tokens = Tensor::from_slice(&tokens.concat()).f_to_kind(Kind::Int)?;
-        Ok(Self { tokens, offsets, prompts: None, pad, per_row: 1, targets: None })
+        let (spans, blanks) = (spans(&offsets), BTreeSet::new());
+        Ok(Self { tokens, spans, prompts: None, pad, per_row: 1, blanks, targets: None })
     }
 
     /// Takes every two sequences for one row. It comes before labels.
@@ -123,7 +127,7 @@ impl Examples {
     /// # Errors
     /// If one is left over.
     pub fn in_pairs(mut self) -> Result<Self, Error> {
-        let sequences = self.offsets.len() - 1;
+        let sequences = self.spans.len();
         if !sequences.is_multiple_of(2) {
             return Err(Error::Examples(format!("{sequences} sequences are no whole number of pairs")));
         }
@@ -141,12 +145,38 @@ impl Examples {
         row * self.per_row..(row + 1) * self.per_row
     }
 
+    /// These rows alone, in this order; they have no labels yet.
+    ///
+    /// # Errors
+    /// If one is not there.
+    pub fn only(self, rows: &[usize]) -> Result<Self, Error> {
+        if let Some(row) = rows.iter().find(|&&row| row >= self.len()) {
+            return Err(Error::Examples(format!("row {row} is asked for of {} rows", self.len())));
+        }
+        let sequences: Vec<usize> = rows.iter().flat_map(|&row| self.sequences(row)).collect();
+        let spans = sequences.iter().map(|&at| self.spans[at].clone()).collect();
+        let prompts = self.prompts.map(|prompts| sequences.iter().map(|&at| prompts[at]).collect());
+        Ok(Self { spans, prompts, blanks: BTreeSet::new(), targets: None, ..self })
+    }
+
+    /// Leaves these rows out of inference. The others keep the batches, and so the bytes, that they had beside them.
+    pub fn without(mut self, rows: impl IntoIterator<Item = usize>) -> Self {
+        self.blanks.extend(rows);
+        self
+    }
+
+    /// Whether a row only keeps its place.
+    pub fn is_blank(&self, row: usize) -> bool {
+        self.blanks.contains(&row)
+    }
+
     /// Says how many tokens of each row are its prompt.
     ///
     /// # Errors
     /// If there are more or fewer than rows, or one is not within its row.
     pub fn with_prompts(mut self, prompts: Vec<i32>) -> Result<Self, Error> {
-        check_prompts(&prompts, &self.offsets).map_err(Error::Examples)?;
+        let lengths = (0..self.spans.len()).map(|at| self.length(at) as i64);
+        check_prompts(&prompts, lengths).map_err(Error::Examples)?;
         self.prompts = Some(prompts);
         Ok(self)
     }
@@ -174,7 +204,7 @@ impl Examples {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        (self.offsets.len() - 1) / self.per_row
+        self.spans.len() / self.per_row
     }
 
     /// Whether there are none.
@@ -184,7 +214,7 @@ impl Examples {
 
     /// How many tokens a sequence has: a row's, where rows are single ones.
     pub fn length(&self, sequence: usize) -> usize {
-        (self.offsets[sequence + 1] - self.offsets[sequence]) as usize
+        (self.spans[sequence].end - self.spans[sequence].start) as usize
     }
 
     /// Tokens of a forward pass over `rows` rows of which this one has the longest sequence, padding counted.
@@ -222,8 +252,10 @@ impl Examples {
         let (mut mask, mut predicted) = (vec![0u8; size], vec![0u8; size]);
         for (place, &row) in sequences.iter().enumerate() {
             let (begin, length) = (place * longest, self.length(row));
-            let tokens = self.tokens.f_narrow(0, self.offsets[row], length as i64)?;
-            tokens.f_copy_data(&mut ids[begin..begin + length], length)?;
+            if !self.is_blank(row / self.per_row) {
+                let tokens = self.tokens.f_narrow(0, self.spans[row].start, length as i64)?;
+                tokens.f_copy_data(&mut ids[begin..begin + length], length)?;
+            }
             mask[begin..begin + length].fill(1);
             predicted[begin + self.prompt(row).max(1)..begin + length].fill(1);
         }
@@ -244,6 +276,10 @@ impl Examples {
         let shape = [rows.len() as i64, *classes as i64];
         Some(Tensor::from_slice(&picked).view(shape).to_kind(Kind::Float).to_device(device))
     }
+}
+
+fn spans(offsets: &[i64]) -> Vec<Range<i64>> {
+    offsets.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
 /// The numbers of a file, mapped into memory.
@@ -272,15 +308,14 @@ fn prompts(path: &Path, rows: &Range<usize>, offsets: &[i64]) -> Result<Vec<i32>
         return Err(broken(format!("holds {} prompts, rows {rows:?} are asked for", all.size()[0])));
     }
     let prompts = Vec::<i32>::try_from(all.f_narrow(0, rows.start as i64, rows.len() as i64)?)?;
-    check_prompts(&prompts, offsets).map_err(broken)?;
+    check_prompts(&prompts, offsets.windows(2).map(|pair| pair[1] - pair[0])).map_err(broken)?;
     Ok(prompts)
 }
 
-fn check_prompts(prompts: &[i32], offsets: &[i64]) -> Result<(), String> {
-    if prompts.len() + 1 != offsets.len() {
-        return Err(format!("{} prompts for {} rows", prompts.len(), offsets.len() - 1));
+fn check_prompts(prompts: &[i32], lengths: impl ExactSizeIterator<Item = i64>) -> Result<(), String> {
+    if prompts.len() != lengths.len() {
+        return Err(format!("{} prompts for {} rows", prompts.len(), lengths.len()));
     }
-    let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
     let wrong = |(prompt, length): (&i32, i64)| !(0..=length).contains(&i64::from(*prompt));
     match prompts.iter().zip(lengths).position(wrong) {
         Some(row) => {
@@ -321,6 +356,20 @@ mod tests {
         for wrong in [vec![2], vec![4, 0], vec![-1, 0]] {
             assert!(two_rows().with_prompts(wrong).is_err());
         }
+    }
+
+    #[test]
+    fn rows_may_be_chosen_and_a_blank_one_keeps_its_length() {
+        let rows = || Examples::new(vec![vec![5, 6, 7], vec![8], vec![9, 9]], 0).unwrap();
+        let chosen = rows().with_prompts(vec![2, 1, 0]).unwrap().only(&[2, 0]).unwrap();
+        assert_eq!((chosen.len(), chosen.length(1), chosen.prompt(1)), (2, 3, 2));
+        assert_eq!(lists(chosen.pad(&[0, 1], Device::Cpu).unwrap().ids_bt), [[9, 9, 0], [5, 6, 7]]);
+        assert!(rows().only(&[3]).is_err());
+        let blank = rows().without([0]);
+        let (padded, whole) =
+            (blank.pad(&[0, 1], Device::Cpu).unwrap(), rows().pad(&[0, 1], Device::Cpu).unwrap());
+        assert_eq!(lists(padded.ids_bt), [[0, 0, 0], [8, 0, 0]]);
+        assert_eq!(padded.mask_bt, whole.mask_bt);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct LogProbability {
     pub log_probability: f64,
 }
 
-/// The probabilities that a classifier gives to the classes of each row.
+/// The probabilities that a classifier gives to the classes of each row, those that are left out aside.
 ///
 /// # Errors
 /// If the model is no classifier, a number is not finite, or the monitor cancels.
@@ -38,15 +38,16 @@ pub fn probabilities(
         return Err(Error::Examples("only a classifier or a reward gives probabilities of classes".into()));
     }
     pairs::check(model.head(), examples)?;
-    in_batches(examples, batch_tokens, monitor, |_, padded| {
+    let found = in_batches(examples, batch_tokens, monitor, |_, padded| {
         let logits_bc = pairs::logits(model.head(), &model.forward(&padded.ids_bt, &padded.mask_bt)?)?;
         let probabilities_bc = Vec::<Vec<f32>>::try_from(logits_bc.f_softmax(-1, Kind::Float)?)?;
-        let finite = probabilities_bc.iter().flatten().all(|probability| probability.is_finite());
-        if finite { Ok(probabilities_bc) } else { Err(not_finite()) }
-    })
+        Ok(probabilities_bc)
+    })?;
+    let finite = found.iter().flatten().all(|probability| probability.is_finite());
+    if finite { Ok(found) } else { Err(not_finite()) }
 }
 
-/// The log-probability that a language model gives to each row.
+/// The log-probability that a language model gives to each row, those that are left out aside.
 ///
 /// # Errors
 /// As [`probabilities`], for a language model.
@@ -62,18 +63,17 @@ pub fn log_probabilities(
     if examples.paired() {
         return Err(Error::Examples("log-probabilities are of single texts, and the rows are pairs".into()));
     }
-    in_batches(examples, batch_tokens, monitor, |rows, padded| {
+    let found = in_batches(examples, batch_tokens, monitor, |rows, padded| {
         let logs = predicted(model, padded)?;
-        if !logs.iter().all(|log| log.is_finite()) {
-            return Err(not_finite());
-        }
         let mut logs = logs.into_iter();
         let result = |&row: &usize| LogProbability {
             tokens: examples.length(row) - examples.prompt(row),
             log_probability: logs.by_ref().take(examples.predicted(row)).sum(),
         };
         Ok(rows.iter().map(result).collect())
-    })
+    })?;
+    let finite = found.iter().all(|found: &LogProbability| found.log_probability.is_finite());
+    if finite { Ok(found) } else { Err(not_finite()) }
 }
 
 /// Log-probabilities of the predicted tokens of a batch, row after row. Only the states before them go through the
@@ -96,7 +96,8 @@ fn predicted(model: &Model, padded: &Padded) -> Result<Vec<f64>, Error> {
     Ok(logs)
 }
 
-/// Runs every row in the batch of its length; results come back in the order of the rows.
+/// Runs every row in the batch of its length; results come back in the order of the rows. A batch of which every row is
+/// left out is not run.
 fn in_batches<R>(
     examples: &Examples,
     batch_tokens: usize,
@@ -104,7 +105,8 @@ fn in_batches<R>(
     run: impl Fn(&[usize], &Padded) -> Result<Vec<R>, Error>,
 ) -> Result<Vec<R>, Error> {
     point("infer.begin")?;
-    let batches = buckets(examples, batch_tokens)?;
+    let mut batches = buckets(examples, batch_tokens)?;
+    batches.retain(|rows| !rows.iter().all(|&row| examples.is_blank(row)));
     let mut results: Vec<Option<R>> = std::iter::repeat_with(|| None).take(examples.len()).collect();
     let mut done = 0;
     for (step, rows) in batches.iter().enumerate() {
@@ -121,7 +123,8 @@ fn in_batches<R>(
         monitor.progress(Progress { step: step + 1, steps: batches.len(), examples: done, loss: None });
     }
     point("infer.end")?;
-    let results: Option<Vec<R>> = results.into_iter().collect();
+    let results = results.into_iter().enumerate().filter(|(row, _)| !examples.is_blank(*row));
+    let results: Option<Vec<R>> = results.map(|(_, result)| result).collect();
     results.ok_or_else(|| Error::Examples("a batch gave fewer results than it has rows".into()))
 }
 

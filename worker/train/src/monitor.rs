@@ -35,6 +35,9 @@ pub trait Monitor: Sync {
     /// return at once.
     fn does(&self, _what: Activity, _step: usize, _slot: usize) {}
 
+    /// Called when these rows of an inference, by their numbers in their source, begin to go through the model.
+    fn rows(&self, _rows: &[i64]) {}
+
     /// Called when memory did not hold the slot that this rank was in.
     fn ran_out_of_memory(&self) {}
 

@@ -60,7 +60,11 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         pairs,
         grid,
         train: train?,
-        infer: Batches { batch_tokens: raw.infer.batch_tokens.value.0, shard: raw.infer.shard.value.0 },
+        infer: Batches {
+            batch_tokens: raw.infer.batch_tokens.value.0,
+            shard: raw.infer.shard.value.0,
+            poison_rows: raw.infer.poison_rows.value.0,
+        },
         bootstrap,
         parallel: Parallel {
             workers: raw.parallel.workers.value.map(|count| count.0),

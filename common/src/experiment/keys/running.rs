@@ -5,10 +5,11 @@ use crate::{
     experiment::{
         read::Table,
         value::{
-            Count, Draws, Fraction, NonNegative, Positive, Rank, Share, StrategyName, TrainableName, Value,
+            Count, Draws, Fraction, NonNegative, PoisonRows, Positive, Rank, Share, StrategyName,
+            TrainableName, Value,
         },
     },
-    plan::{Mode, Precision, Wire},
+    plan::{self, Mode, Precision, Wire},
 };
 
 /// Tokens per forward pass where nothing else is said.
@@ -75,6 +76,9 @@ sections! {
         batch_tokens: Count = Count(INFER_BATCH_TOKENS);
         /// Rows per shard, the unit that workers take one at a time.
         shard: Count = Count(INFER_SHARD);
+        /// Most rows of one stage that may be left out because they fail or kill their worker each time that they are
+        /// computed alone; they are named in the report. 0 lets such a row end the run. See `fault-tolerance.md`.
+        poison_rows: PoisonRows = PoisonRows(plan::Infer::POISON_ROWS);
     }
 
     /// How a gang of workers trains one model, and how many they are. The number of workers and of threads is no part of a

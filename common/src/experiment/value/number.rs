@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Architecture, Arithmetic};
+use crate::plan::{Architecture, Arithmetic, Infer};
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
@@ -77,6 +77,8 @@ within! {
     };
     /// Draws of a bootstrap.
     Draws(usize): "a whole number from 1 to 1000000", integer, |n| (1..=1_000_000).contains(n);
+    /// Rows that may be left out.
+    PoisonRows(usize): "a whole number from 0 to 1000", integer, |n| *n <= Infer::MOST_POISON_ROWS;
     /// A bound of the operands of `builtin:arithmetic`.
     Below(u32): "a whole number from 2 to 100", integer, |n| (2..=Arithmetic::LARGEST_BELOW).contains(n);
     /// A part of a whole.

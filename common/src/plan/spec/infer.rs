@@ -15,6 +15,24 @@ pub struct Infer {
     pub batch_tokens: usize,
     /// Rows per shard. Rows of about one length share a forward pass, within a shard only.
     pub shard: usize,
+    /// Most rows that may be left out because they cannot be computed.
+    #[serde(default = "most_rows", skip_serializing_if = "are_most_rows")]
+    pub poison_rows: usize,
+}
+
+impl Infer {
+    /// Most rows that may be left out where nothing else is said.
+    pub const POISON_ROWS: usize = 8;
+    /// As many as can be said: each is a fact of its shard.
+    pub const MOST_POISON_ROWS: usize = 1000;
+}
+
+fn most_rows() -> usize {
+    Infer::POISON_ROWS
+}
+
+fn are_most_rows(rows: &usize) -> bool {
+    *rows == Infer::POISON_ROWS
 }
 
 /// What inference writes per row.

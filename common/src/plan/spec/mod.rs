@@ -14,10 +14,10 @@
 //! | prepare head | `model` | a model as above | `parameters` |
 //! | prepare revised | `data`, `labels` | `<part>.parquet`, and its labels in `part-00000.parquet` | `rows/<part>`, `rows` |
 //! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; before another span of steps, `state.bin` and `state.safetensors`, which that one has as `before`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
-//! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows` |
-//! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts) |
+//! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows`, `left_out`, `left_out/<row>` |
+//! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts), `left_out`, `left_out/<row>` |
 //! | merge average | `model/0`, `model/1`, ... | a model as above | `parameters` |
-//! | merge predictions | `labels/0`, `labels/1`, ... | `part-00000.parquet` | `rows` |
+//! | merge predictions | `labels/0`, `labels/1`, ... | `part-00000.parquet` | `rows`, `left_out`, `left_out/<row>` |
 //! | measure | `data`, and one per prediction | `results.json` | - |
 //!
 //! Row tables hold `row` (i64, position in the source), `text` (utf8) and, where known, `label` (i32), `group` (i64: rows

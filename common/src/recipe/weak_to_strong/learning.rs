@@ -262,8 +262,9 @@ impl<'a> Compiler<'a> {
 
     pub(super) fn infer(&mut self, title: String, base: &Base<'_>, model: Key, rows: &Rows) -> Key {
         let part = rows.part;
-        let Batches { batch_tokens, shard } = self.experiment.infer;
-        let work = Work::Infer(Infer { part, output: Output::Probabilities, batch_tokens, shard });
+        let Batches { batch_tokens, shard, poison_rows } = self.experiment.infer;
+        let output = Output::Probabilities;
+        let work = Work::Infer(Infer { part, output, batch_tokens, shard, poison_rows });
         let tokens = self.bases.tokens(&mut self.plan, base, rows);
         let inputs = roles([("model", model), ("data", rows.data), ("tokens", tokens)]);
         let cost = estimate(rows.count, base.max_tokens);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fulcrum_common::{
     Key,
-    plan::{CODE_VERSION, Part, Plan, Stage},
+    plan::{CODE_VERSION, Part, Plan, Stage, Work},
     protocol::{Assignment, PROTOCOL_VERSION, command::Command},
     store::{Checkpoint, File, Manifest},
 };
@@ -96,6 +96,7 @@ impl Scene {
             pid: 1,
             device: "cpu".into(),
             threads: 1,
+            fell: None,
         }
     }
 
@@ -270,8 +271,15 @@ impl Scene {
                 Record::Shard { key, index, product } => {
                     past.shards.entry(*key).or_default().insert(*index, product.clone());
                 }
+                Record::Search { key, index, search: Some(search) } => {
+                    past.searches.entry(*key).or_default().insert(*index, (**search).clone());
+                }
+                Record::Search { key, index, search: None } => {
+                    past.searches.entry(*key).or_default().remove(index);
+                }
                 Record::ShardsDropped { key } => {
                     past.shards.remove(key);
+                    past.searches.remove(key);
                 }
                 Record::Stage { key, pending: Some(pending), .. } => {
                     past.pending.insert(*key, (**pending).clone());
@@ -300,6 +308,15 @@ impl Scene {
         self.streams.clear();
         self.carried = std::mem::take(&mut self.work);
         self.now = 0;
+    }
+
+    /// Lets so many rows of an inference be left out.
+    pub(crate) fn allow_poison(&mut self, rows: usize) {
+        for entry in &mut self.state.stages {
+            if let Work::Infer(infer) = &mut entry.stage.spec.work {
+                infer.poison_rows = rows;
+            }
+        }
     }
 
     pub(crate) fn word(&self, name: &str) -> &'static str {
@@ -425,5 +442,5 @@ impl Scene {
 
 /// A failure of the work itself.
 pub(crate) fn fault(retry: bool) -> Failure {
-    Failure { message: "out of memory".into(), retry, membership: false, code: 0 }
+    Failure { message: "out of memory".into(), retry, ..Failure::default() }
 }

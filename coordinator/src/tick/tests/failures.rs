@@ -55,6 +55,7 @@ fn work_that_ends_the_run_gives_it_its_own_exit_code() {
 #[test]
 fn a_shard_that_fails_again_and_again_ends_the_run_whatever_others_do() {
     let mut scene = labelling();
+    scene.allow_poison(0);
     for attempt in 1..=MAX_WORK_FAULTS {
         if attempt == 3 {
             // It waits, and others go on.
@@ -87,7 +88,7 @@ fn lost_workers_end_the_run_only_after_very_many() {
 #[test]
 fn the_cause_counts_also_when_a_peer_told_its_effect_first() {
     let mut scene = training();
-    scene.fail("w0", Failure { message: "connection reset".into(), retry: true, membership: true, code: 0 });
+    scene.fail("w0", Failure::membership("connection reset".into()));
     assert_eq!(scene.state.phase, Phase::Running);
     scene.fail("w1", fault(false));
     assert_eq!(scene.state.phase, Phase::Failed(exit::MISMATCH));

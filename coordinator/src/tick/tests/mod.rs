@@ -7,6 +7,7 @@ mod copies;
 mod failures;
 mod fewer;
 mod placement;
+mod poison;
 mod progress;
 mod properties;
 mod rules;

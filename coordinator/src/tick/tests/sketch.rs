@@ -62,8 +62,13 @@ impl Sketch {
     }
 
     pub(crate) fn infer(&mut self, name: &str, model: Key, data: Key) -> Key {
-        let infer =
-            Infer { part: Part::Corpus, output: Output::LogProbability, batch_tokens: 8, shard: SHARD };
+        let infer = Infer {
+            part: Part::Corpus,
+            output: Output::LogProbability,
+            batch_tokens: 8,
+            shard: SHARD,
+            poison_rows: Infer::POISON_ROWS,
+        };
         self.add(name, Work::Infer(infer), &[("model", model), ("data", data)])
     }
 

@@ -103,6 +103,7 @@ fn a_second_lease_does_not_keep_a_worker_from_other_work() {
 #[test]
 fn a_shard_that_failed_waits_while_others_go_on() {
     let mut scene = labelling();
+    scene.allow_poison(0);
     scene.fail("w0", fault(true));
     assert_eq!(scene.work["w0"].shard.unwrap().index, 0, "at once after its first failure");
     scene.fail("w0", fault(true));

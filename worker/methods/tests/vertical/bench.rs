@@ -1,6 +1,6 @@
 //! Stages run one after the other, and the work that most of them do.
 
-use std::{fs, ops::Range, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use fulcrum_collective::Solo;
 use fulcrum_common::{
@@ -11,7 +11,7 @@ use fulcrum_common::{
         Work,
     },
 };
-use fulcrum_methods::{Error, Gang, Input, Job, Outcome, run};
+use fulcrum_methods::{Error, Gang, Input, Job, Outcome, Shard, run};
 
 /// A bench where stages are run one after the other.
 pub(crate) struct Bench {
@@ -28,7 +28,7 @@ impl Bench {
         &mut self,
         work: Work,
         inputs: &[(&str, &Input)],
-        shard: Option<Range<usize>>,
+        shard: Option<Shard>,
         locations: &[(&str, &Path)],
     ) -> Result<(Input, Outcome), Error> {
         self.runs += 1;
@@ -81,7 +81,8 @@ impl Bench {
         for start in (0..rows).step_by(work.shard) {
             let shard = start..rows.min(start + work.shard);
             let inputs = [("model", model), ("data", data), ("tokens", &tokens)];
-            let (part, _) = self.try_run(Work::Infer(work.clone()), &inputs, Some(shard), &[]).unwrap();
+            let (part, _) =
+                self.try_run(Work::Infer(work.clone()), &inputs, Some(shard.into()), &[]).unwrap();
             whole.files.extend(part.files);
             *whole.facts.entry("rows".into()).or_default() += part.facts["rows"];
         }
@@ -149,7 +150,7 @@ pub(crate) fn train(part: Part, head: Head, objective: Objective) -> Work {
 }
 
 pub(crate) fn infer(part: Part, output: Output) -> Infer {
-    Infer { part, output, batch_tokens: 44, shard: 16 }
+    Infer { part, output, batch_tokens: 44, shard: 16, poison_rows: Infer::POISON_ROWS }
 }
 
 pub(crate) const CLASSIFIER: Head = Head::Classifier { classes: 2 };

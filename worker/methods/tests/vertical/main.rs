@@ -7,19 +7,24 @@ mod bench;
 mod moments;
 mod prompts;
 
-use std::{collections::BTreeMap, fs, ops::Range, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::Range,
+    path::PathBuf,
+};
 
 use fulcrum_common::{
     Key,
     plan::{
-        FileDigest, Format, Head, HeadInit, Infer, Lora, Measure, Merge, Objective, Output, Part, Prediction,
-        Prepare, Readout, Role, Source, Train, Trainable, Work,
+        self, FileDigest, Format, Head, HeadInit, Infer, Lora, Measure, Merge, Objective, Output, Part,
+        Prediction, Prepare, Readout, Role, Source, Train, Trainable, Work,
     },
     results::{AccuracyResults, Results, SCHEMA},
     source,
 };
 use fulcrum_data::{LogProbabilities, Probabilities, Table, Tokenizer};
-use fulcrum_methods::{Error, Input};
+use fulcrum_methods::{Error, Input, Outcome, Shard};
 use fulcrum_models::{Model, ModelFiles};
 
 use bench::*;
@@ -302,9 +307,54 @@ fn work_that_does_not_fit_its_inputs_is_refused_and_named() {
         (classifier, with(&test), Some(16..32), "shard 16..32 does not fit 30 rows"),
     ];
     for (work, inputs, shard, expected) in table {
-        let error = bench.try_run(work, &inputs, shard, &[]).unwrap_err();
+        let error = bench.try_run(work, &inputs, shard.map(Shard::from), &[]).unwrap_err();
         assert!(error.to_string().starts_with(expected) && !error.retry(), "{error}");
     }
+}
+
+#[test]
+fn a_row_that_is_left_out_is_missed_by_name_and_changes_nothing_else() {
+    let mut bench = Bench::new();
+    let (data, model) = (bench.run(dataset(), &[]), bench.run(new_model(8), &[]));
+    let ground = train(Part::GroundTruth, CLASSIFIER, Objective::CrossEntropy);
+    let weak = bench.train(&ground, &[("model", &model), ("data", &data)]);
+    let tokens = bench.tokens(Part::WeakLabels, &weak, &data);
+    let inputs = [("model", &weak), ("data", &data), ("tokens", &tokens)];
+    let shard =
+        |skip: &[usize], trial| Shard { skip: skip.iter().copied().collect(), trial, ..(0..42).into() };
+    let work = Infer { shard: 42, ..infer(Part::WeakLabels, Output::Probabilities) };
+    let mut run = |shard| bench.try_run(Work::Infer(work.clone()), &inputs, Some(shard), &[]).unwrap();
+    let (whole, _) = run(shard(&[], None));
+    let (lacks, _) = run(shard(&[3, 20], None));
+    let read = |input: &Input| Probabilities::read(&input.files.values().collect::<Vec<_>>()).unwrap();
+    let (all, kept) = (read(&whole), read(&lacks));
+    let expected: Vec<_> = (0..42).filter(|at| ![3, 20].contains(at)).collect();
+    assert_eq!(kept.rows, expected.iter().map(|&at| all.rows[at]).collect::<Vec<_>>());
+    let bits = |rows: &[f32]| rows.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for (&at, row) in expected.iter().zip(&kept.probabilities) {
+        assert_eq!(bits(row), bits(&all.probabilities[at]), "row {}", all.rows[at]);
+    }
+    let named: BTreeSet<i64> = [3, 20].map(|at| all.rows[at]).into();
+    assert_eq!((plan::rows_left_out(&lacks.facts), lacks.facts["rows"]), (Ok(named.clone()), 40));
+    for rows in [0..0, 3..4, 10..30] {
+        let (_, outcome) = run(shard(&[3], Some(rows)));
+        assert_eq!(outcome, Outcome::default(), "a trial leaves nothing");
+    }
+    // What reads it goes on without those rows, and only without those that are named.
+    let merged = bench.run(Work::Merge(Merge::Predictions), &[("labels/0", &whole), ("labels/1", &lacks)]);
+    assert_eq!(read(&merged).rows, kept.rows);
+    assert_eq!(plan::rows_left_out(&merged.facts), Ok(named));
+    let Work::Train(student) = train(Part::WeakLabels, CLASSIFIER, Objective::CrossEntropy) else { panic!() };
+    let taught = [("model", &model), ("data", &data), ("labels", &lacks)];
+    assert_eq!(bench.train(&Work::Train(student.clone()), &taught).facts["steps"], 3);
+    let unnamed = Input { facts: [("rows".to_owned(), 40)].into(), ..lacks.clone() };
+    let wrong = [("model", &model), ("data", &data), ("labels", &unnamed), ("tokens", &tokens)];
+    let error = bench.try_run(Work::Train(student), &wrong, None, &[]).unwrap_err().to_string();
+    assert!(error.contains("has no prediction"), "{error}");
+    let accuracy = Work::Measure(Measure::Accuracy { part: Part::WeakLabels });
+    let measured = bench.run(accuracy, &[("data", &data), ("prediction", &lacks)]);
+    let results = AccuracyResults::from_json(&fs::read(&measured.files["results.json"]).unwrap()).unwrap();
+    assert_eq!((results.rows, results.left_out), (40, 2));
 }
 
 /// A finetuning of the classifier with other settings.
