@@ -76,9 +76,15 @@ pub(crate) async fn read(folder: &RunFolder) -> Result<Predictions> {
     }
     let (plan, store) = (folder.read_plan()?, Store::open(&facts.store)?);
     let (spec, measure) = measured(&plan).context("the plan measures nothing")?;
-    let Measure::WeakToStrong { predictions, .. } = measure else {
+    let Measure::WeakToStrong { predictions, written, .. } = measure else {
         bail!("the plan measures no weak-to-strong run")
     };
+    if *written {
+        bail!(
+            "the models of {} write their answers, and a table of probabilities has no place for them",
+            facts.name
+        );
+    }
     let table = manifest(&store, spec.input("data")?).await?;
     let (rows, labels) = column::labelled(&store.local(&table, TEST).await?)?;
     let mut models = Vec::with_capacity(predictions.len());

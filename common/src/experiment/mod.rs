@@ -29,8 +29,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        self, Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Readout, Source,
-        SplitRule, Strategy, Style, Trainable,
+        self, Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Output, Readout,
+        Sampling, Source, SplitRule, Strategy, Style, Trainable,
     },
     source::{HubId, discover::Split},
 };
@@ -211,6 +211,8 @@ pub(crate) struct Task {
     pub classes: usize,
     /// Whether the rows are answers to questions, which are scored too.
     pub questions: bool,
+    /// Of models that write their answers: most tokens of one.
+    pub answer_tokens: Option<usize>,
 }
 
 /// Where the labelled rows come from.
@@ -223,7 +225,27 @@ pub(crate) enum Rows {
 impl Task {
     /// What the models end in.
     pub(crate) fn head(&self) -> Head {
-        if self.format.compares() { Head::Reward } else { Head::Classifier { classes: self.classes } }
+        match self.answer_tokens {
+            Some(_) => Head::LanguageModel,
+            None if self.format.compares() => Head::Reward,
+            None => Head::Classifier { classes: self.classes },
+        }
+    }
+
+    /// What a model says of a row.
+    pub(crate) fn output(&self) -> Output {
+        let sampling = |max_new_tokens| Sampling {
+            max_new_tokens,
+            temperature: 0.0,
+            top_k: None,
+            top_p: 1.0,
+            stop: Vec::new(),
+            samples: 1,
+            seed: 0,
+            slots: Sampling::SLOTS,
+            chat: None,
+        };
+        self.answer_tokens.map_or(Output::Probabilities, |most| Output::Completions(sampling(most)))
     }
 
     /// How a row's text is laid out.

@@ -38,8 +38,9 @@ fn a_preference_is_given_by_two_texts_or_a_formatter_that_has_them() {
         (named, "pick = \"one\"\n", "8: task.pick is not read: a preference is one example of both texts"),
         (
             "",
-            "kind = \"generation\"\n",
-            "6: task.kind = \"generation\" is not supported yet; use \"classification\", \"preference\" or \"multiple-choice\"",
+            "kind = \"images\"\n",
+            "6: task.kind = \"images\" is not supported yet; use \"classification\", \"preference\", \"multiple-choice\" or \
+             \"generation\"",
         ),
     ];
     for (good, bad, expected) in cases {

@@ -1,5 +1,6 @@
 //! What the experiment file says back: every problem, with its line and the way out.
 
+mod generation;
 mod kinds;
 mod methods;
 mod training;

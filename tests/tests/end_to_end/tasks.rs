@@ -87,3 +87,31 @@ fn of_the_answers_to_a_question_the_most_probable_is_scored() {
     assert!(accuracy(questions) > 0.5, "of four, one is right by chance: {questions}");
     assert_ne!(accuracy(questions), accuracy(&results));
 }
+
+/// Sums that models made here can learn to write the result of.
+const SUMS: &[(&str, &str)] = &[
+    ("[task]\n", "[task]\nkind = \"generation\"\narithmetic = { below = 16 }\n"),
+    ("160, weak_labels = 160, validation = 20, test = 100", "60, weak_labels = 60, test = 60"),
+    ("hidden  = 32\n", "hidden = 48\n"),
+    ("rows        = 6000", "rows = 20000\nepochs = 3\nlearning_rate = 3e-3"),
+    ("\"naive\", \"confidence\"", "\"naive\""),
+    ("[train]\nbatch       = 32", "[train]\nepochs = 8\nlearning_rate = 3e-3\nbatch = 16"),
+];
+
+#[test]
+fn models_learn_to_write_answers_from_what_others_wrote() {
+    let place = Workplace::new();
+    edit(&place, SUMS);
+    place.succeed(&["run", "tiny.toml", "--workers", "2"]);
+    let results: Value = serde_json::from_str(&place.read("runs/tiny/results.json")).unwrap();
+    for ceiling in results["ceilings"].as_array().unwrap() {
+        let accuracy = ceiling["accuracy"].as_f64().unwrap();
+        assert!(accuracy > 0.4, "of thirty results one is right by chance: {ceiling}");
+        assert!(ceiling["probabilistic"].is_null(), "{ceiling}");
+    }
+    for student in results["students"].as_array().unwrap() {
+        assert!(student["agreement"]["overall"].as_f64().unwrap() > 0.2, "{student}");
+    }
+    let told = place.run(&["report", "tiny", "--predictions", "said.parquet"]);
+    assert!(String::from_utf8_lossy(&told.stderr).contains("write their answers"), "{told:?}");
+}

@@ -132,7 +132,7 @@ impl Job<'_> {
     }
 
     /// The part files of a prediction, in the order of the rows.
-    fn parts(&self, role: &str) -> Result<Vec<&Path>, Error> {
+    pub(crate) fn parts(&self, role: &str) -> Result<Vec<&Path>, Error> {
         let files = &self.input(role)?.files;
         let parts: Vec<_> =
             files.iter().filter(|(name, _)| is_part(name)).map(|(_, path)| path.as_path()).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fulcrum_data::Labels;
+use fulcrum_data::{Completions, Labels};
 
 use crate::{Error, job::Prediction};
 
@@ -10,19 +10,37 @@ use crate::{Error, job::Prediction};
 /// and every line its row.
 pub(crate) fn join(rows: &[i64], prediction: Prediction) -> Result<Vec<Option<Vec<f32>>>, Error> {
     let Prediction { found, left_out } = prediction;
-    let extra = found.rows.len();
+    by_row(rows, found.rows.into_iter().zip(found.probabilities), |row| left_out.contains(&row))
+}
+
+/// What was written after the prompts of `rows`, in their order: one text each.
+pub(crate) fn written(rows: &[i64], found: Completions) -> Result<Vec<String>, Error> {
+    if let Some(other) = found.0.iter().find(|completion| completion.sample > 0) {
+        let row = other.row;
+        return Err(Error::Mismatch(format!("row {row} has several completions: one of each is an answer")));
+    }
+    let found = found.0.into_iter().map(|completion| (completion.row, completion.text));
+    Ok(by_row(rows, found, |_| false)?.into_iter().flatten().collect())
+}
+
+fn by_row<T>(
+    rows: &[i64],
+    found: impl Iterator<Item = (i64, T)>,
+    may_lack: impl Fn(i64) -> bool,
+) -> Result<Vec<Option<T>>, Error> {
     // A row that comes twice was refused when the prediction was read.
-    let mut by_row: HashMap<i64, Vec<f32>> = found.rows.into_iter().zip(found.probabilities).collect();
+    let mut found: HashMap<i64, T> = found.collect();
+    let extra = found.len();
     let joined = rows
         .iter()
-        .map(|row| match by_row.remove(row) {
-            None if !left_out.contains(row) => {
+        .map(|row| match found.remove(row) {
+            None if !may_lack(*row) => {
                 Err(Error::Mismatch(format!("row {row} has no prediction: it was made of other rows")))
             }
             found => Ok(found),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    match by_row.keys().min() {
+    match found.keys().min() {
         Some(row) => Err(Error::Mismatch(format!(
             "row {row} is predicted but not among the {} rows ({extra} predictions): it was made of other rows",
             rows.len()
@@ -77,7 +95,7 @@ pub(crate) fn hard(table: &Labels, classes: usize) -> Result<Vec<f32>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use fulcrum_data::Probabilities;
+    use fulcrum_data::{Completion, Probabilities, completions::Finish};
 
     use super::*;
 
@@ -126,5 +144,24 @@ mod tests {
         assert!(hard(&table(), 1).unwrap_err().to_string().starts_with("row 7 has label 1"));
         let unlabelled = Labels { labels: None, ..table() };
         assert!(hard(&unlabelled, 2).unwrap_err().to_string().contains("no labels"));
+    }
+
+    #[test]
+    fn an_answer_is_the_one_completion_of_its_row() {
+        let line = |row, sample, text: &str| Completion {
+            row,
+            sample,
+            text: text.to_owned(),
+            tokens: 1,
+            log_probability: -1.0,
+            finish: Finish::Stop,
+        };
+        let found = || Completions(vec![line(3, 0, "three"), line(7, 0, "seven")]);
+        assert_eq!(written(&[7, 3], found()).unwrap(), ["seven", "three"]);
+        let error = written(&[7, 3, 4], found()).unwrap_err().to_string();
+        assert!(error.contains("row 4 has no prediction"), "{error}");
+        let two = Completions(vec![line(3, 0, "three"), line(3, 1, "3")]);
+        let error = written(&[3], two).unwrap_err().to_string();
+        assert!(error.contains("row 3 has several completions"), "{error}");
     }
 }

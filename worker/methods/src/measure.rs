@@ -10,7 +10,7 @@ use fulcrum_common::{
     plan::{Measure, Part, Prediction},
     results::{AccuracyResults, SCHEMA},
 };
-use fulcrum_data::{Labels, Questions};
+use fulcrum_data::{Completions, Labels, Questions, Table};
 
 use crate::{Error, Job, Outcome, labels};
 
@@ -25,7 +25,12 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
                  `fulcrum plan` of the worker's version"
             )));
         }
-        Measure::WeakToStrong { ladder, predictions, draws, seed, schema: _ } => {
+        Measure::WeakToStrong { ladder, predictions, written: true, draws, seed, schema: _ } => {
+            let bootstrap = Bootstrap { draws: *draws, seed: *seed };
+            let (truth, predicted) = compared(job, predictions)?;
+            metrics::weak_to_strong(ladder, &truth, &predicted, bootstrap)?.to_json()
+        }
+        Measure::WeakToStrong { ladder, predictions, written: false, draws, seed, schema: _ } => {
             let roles = predictions.iter().map(|prediction| prediction.input.as_str());
             let Told { rows, truth, left_out, said } = told(job, Part::Test, roles)?;
             let predicted = predictions.iter().zip(said);
@@ -111,4 +116,29 @@ fn predicted_by(
     let parameters = job.fact(model, "parameters")?;
     let predicted = Predicted::of(role.clone(), *seed, parameters, probabilities);
     Ok(Predicted { progress: *progress, oracle: *oracle, ..predicted })
+}
+
+/// The texts of the test rows, and what every model wrote; equal ones have equal numbers.
+fn compared(job: &Job<'_>, predictions: &[Prediction]) -> Result<(Vec<i32>, Vec<Predicted>), Error> {
+    let table = Table::read(job.file("data", &Part::Test.file())?)?;
+    let mut numbers: HashMap<String, i32> = HashMap::new();
+    let mut number = |text: &String| {
+        let next = numbers.len() as i32;
+        *numbers.entry(text.trim().to_owned()).or_insert(next)
+    };
+    let truth = table.texts.iter().map(&mut number).collect();
+    let mut predicted = Vec::with_capacity(predictions.len());
+    for it in predictions {
+        let written = labels::written(&table.rows, Completions::read(&job.parts(&it.input)?)?)?;
+        predicted.push(Predicted {
+            role: it.role.clone(),
+            seed: it.seed,
+            progress: it.progress,
+            oracle: it.oracle,
+            parameters: job.fact(&it.model, "parameters")?,
+            classes: written.iter().map(&mut number).collect(),
+            probabilities: None,
+        });
+    }
+    Ok((truth, predicted))
 }

@@ -6,7 +6,7 @@ use fulcrum_common::{
     plan::{ErrorPattern, Part, Revision},
     rng::Rng,
 };
-use fulcrum_data::{Labels, Probabilities, Table};
+use fulcrum_data::{Completions, Labels, Probabilities, Table};
 
 use crate::{
     Error, Job, Outcome,
@@ -17,15 +17,19 @@ use crate::{
 /// Leaves the part's rows and their labels, of which either may be new.
 pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outcome, Error> {
     let table = Table::read(job.file("data", &part.file())?)?;
-    let (kept, labels) = labels::whole(vec![labels::join(&table.rows, job.prediction("labels")?)?]);
-    let (table, labels) = (table.select(&kept), labels.concat());
     let (table, probabilities) = match revision {
-        Revision::Hint { endings } => (with_hints(table, &labels, endings)?, labels),
+        Revision::Answers => return answered(job, part, table),
+        Revision::Hint { endings } => {
+            let (table, labels) = labelled(job, &table)?;
+            (with_hints(table, &labels, endings)?, labels)
+        }
         Revision::Confident { share } => {
+            let (table, labels) = labelled(job, &table)?;
             let kept = surest(&labels, *share);
             (table.select(&kept), kept.into_iter().map(|place| labels[place].clone()).collect())
         }
         Revision::Errors { pattern, seed } => {
+            let (table, labels) = labelled(job, &table)?;
             let moved = with_errors(&table, &labels, *pattern, *seed)?;
             (table, moved)
         }
@@ -35,6 +39,23 @@ pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outc
     Probabilities { rows: table.rows, probabilities }.write(&job.output.join(&files[1]))?;
     let facts = [(part.fact(), rows), ("rows".to_owned(), rows)];
     Ok(Outcome { files: files.into(), facts: facts.into() })
+}
+
+/// The rows that have labels, and these.
+fn labelled(job: &Job<'_>, table: &Table) -> Result<(Table, Vec<Vec<f32>>), Error> {
+    let (kept, labels) = labels::whole(vec![labels::join(&table.rows, job.prediction("labels")?)?]);
+    Ok((table.select(&kept), labels.concat()))
+}
+
+/// Leaves the part's rows with what was written after each prompt in place of their texts.
+fn answered(job: &Job<'_>, part: Part, mut table: Table) -> Result<Outcome, Error> {
+    if table.prompts.is_none() {
+        let what = "the rows have no prompts, so nothing was written after them";
+        return Err(Error::Mismatch(what.to_owned()));
+    }
+    table.texts = labels::written(&table.rows, Completions::read(&job.parts("labels")?)?)?;
+    table.write(&job.output.join(part.file()))?;
+    Ok(Outcome { files: vec![part.file()], facts: [(part.fact(), table.len() as u64)].into() })
 }
 
 /// Leaves every `of`-th row of the part, from the `index`-th on.

@@ -15,10 +15,11 @@ use crate::{
 const CLASSES: &[&str] = &["text", "label", "classes"];
 const CHOICES: &[&str] = &["text", "choices", "answer", "pick", "seed"];
 const PAIR: &[&str] = &["prompt", "chosen", "rejected", "pick", "seed"];
+const COMPLETION: &[&str] = &["prompt", "completion", "answer_tokens"];
 const COMPARISON: &[&str] = &["prompt", "chosen", "rejected", "seed"];
 
 /// The keys of a format, with their lines where the file has them.
-pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 12] {
+pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 14] {
     [
         ("format", task.format.line),
         ("text", task.text.line),
@@ -29,6 +30,8 @@ pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 12] {
         ("chosen", task.chosen.line),
         ("rejected", task.rejected.line),
         ("prompt", task.prompt.line),
+        ("completion", task.completion.line),
+        ("answer_tokens", task.answer_tokens.line),
         ("pick", task.pick.line),
         ("seed", task.seed.line),
         ("group_by", task.group_by.line),
@@ -58,6 +61,10 @@ fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
     }
     if task.kind.value == TaskKind::MultipleChoice {
         return questions_of(formatter, task, log);
+    }
+    if task.kind.value == TaskKind::Generation {
+        let problem = format!("task.format = {word:?} gives texts with labels: a model writes");
+        log.add(task.format.line, format!("{problem} what prompt and completion say"));
     }
     if !formatter.picks() && task.pick.line.is_some() {
         log.add(task.pick.line, format!("task.pick is not read: a row of {word:?} has one text"));
@@ -116,6 +123,12 @@ fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
         refuse(CHOICES, "choices and answer");
         several(task, log);
         choices(task, log)
+    } else if task.kind.value == TaskKind::Generation {
+        refuse(COMPLETION, "prompt and completion");
+        let prompt = needed(task, "prompt", &task.prompt, "a template of what a model is given", log);
+        let completion =
+            needed(task, "completion", &task.completion, "a template of what it is to write", log);
+        Some(Form::Completion { prompt: prompt?, completion: completion? })
     } else if given(&["choices", "answer"]) {
         refuse(CHOICES, "choices and answer");
         choices(task, log)

@@ -56,6 +56,44 @@ pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
     methods
 }
 
+/// Models that write learn as language models do, from what another one wrote: labels that are probabilities mean nothing to
+/// them.
+pub(super) fn written(raw: &Raw, log: &Log<'_>) {
+    let run = &raw.methods.run;
+    if run.value.iter().any(|name| *name != MethodName::Naive) {
+        log.add(run.line, "methods.run: models of task.kind = \"generation\" learn by \"naive\" alone");
+    }
+    for made in &raw.made {
+        let parts = [
+            ("loss", made.loss.line),
+            ("ensemble", made.ensemble.line),
+            ("errors", made.errors.line),
+            ("confident", made.confident.line),
+            ("hint", made.hint.line),
+            ("generative", made.generative.line),
+            ("tuning", made.tuning.line),
+            ("stop", made.stop.line),
+        ];
+        for (part, line) in parts.into_iter().filter(|(_, line)| line.is_some()) {
+            let why = "it is about labels, and models of task.kind = \"generation\" write";
+            log.add(line, format!("method.{part} is not read: {why}"));
+        }
+    }
+    if raw.grid.line.is_some() {
+        log.add(raw.grid.line, "grid is not read: it chooses by labels, and models of \"generation\" write");
+    }
+    for model in &raw.models {
+        for (key, line) in [("head_init", model.head_init.line), ("readout", model.readout.line)] {
+            if line.is_some() {
+                log.add(
+                    line,
+                    format!("model.{key} is not read: models of \"generation\" end in their words"),
+                );
+            }
+        }
+    }
+}
+
 /// A hint has an ending for each class.
 pub(super) fn hints(raw: &Raw, classes: usize, log: &Log<'_>) {
     for made in &raw.made {

@@ -41,6 +41,9 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     let pretrain = if made_here { training::pretrain(raw, log) } else { None };
     let pairs = ladder::pairs(raw, log);
     let methods = methods::methods(raw, log);
+    if task::speaks(&raw.task) {
+        methods::written(raw, log);
+    }
     let train = training::train(raw, log);
     methods::answers(raw, &pairs, &methods, log);
     let grid = grid::grid(raw, &methods, log);

@@ -14,6 +14,9 @@ use crate::{
     source::discover::Split,
 };
 
+/// Tokens of an answer where nothing else is said.
+const ANSWER_TOKENS: usize = 16;
+
 pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -> Option<Task> {
     let task = &raw.task;
     let place = match &task.source.value {
@@ -29,9 +32,16 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     }
     let files = DataFiles { place, chosen: chosen(task, log) };
     let format = format::format(task, log)?;
-    let classes = format.classes()?;
+    let answer_tokens = speaks(task).then(|| task.answer_tokens.value.map_or(ANSWER_TOKENS, |count| count.0));
+    // What is written has no classes.
+    let classes = if answer_tokens.is_some() { 0 } else { format.classes()? };
     let questions = raw.task.kind.value == TaskKind::MultipleChoice;
-    Some(Task { rows: Rows::Files(files), format, classes, questions })
+    Some(Task { rows: Rows::Files(files), format, classes, questions, answer_tokens })
+}
+
+/// Whether models write their answers.
+pub(super) fn speaks(task: &keys::Task) -> bool {
+    task.kind.value == TaskKind::Generation
 }
 
 /// The files that are named, else those of a split.
@@ -57,7 +67,8 @@ fn refuse_file_keys(task: &keys::Task, log: &Log<'_>) {
         ("subset", task.subset.line),
         ("columns", task.columns.line),
     ];
-    let keys = files.into_iter().chain(format::lines(task));
+    let is_read = |key: &str| key == "answer_tokens" && speaks(task);
+    let keys = files.into_iter().chain(format::lines(task)).filter(|(key, _)| !is_read(key));
     for (key, line) in keys.filter(|(_, line)| line.is_some()) {
         log.add(line, format!("task.{key} is not read: the rows of a built-in source are generated"));
     }
@@ -68,7 +79,7 @@ fn generated(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
     // Of the last sum of each part there may be claims that go nowhere.
     let needed = match kind {
         TaskKind::MultipleChoice => split.rows().div_ceil(Arithmetic::ANSWERS).saturating_add(PARTS),
-        TaskKind::Classification | TaskKind::Preference => split.rows(),
+        TaskKind::Classification | TaskKind::Preference | TaskKind::Generation => split.rows(),
     };
     let (source, format) = match kind {
         TaskKind::Classification => {
@@ -83,9 +94,16 @@ fn generated(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
             let sums = arithmetic(raw, needed, (Arithmetic::most_questions, "sums"), log);
             (Source::ArithmeticQuestions(sums), Format::arithmetic_choices())
         }
+        TaskKind::Generation => {
+            let sums = arithmetic(raw, needed, (Arithmetic::most_questions, "sums"), log);
+            (Source::ArithmeticQuestions(sums), Format::arithmetic_sums())
+        }
     };
+    let digits = raw.task.answer_tokens.value.map_or(3, |count| count.0);
+    let answer_tokens = speaks(&raw.task).then_some(digits);
+    let classes = if answer_tokens.is_some() { 0 } else { 2 };
     let questions = kind == TaskKind::MultipleChoice;
-    Task { rows: Rows::Generated(source), format, classes: 2, questions }
+    Task { rows: Rows::Generated(source), format, classes, questions, answer_tokens }
 }
 
 /// Of a split.

@@ -60,8 +60,12 @@ sections! {
         chosen: Option<String> = None, else "needed with `rejected`";
         /// The other one, an example of class 0.
         rejected: Option<String> = None, else "needed with `chosen`";
-        /// What comes before both of them.
-        prompt: Option<String> = None, else "they stand alone";
+        /// What comes before both of them; of `generation`, what a model is given: a template, as `text`.
+        prompt: Option<String> = None, else "they stand alone; needed for `generation`";
+        /// What a model is to write after `prompt`, to the letter: a template, as `text`.
+        completion: Option<String> = None, else "needed for `generation`";
+        /// Most tokens that a model writes.
+        answer_tokens: Option<Count> = None, else "16 of `generation`; 3 of generated sums";
         /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a
         /// right or a random wrong one (`one`, as in the code released with it). Of `chosen` and `rejected`: both, or by a coin one.
         /// Not for preferences; a multiple choice takes `all` or `two`.

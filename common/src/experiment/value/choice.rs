@@ -42,8 +42,12 @@ choice! {
     /// What an experiment is compiled by.
     Recipe { WeakToStrong = "weak-to-strong" } later [];
     /// What the models learn.
-    TaskKind { Classification = "classification", Preference = "preference", MultipleChoice = "multiple-choice" }
-        later ["language-model", "generation", "images", "graph"];
+    TaskKind {
+        Classification = "classification",
+        Preference = "preference",
+        MultipleChoice = "multiple-choice",
+        Generation = "generation",
+    } later ["language-model", "images", "graph"];
     /// How a student is trained on weak labels.
     MethodName {
         Naive = "naive",

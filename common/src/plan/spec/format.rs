@@ -170,6 +170,12 @@ impl Format {
         Self::of(Form::Choices { text, choices, answer: "answer".to_owned(), pick: Pick::All, seed: 0 })
     }
 
+    /// The same, as sums of which a model is to write the result.
+    pub fn arithmetic_sums() -> Self {
+        let [prompt, completion] = ["{{ right[:6] }}", "{{ right[6:] }}"].map(str::to_owned);
+        Self::of(Form::Completion { prompt, completion })
+    }
+
     /// The format of rows that only carry text, given by a template over their columns.
     pub fn unlabelled(text: &str) -> Self {
         Self::of(Form::Text { text: text.to_owned() })

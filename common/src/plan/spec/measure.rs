@@ -28,6 +28,10 @@ pub enum Measure {
         ladder: Vec<String>,
         /// Every prediction and its place in the table.
         predictions: Vec<Prediction>,
+        /// Whether predictions are completions, which are right where they are the text of the row, white space around them
+        /// aside; else they are probabilities.
+        #[serde(default, skip_serializing_if = "is_default")]
+        written: bool,
         /// Draws of the bootstrap.
         draws: usize,
         /// Seed of the bootstrap.

@@ -17,6 +17,9 @@ pub enum Revision {
         /// How many of them, rounded up.
         share: f64,
     },
+    /// Each text is what the input `labels`, which are completions, has for it: a student is to write what its supervisor
+    /// wrote.
+    Answers,
     /// The true labels with as many errors as the given ones have, on other rows (Burns et al. 2023, appendix E).
     Errors {
         /// On which.

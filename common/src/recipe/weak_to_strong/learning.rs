@@ -50,6 +50,8 @@ struct Step {
     objective: Objective,
     head: HeadSpec,
     optimizer: Optimizer,
+    /// Whether adapters are trained where the experiment has them.
+    adapts: bool,
     /// Stages that it is trained in, one after the other.
     moments: usize,
 }
@@ -106,7 +108,10 @@ impl<'a> Compiler<'a> {
     ) -> Learned {
         let start = self.speaking(base, method, seed);
         let own_words = base.model.head_init.clone();
-        let objective = method.objective(base.model);
+        let objective = match self.experiment.task.head() {
+            Head::LanguageModel => Objective::LanguageModel,
+            _ => method.objective(base.model),
+        };
         let whole = |it: &Self, init| it.whole(base, objective, init);
         let probe = |it: &Self, objective, init| it.probe(base, method, objective, init);
         let (start, step, lesson) = match method.tuning {
@@ -159,6 +164,7 @@ impl<'a> Compiler<'a> {
             objective: Objective::LanguageModel,
             head: Head::LanguageModel.into(),
             optimizer: Optimizer { passes: method.generative, ..self.optimizer(base, None) },
+            adapts: false,
             moments: 1,
         };
         let lesson = Lesson { rows: self.bases.rows(Part::WeakLabels), labels: None, judge: None };
@@ -169,13 +175,14 @@ impl<'a> Compiler<'a> {
     fn whole(&self, base: &Base<'_>, objective: Objective, init: HeadInit) -> Step {
         let trainable = self.experiment.train.trainable.clone();
         let (head, optimizer) = (self.head(base, init), self.optimizer(base, None));
-        Step { trainable, objective, head, optimizer, moments: 1 }
+        Step { trainable, objective, head, optimizer, adapts: true, moments: 1 }
     }
 
     /// A classifier alone is trained.
     fn probe(&self, base: &Base<'_>, method: &Method, objective: Objective, init: HeadInit) -> Step {
         let optimizer = self.optimizer(base, method.probe_learning_rate);
-        Step { trainable: Trainable::Head, objective, head: self.head(base, init), optimizer, moments: 1 }
+        let (trainable, head) = (Trainable::Head, self.head(base, init));
+        Step { trainable, objective, head, optimizer, adapts: false, moments: 1 }
     }
 
     pub(super) fn head(&self, base: &Base<'_>, init: HeadInit) -> HeadSpec {
@@ -199,10 +206,9 @@ impl<'a> Compiler<'a> {
         seed: u64,
     ) -> Learned {
         let Lesson { rows, labels, .. } = lesson;
-        let Step { trainable, objective, head, optimizer, moments: of } = step;
+        let Step { trainable, objective, head, optimizer, adapts, moments: of } = step;
         let examples = rows.count.saturating_mul(optimizer.passes);
         let cost = estimate(examples / of, base.max_tokens);
-        let adapts = trainable == self.experiment.train.trainable && objective != Objective::LanguageModel;
         let train = Train {
             part: rows.part,
             head,
@@ -263,12 +269,19 @@ impl<'a> Compiler<'a> {
     pub(super) fn infer(&mut self, title: String, base: &Base<'_>, model: Key, rows: &Rows) -> Key {
         let part = rows.part;
         let Batches { batch_tokens, shard, poison_rows } = self.experiment.infer;
-        let output = Output::Probabilities;
+        let output = self.experiment.task.output();
+        let mut inputs = vec![("model", model), ("data", rows.data)];
+        // What is continued is read as text, and every prompt has its answer.
+        let poison_rows = match output {
+            Output::Probabilities => {
+                inputs.push(("tokens", self.bases.tokens(&mut self.plan, base, rows)));
+                poison_rows
+            }
+            _ => 0,
+        };
         let work = Work::Infer(Infer { part, output, batch_tokens, shard, poison_rows });
-        let tokens = self.bases.tokens(&mut self.plan, base, rows);
-        let inputs = roles([("model", model), ("data", rows.data), ("tokens", tokens)]);
         let cost = estimate(rows.count, base.max_tokens);
-        self.plan.add(title, Spec { work, inputs }, cost)
+        self.plan.add(title, Spec { work, inputs: roles(inputs) }, cost)
     }
 }
 

@@ -25,6 +25,12 @@ impl Compiler<'_> {
         seed: u64,
     ) -> Lesson {
         let mut labels = self.labels(teacher, &rows, seed);
+        if self.experiment.task.answer_tokens.is_some() {
+            // What a model wrote takes the place of what is to be written.
+            let title = format!("answers for {of}");
+            let data = self.revise(&rows, labels, Revision::Answers, title.clone());
+            return Lesson { rows: Rows { data, title, ..rows }, labels: None, judge: None };
+        }
         if let Some(pattern) = method.errors.filter(|_| first) {
             let revision = Revision::Errors { pattern, seed };
             // The rows stay as they are, and so do their tokens.

@@ -157,6 +157,7 @@ impl Compiler<'_> {
         let work = Work::Measure(Measure::WeakToStrong {
             ladder: ladder.iter().map(|model| model.name.clone()).collect(),
             predictions,
+            written: self.experiment.task.answer_tokens.is_some(),
             draws: bootstrap.draws,
             seed: bootstrap.seed,
             schema: SCHEMA,

@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     experiment,
     plan::{
-        ErrorPattern, Head, HeadInit, Merge, Objective, Prepare, Revision, Source, Span, Style, Trainable,
+        ErrorPattern, Head, HeadInit, Merge, Objective, Output, Prepare, Revision, Source, Span, Style,
+        Trainable,
     },
     recipe::compile,
 };
@@ -36,7 +37,10 @@ fn written(split: &str, pairs: &str, rest: &str) -> String {
 /// The same of another kind of task; heads of rewards begin with one token.
 fn plan_of_kind(kind: &str, rest: &str) -> Plan {
     let text = written("", "", rest).replace("[task]\n", &format!("[task]\nkind = {kind:?}\n"));
-    compiled(&if kind == "preference" { text.replace("[\"F\", \"T\"]", "[\"T\"]") } else { text })
+    compiled(&match kind {
+        "preference" => text.replace("[\"F\", \"T\"]", "[\"T\"]"),
+        _ => text.replace("head_init = [\"F\", \"T\"]\n", ""),
+    })
 }
 
 fn compiled(text: &str) -> Plan {
@@ -359,4 +363,36 @@ fn every_model_is_the_best_of_its_trials() {
     assert_eq!(read(&plan, read(&plan, last, "labels"), "model"), first);
     assert_eq!(measured(&plan, "c")[0].0, last);
     assert_eq!(read(&plan, "weak labels s seed 0", "model"), "best of weak s seed 0 by true labels");
+}
+
+#[test]
+fn models_that_write_learn_from_what_another_wrote() {
+    let plan = plan_of_kind("generation", "[[method]]\nname = \"b\"\nthrough = [\"m\"]");
+    let (first, last) = ("student b s>m round 1 seed 0", "student b s>l seed 0");
+    for name in ["weak s seed 0", "ceiling l seed 0", first, last] {
+        let train = training(&plan, name);
+        assert_eq!(
+            (train.objective, train.head.head),
+            (Objective::LanguageModel, Head::LanguageModel),
+            "{name}"
+        );
+    }
+    for (student, teacher) in
+        [(first, "weak labels s seed 0".to_owned()), (last, format!("weak labels {first}"))]
+    {
+        let answers = read(&plan, student, "data");
+        let Work::Prepare(Prepare::Revised { part, revision }) = &named(&plan, answers).work else {
+            panic!("{answers}")
+        };
+        assert_eq!((*part, revision), (Part::WeakLabels, &Revision::Answers));
+        assert_eq!((read(&plan, answers, "labels"), read(&plan, answers, "data")), (&*teacher, "dataset"));
+        assert_eq!(read(&plan, read(&plan, student, "tokens"), "data"), answers);
+        assert!(!named(&plan, student).inputs.contains_key("labels"));
+        let written = named(&plan, &teacher);
+        let Work::Infer(infer) = &written.work else { panic!("{teacher}") };
+        assert!(matches!(&infer.output, Output::Completions(sampling) if sampling.max_new_tokens == 3));
+        assert_eq!(written.inputs.keys().collect::<Vec<_>>(), ["data", "model"]);
+    }
+    let goal = &plan.stages().last().unwrap().spec.work;
+    assert!(matches!(goal, Work::Measure(Measure::WeakToStrong { written: true, .. })), "{goal:?}");
 }

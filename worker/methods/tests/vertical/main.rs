@@ -80,6 +80,7 @@ fn an_experiment_runs_from_nothing_to_its_results() {
     let measure = Work::Measure(Measure::WeakToStrong {
         ladder: vec!["small".into(), "large".into()],
         predictions,
+        written: false,
         draws: 100,
         seed: 0,
         schema: SCHEMA,
