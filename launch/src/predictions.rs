@@ -3,10 +3,7 @@
 mod column;
 mod export;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    path::PathBuf,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 use fulcrum_common::{
@@ -15,7 +12,7 @@ use fulcrum_common::{
     store::{Manifest, Store},
 };
 
-use crate::{outputs, run_folder::RunFolder};
+use crate::{outputs, run_folder::RunFolder, splice::parts};
 
 pub(crate) use export::write;
 
@@ -119,18 +116,6 @@ async fn manifest(store: &Store, key: Key) -> Result<Manifest> {
             key.short()
         )
     })
-}
-
-/// The part files of an artifact, in order.
-async fn parts(store: &Store, made: &Manifest) -> Result<Vec<PathBuf>> {
-    let mut names: Vec<&str> = made.files.iter().map(|file| file.name.as_str()).collect();
-    names.retain(|name| name.ends_with(".parquet"));
-    names.sort_unstable();
-    let mut parts = Vec::with_capacity(names.len());
-    for name in names {
-        parts.push(store.local(made, name).await?);
-    }
-    Ok(parts)
 }
 
 /// What was said of each row; nothing of those that are known to be left out.

@@ -6,9 +6,25 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use fulcrum_common::store::{Manifest, Store};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::rows_file::RowsFile;
+
+/// The part files of an artifact on this machine, in order.
+///
+/// # Errors
+/// If one of them cannot be read, or is not what was made.
+pub(crate) async fn parts(store: &Store, made: &Manifest) -> Result<Vec<PathBuf>> {
+    let mut names: Vec<&str> = made.files.iter().map(|file| file.name.as_str()).collect();
+    names.retain(|name| name.ends_with(".parquet"));
+    names.sort_unstable();
+    let mut parts = Vec::with_capacity(names.len());
+    for name in names {
+        parts.push(store.local(made, name).await?);
+    }
+    Ok(parts)
+}
 
 /// Writes the rows of `parts`, in this order, to `target`; returns how many there are. Memory holds one batch
 /// and what the writer gathers for a row group.

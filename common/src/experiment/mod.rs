@@ -234,18 +234,7 @@ impl Task {
 
     /// What a model says of a row.
     pub(crate) fn output(&self) -> Output {
-        let sampling = |max_new_tokens| Sampling {
-            max_new_tokens,
-            temperature: 0.0,
-            top_k: None,
-            top_p: 1.0,
-            stop: Vec::new(),
-            samples: 1,
-            seed: 0,
-            slots: Sampling::SLOTS,
-            chat: None,
-        };
-        self.answer_tokens.map_or(Output::Probabilities, |most| Output::Completions(sampling(most)))
+        self.answer_tokens.map_or(Output::Probabilities, |most| Output::Completions(Sampling::greedy(most)))
     }
 
     /// How a row's text is laid out.

@@ -16,7 +16,7 @@ use crate::{
     hub::Needs,
     job::{self, Crew, Width},
     run_folder::RunFolder,
-    splice::splice,
+    splice::{parts, splice},
     warnings::left_out,
 };
 
@@ -112,14 +112,7 @@ pub(super) fn new_file(file: &Path) -> Result<()> {
 
 /// Puts the parts that workers wrote together in one file; how many rows it has.
 pub(super) async fn collect(store: &Store, made: &Manifest, out: &Path) -> Result<u64> {
-    let mut names: Vec<&str> = made.files.iter().map(|file| file.name.as_str()).collect();
-    names.retain(|name| name.ends_with(".parquet"));
-    names.sort_unstable();
-    let mut parts = Vec::with_capacity(names.len());
-    for name in names {
-        parts.push(store.local(made, name).await?);
-    }
-    splice(&parts, out)
+    splice(&parts(store, made).await?, out)
 }
 
 /// A column as a template; a template as it is.

@@ -49,7 +49,7 @@ pub(crate) fn run(
     let training = Training::new(&model, &examples, &*objective, settings, work.seed, gang.clone());
     let past = Reached {
         kept: kept.map(|kept| kept.past),
-        before: work.span.filter(|span| span.begin > 0).map(|_| handed_over(job)).transpose()?,
+        before: before(job, work)?,
         world: gang.all().world(),
         changed: Cell::new(None),
     };
@@ -94,7 +94,8 @@ pub(crate) fn run(
 /// from a checkpoint of another number of ranks.
 struct Reached<'a> {
     kept: Option<&'a dyn Past>,
-    before: Option<Files>,
+    /// The files of the stretch before. They are as large as three models, and read only where they are gone on from.
+    before: Option<[&'a Path; 2]>,
     world: usize,
     /// How many they were.
     changed: Cell<Option<usize>>,
@@ -113,21 +114,25 @@ impl Past for Reached<'_> {
             return Ok(snapshots);
         }
         self.changed.set(None);
-        match &self.before {
-            Some(files) => files.handed_over(self.world, wanted),
-            None => Ok(Vec::new()),
-        }
+        let Some(before) = self.before else { return Ok(Vec::new()) };
+        let read = |path| fs::read(path).map_err(|error| state(path, &error));
+        let [header, tensors] = before;
+        let files = Files { header: read(header)?, tensors: read(tensors)? };
+        files.handed_over(self.world, wanted)
     }
 }
 
-/// What the stretch before left.
-fn handed_over(job: &Job<'_>) -> Result<Files, Error> {
-    let read = |name| {
-        let path = job.file(BEFORE, name)?;
-        fs::read(path).map_err(Error::io(path))
-    };
+/// What the stretch before left, where there is one.
+fn before<'a>(job: &'a Job<'_>, work: &Train) -> Result<Option<[&'a Path; 2]>, Error> {
     let [header, tensors] = STATE;
-    Ok(Files { header: read(header)?, tensors: read(tensors)? })
+    match work.span {
+        Some(span) if span.begin > 0 => Ok(Some([job.file(BEFORE, header)?, job.file(BEFORE, tensors)?])),
+        _ => Ok(None),
+    }
+}
+
+fn state(path: &Path, error: &std::io::Error) -> fulcrum_train::Error {
+    fulcrum_train::Error::State(format!("{}: {error}", path.display()))
 }
 
 /// The model as it is trained, and the rows with their labels.

@@ -96,6 +96,21 @@ impl Sampling {
     /// Completions that are decoded together where nothing else is said.
     pub const SLOTS: usize = 16;
 
+    /// The likeliest tokens, up to so many.
+    pub fn greedy(max_new_tokens: usize) -> Self {
+        Self {
+            max_new_tokens,
+            temperature: 0.0,
+            top_k: None,
+            top_p: 1.0,
+            stop: Vec::new(),
+            samples: 1,
+            seed: 0,
+            slots: Self::SLOTS,
+            chat: None,
+        }
+    }
+
     /// Whether completions can be drawn so.
     ///
     /// # Errors

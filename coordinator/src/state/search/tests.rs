@@ -32,7 +32,7 @@ fn found(search: &Search) -> BTreeSet<u64> {
 fn one_row_is_found_by_halves_and_needs_three_strikes() {
     let mut search = Search::begin(8..16, None, false);
     let asked = answer(&mut search, &[13].into(), false);
-    // 12..16 needs no trial once 8..12 is fine, nor do the rows after 13 once it is found... but those may fail too.
+    // 12..16 as a whole needs no trial once 8..12 is fine; the rows after 13 do, as they may fail too.
     assert_eq!(asked, [0..0, 8..12, 12..14, 12..13, 13..14, 13..14, 13..14, 14..16]);
     assert_eq!((found(&search), search.is_vain()), ([13].into(), false));
     let mut surely = Search::begin(8..16, None, false);
