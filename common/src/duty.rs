@@ -3,7 +3,7 @@
 
 use crate::{
     exit,
-    protocol::{Assignment, Failed, Rendezvous, command::Command, worker_event::Event},
+    protocol::{Abort, Assignment, Failed, Rendezvous, command::Command, worker_event::Event},
 };
 
 /// Milliseconds that the engine may take to come back from an assignment that was called off.
@@ -33,8 +33,8 @@ pub enum Act<W> {
     Pulse(u32),
     /// Hand the work to the engine.
     Start(W),
-    /// Call off what the engine does, for this reason.
-    CallOff(String),
+    /// Call off what the engine does.
+    CallOff(Call),
     /// Ask what the engine does to keep a checkpoint and end.
     Finish,
     /// The gang under way meets there.
@@ -45,6 +45,22 @@ pub enum Act<W> {
     Leave(i32),
     /// End the process with this code.
     Exit(i32),
+}
+
+/// Why work is called off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// In words.
+    pub reason: String,
+    /// Whether that is because it does not get on. If it does not come back then, what it was at is to blame.
+    pub stalled: bool,
+}
+
+impl Call {
+    /// Called off for something else than the work itself.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), stalled: false }
+    }
 }
 
 /// What a worker is at, and what it owes. Times are in milliseconds of one clock.
@@ -125,7 +141,8 @@ impl<W: Work> Duty<W> {
                 if let Some(next) = self.next.take_if(|next| next.epoch() == abort.epoch) {
                     self.say(given_up(next.epoch(), "called off before it began"), &mut acts);
                 }
-                self.call_off(now, Some(abort.epoch), &abort.reason, &mut acts);
+                let Abort { epoch, reason, stalled } = abort;
+                self.call_off(now, Some(epoch), Call { reason, stalled }, &mut acts);
             }
             Command::Drain(_) => {
                 self.leaving.get_or_insert(exit::DONE);
@@ -162,7 +179,7 @@ impl<W: Work> Duty<W> {
                 acts.push(Act::Finish);
                 self.grace.get_or_insert(now.saturating_add(grace));
             }
-            _ => self.call_off(now, None, "the worker was asked to terminate", &mut acts),
+            _ => self.call_off(now, None, Call::because("the worker was asked to terminate"), &mut acts),
         }
         self.rest(acts)
     }
@@ -175,7 +192,7 @@ impl<W: Work> Duty<W> {
             return acts;
         }
         if self.grace.is_some_and(|grace| grace <= now) {
-            self.call_off(now, None, "the grace is over", &mut acts);
+            self.call_off(now, None, Call::because("the grace is over"), &mut acts);
         }
         let alone = !self.connected && self.at.is_none() && self.leaving.is_none();
         if alone && now.saturating_sub(self.alone) >= patience {
@@ -199,12 +216,12 @@ impl<W: Work> Duty<W> {
     }
 
     /// Calls off what is under way, if it is of that epoch.
-    fn call_off(&mut self, now: u64, epoch: Option<u64>, reason: &str, acts: &mut Vec<Act<W>>) {
+    fn call_off(&mut self, now: u64, epoch: Option<u64>, call: Call, acts: &mut Vec<Act<W>>) {
         self.grace = None;
         let Some((current, _)) = self.at else { return };
         if epoch.is_none_or(|epoch| epoch == current) && self.due.is_none() {
             self.due = Some(now.saturating_add(ABORT_PATIENCE_MS));
-            acts.push(Act::CallOff(reason.to_owned()));
+            acts.push(Act::CallOff(call));
         }
     }
 

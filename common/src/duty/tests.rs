@@ -26,7 +26,7 @@ fn assignment(epoch: u64, stage: &str) -> Command {
 }
 
 fn abort(epoch: u64) -> Command {
-    Command::Abort(Abort { epoch, reason: "a peer is gone".into() })
+    Command::Abort(Abort { epoch, reason: "a peer is gone".into(), stalled: false })
 }
 
 fn done(epoch: u64) -> Event {
@@ -64,7 +64,7 @@ fn what_cannot_be_read_is_told_and_leaves_the_worker_free() {
 fn an_engine_that_does_not_come_back_ends_the_process() {
     let mut duty = at_work("infer");
     assert_eq!(duty.hear(100, abort(8)), [], "of another epoch");
-    assert_eq!(duty.hear(100, abort(7)), [Act::CallOff("a peer is gone".into())]);
+    assert_eq!(duty.hear(100, abort(7)), [Act::CallOff(Call::because("a peer is gone"))]);
     assert_eq!(duty.hear(500, abort(7)), [], "once");
     assert_eq!(duty.wakes(), Some(100 + ABORT_PATIENCE_MS));
     assert_eq!(duty.wake(1_099, 0), []);
@@ -114,7 +114,7 @@ fn a_training_leaves_in_good_order_within_its_grace_and_other_work_at_once() {
     let mut duty = at_work("train");
     assert_eq!((duty.terminate(0, 50), duty.wakes()), (vec![Act::Finish], Some(50)));
     assert_eq!(duty.wake(49, 0), []);
-    assert_eq!(duty.wake(50, 0), [Act::CallOff("the grace is over".into())]);
+    assert_eq!(duty.wake(50, 0), [Act::CallOff(Call::because("the grace is over"))]);
     let mut duty = at_work("train");
     duty.terminate(0, 50);
     assert!(matches!(&duty.terminate(1, 50)[..], [Act::CallOff(_)]), "asked again");

@@ -76,7 +76,7 @@ pub enum StageState {
 pub(crate) type Share = (Vec<File>, Option<Copied>);
 
 /// Workers in lockstep on one stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gang {
     /// The fencing token.
     pub epoch: u64,
@@ -88,6 +88,10 @@ pub struct Gang {
     pub(crate) lacking: BTreeMap<u64, BTreeSet<usize>>,
     /// What its ranks hold, by step.
     pub(crate) held: BTreeMap<u64, BTreeMap<usize, Copied>>,
+    /// Ranks that have come to the end.
+    pub(crate) back: BTreeSet<usize>,
+    /// What rank 0 has made, while what the others hold in the end is not known.
+    pub(crate) made: Option<Box<Product>>,
     /// Where its members meet, once rank 0 has said so.
     pub(crate) meeting: Option<String>,
     /// Whether its training has come farther than ever before.
@@ -101,8 +105,9 @@ impl Gang {
     /// A gang that begins.
     pub(crate) fn new(epoch: u64, members: Vec<String>) -> Self {
         let (shares, lacking) = (BTreeMap::new(), BTreeMap::new());
-        let (held, absent) = (BTreeMap::new(), BTreeMap::new());
-        Self { epoch, members, shares, lacking, held, meeting: None, advanced: false, absent }
+        let (held, back, absent) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (made, meeting, advanced) = (None, None, false);
+        Self { epoch, members, shares, lacking, held, back, made, meeting, advanced, absent }
     }
 }
 

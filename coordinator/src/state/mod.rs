@@ -393,6 +393,14 @@ impl State {
         }
     }
 
+    /// The shard that is leased in an epoch, and its stage.
+    pub(crate) fn shard_of(&self, epoch: u64) -> Option<(usize, usize)> {
+        match self.agenda.holder(epoch)? {
+            Holder::Gang(_) => None,
+            Holder::Shard(stage, index) => Some((stage, index)),
+        }
+    }
+
     /// The gang of an epoch; none when it is over.
     pub(crate) fn gang(&self, epoch: u64) -> Option<&Gang> {
         let Holder::Gang(stage) = self.agenda.holder(epoch)? else { return None };

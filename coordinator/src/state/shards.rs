@@ -204,12 +204,16 @@ impl Shards {
         Some(index)
     }
 
-    /// The shard that has been out longest, by one lease alone and for long; none before another is finished.
-    pub(crate) fn straggler(&self, now: u64) -> Option<usize> {
+    /// Milliseconds that half of the last finished shards took at most; none before one is finished.
+    pub(crate) fn usual(&self) -> Option<u64> {
         let mut took = Vec::from(self.took.clone());
         took.sort_unstable();
-        let usual = took.get(took.len() / 2)?;
-        let long = (LONG_TIMES * usual).max(LONG_MS);
+        took.get(took.len() / 2).copied()
+    }
+
+    /// The shard that has been out longest, by one lease alone and for long; none before another is finished.
+    pub(crate) fn straggler(&self, now: u64) -> Option<usize> {
+        let long = (LONG_TIMES * self.usual()?).max(LONG_MS);
         let (since, index) = self.alone.first().copied()?;
         (now.saturating_sub(since) > long).then_some(index)
     }

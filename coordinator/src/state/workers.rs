@@ -241,13 +241,12 @@ impl Workers {
             .collect()
     }
 
-    /// A worker that has not got on with its work for so many milliseconds, and the work's epoch.
-    pub(crate) fn stalled(&self, now: u64, most: u64) -> Option<(String, u64)> {
-        self.live().find_map(|worker| match worker.state {
-            WorkerState::Working(epoch) if now.saturating_sub(worker.moved) >= most => {
-                Some((worker.hello.seat.clone(), epoch))
-            }
-            _ => None,
+    /// A worker that has not got on with its work, an epoch, for as many milliseconds as that may take, and those.
+    pub(crate) fn stalled(&self, now: u64, most: impl Fn(u64) -> u64) -> Option<(String, u64, u64)> {
+        self.live().find_map(|worker| {
+            let WorkerState::Working(epoch) = worker.state else { return None };
+            let most = most(epoch);
+            (now.saturating_sub(worker.moved) >= most).then(|| (worker.hello.seat.clone(), epoch, most))
         })
     }
 

@@ -1,6 +1,7 @@
 //! What ranks hold alike. Those that hold the same weights say a hash of them now and then, and at every checkpoint; where
 //! two differ, a bit has flipped in one. The epoch is over then, the training goes on from the last checkpoint at which
-//! all agreed, and whoever held something else is named: by the majority or, of two, by what the replay holds.
+//! all agreed, and whoever held something else is named: by the majority or, of two, by what the replay holds. They also
+//! say it in the end, and what they made counts once they agreed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +9,10 @@ use fulcrum_common::exit;
 
 use super::{faults, gangs, results};
 use crate::{
-    action::{Decisions, Named, Record},
+    action::{Decisions, Named, Product, Record},
     input::{Copied, Failure},
     journal::FILE,
-    state::{Doubt, State},
+    state::{Doubt, Gang, State},
 };
 
 /// How often a worker is named before it gets no more work.
@@ -35,7 +36,36 @@ pub(super) fn held(
     if said.len() == gang.members.len() {
         let said = gang.held.remove(&step).unwrap_or_default();
         gang.held.retain(|other, _| *other > step);
-        agree(state, (epoch, step), &said, out);
+        if agree(state, (epoch, step), &said, out) {
+            settle(state, epoch, out);
+        }
+    }
+}
+
+/// Whether a rank has still to say what it holds after a step for which others have said it.
+fn is_open(gang: &Gang) -> bool {
+    let silent = |said: &Said| {
+        (0..gang.members.len()).any(|rank| !said.contains_key(&rank) && !gang.back.contains(&rank))
+    };
+    gang.held.values().any(silent)
+}
+
+/// A rank has come to the end; `made`: what the first has made. It counts once all hold the same.
+pub(super) fn back(state: &mut State, epoch: u64, rank: usize, made: Option<Product>, out: &mut Decisions) {
+    let Some((_, gang)) = state.gang_mut(epoch) else { return };
+    gang.back.insert(rank);
+    if let Some(made) = made {
+        gang.made = Some(Box::new(made));
+    }
+    settle(state, epoch, out);
+}
+
+fn settle(state: &mut State, epoch: u64, out: &mut Decisions) {
+    let Some((stage, gang)) = state.gang_mut(epoch) else { return };
+    if !is_open(gang)
+        && let Some(made) = gang.made.take()
+    {
+        results::gang_done(state, stage, epoch, *made, out);
     }
 }
 

@@ -123,10 +123,22 @@ pub(super) fn abort(state: &mut State, stage: usize, reason: &str, out: &mut Dec
 
 /// Tells a worker to give up an epoch, if it still works on it.
 pub(super) fn give_up(state: &mut State, seat: &str, epoch: u64, reason: &str, out: &mut Decisions) {
+    let reason = reason.to_owned();
+    call_off(state, seat, Abort { epoch, reason, stalled: false }, out);
+}
+
+/// The same for a worker that lives and does not get on.
+pub(super) fn give_up_stalled(state: &mut State, seat: &str, epoch: u64, reason: &str, out: &mut Decisions) {
+    let reason = reason.to_owned();
+    call_off(state, seat, Abort { epoch, reason, stalled: true }, out);
+}
+
+fn call_off(state: &mut State, seat: &str, abort: Abort, out: &mut Decisions) {
+    let epoch = abort.epoch;
     if let Some(worker) = state.workers.get(seat)
         && worker.state() == WorkerState::Working(epoch)
     {
-        out.send(worker.session, Command::Abort(Abort { epoch, reason: reason.to_owned() }));
+        out.send(worker.session, Command::Abort(abort));
         state.workers.turn(seat, WorkerState::Aborting(epoch));
     }
 }

@@ -2,7 +2,7 @@
 
 use fulcrum_common::protocol::LEASE_MS;
 
-use super::{gangs, membership, results};
+use super::{gangs, membership, poison, results};
 use crate::{action::Decisions, input::Failure, state::State};
 
 /// Moves the clock. Where the coordinator itself was away for long (a stopped process, a sleeping machine, a slow
@@ -21,19 +21,24 @@ pub(super) fn renew(state: &mut State, seat: &str) {
     state.workers.hear(seat, state.now);
 }
 
+/// Milliseconds between two looks for those who do not get on, at most.
+const LOOKS_MS: u64 = 10_000;
+
 /// Takes the work of workers back that live and do not get on: one that hangs is not heard to be lost. Whoever cannot
-/// give it up ends itself.
+/// give it up ends itself, and the next process in its seat finds in which rows that was.
 pub(super) fn expire_work(state: &mut State, out: &mut Decisions) {
     if state.stall == 0 || state.now < state.next_stall {
         return;
     }
-    while let Some((seat, epoch)) = state.workers.stalled(state.now, state.stall) {
-        let message = format!("{seat} has not got on for {} ms", state.stall);
-        gangs::give_up(state, &seat, epoch, &message, out);
+    let patience =
+        |state: &State, epoch| poison::patience(state, epoch).map_or(state.stall, |it| it.min(state.stall));
+    while let Some((seat, epoch, most)) = state.workers.stalled(state.now, |epoch| patience(state, epoch)) {
+        let message = format!("{seat} has not got on for {most} ms");
+        gangs::give_up_stalled(state, &seat, epoch, &message, out);
         let failure = Failure::membership(message);
         results::broke(state, &seat, epoch, &failure, out);
     }
-    state.next_stall = state.now.saturating_add(state.stall / 8);
+    state.next_stall = state.now.saturating_add((state.stall / 8).min(LOOKS_MS));
 }
 
 /// Loses the workers whose leases ran out.

@@ -114,7 +114,7 @@ pub(super) fn heartbeat(state: &mut State, seat: &str, progress: Progress, out: 
             let reason = "the epoch is over";
             state.workers.turn(seat, WorkerState::Aborting(progress.epoch));
             out.because(format!("told {seat} to give up epoch {}: {reason}", progress.epoch));
-            let abort = Abort { epoch: progress.epoch, reason: reason.to_owned() };
+            let abort = Abort { epoch: progress.epoch, reason: reason.to_owned(), stalled: false };
             out.send(session, Command::Abort(abort));
         }
         WorkerState::Aborting(epoch) if progress.epoch == 0 && seen == epoch => {

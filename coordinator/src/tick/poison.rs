@@ -23,6 +23,10 @@ const SUSPECT: u32 = 2;
 /// Milliseconds that what a search asks waits for the next process in the seat of the worker that was lost with it.
 pub(super) const NEWS_MS: u64 = 5_000;
 
+/// A question may stand still for at least so many milliseconds, and for so many times what a whole shard usually takes.
+const STILL_MS: u64 = 60_000;
+const STILL_TIMES: u64 = 10;
+
 /// Rows that named in one line are enough.
 const NAMED: usize = 20;
 
@@ -32,6 +36,15 @@ fn limit(state: &State, stage: usize) -> usize {
         Work::Infer(Infer { poison_rows, .. }) => poison_rows,
         _ => 0,
     }
+}
+
+/// Milliseconds for which who answers a question in that epoch may stand still, where other shards tell what is usual. A row
+/// that never ends costs the stage's whole patience twice, until it is suspected, and not once for every question.
+pub(super) fn patience(state: &State, epoch: u64) -> Option<u64> {
+    let (stage, index) = state.shard_of(epoch)?;
+    let shards = state.shards(stage)?;
+    shards.shard(index).asks()?;
+    Some((STILL_TIMES * shards.usual()?).max(STILL_MS))
 }
 
 /// A worker is lost with a shard: who comes after it may say where it was.
@@ -55,7 +68,7 @@ pub(super) fn fell(state: &mut State, seat: &str, fell: Fell, out: &mut Decision
     }
     shard.faults.membership = shard.faults.membership.saturating_sub(1);
     let what = fell.row.map_or("its rows were".to_owned(), |row| format!("row {row} was"));
-    let message = format!("{seat} died in epoch {} while {what} computed", fell.epoch);
+    let message = format!("{seat} ended in epoch {} while {what} computed", fell.epoch);
     out.because(message.clone());
     let failure = Failure { message, retry: true, row: fell.row, ..Failure::default() };
     if asked.is_some() {

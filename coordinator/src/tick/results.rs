@@ -12,7 +12,7 @@ use fulcrum_common::{
     store::{File, Manifest},
 };
 
-use super::{faults, gangs, progress, shards};
+use super::{copies, faults, gangs, progress, shards};
 use crate::{
     action::{Action, Decisions, Product, Record},
     input::Failure,
@@ -43,20 +43,22 @@ pub(super) fn done(
     let class = state.workers.get(seat).map(|worker| worker.class().clone()).unwrap_or_default();
     let product = Product { epoch, class, files, facts };
     match owner {
-        Some(Owner::Rank { stage, rank: 0 }) => {
-            let current =
-                matches!(state.stages[stage].state(), StageState::Gang(gang) if gang.epoch == epoch);
-            uphold(Invariant::CurrentEpochCounts, current, || format!("{seat} finished epoch {epoch}"));
-            end(epoch, "done", &format!("finished by {seat}"), out);
-            // Whatever the others still do is of no use any more.
-            gangs::dissolve(state, stage, "rank 0 has finished the stage", out);
-            finish(state, stage, product, out);
-        }
-        Some(Owner::Rank { .. }) => {}
+        Some(Owner::Rank { rank: 0, .. }) => copies::back(state, epoch, 0, Some(product), out),
+        Some(Owner::Rank { rank, .. }) => copies::back(state, epoch, rank, None, out),
         Some(Owner::Shard { stage, index }) => shards::done(state, stage, index, product, out),
         None if product.files.is_empty() => {}
         None => out.because(format!("ignored what {seat} made in epoch {epoch}: the epoch is over")),
     }
+}
+
+/// Rank 0 has made the stage's files, and nobody held anything else.
+pub(super) fn gang_done(state: &mut State, stage: usize, epoch: u64, product: Product, out: &mut Decisions) {
+    let current = matches!(state.stages[stage].state(), StageState::Gang(gang) if gang.epoch == epoch);
+    uphold(Invariant::CurrentEpochCounts, current, || format!("epoch {epoch} is finished"));
+    end(epoch, "done", "finished by rank 0", out);
+    // Whatever the others still do is of no use any more.
+    gangs::dissolve(state, stage, "rank 0 has finished the stage", out);
+    finish(state, stage, product, out);
 }
 
 /// Whether the file lies where an attempt puts it. The bytes of another attempt are not what this one made.

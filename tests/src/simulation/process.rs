@@ -247,7 +247,7 @@ impl World {
                     self.errand(seat, 0, Errand::Beat { session });
                 }
                 Act::Start(piece) => self.start(seat, piece),
-                Act::CallOff(_) => self.call_off(seat),
+                Act::CallOff(call) => self.call_off(seat, call.stalled),
                 Act::Finish => process.engine.leaving = true,
                 Act::Meet(_) => self.meet(seat),
                 Act::Committed(step) => process.engine.committed = process.engine.committed.max(step),
@@ -363,6 +363,10 @@ impl World {
             self.fell.insert(seat, Fell { epoch, row });
             return self.die(seat, true);
         }
+        if harm == Harm::Hangs {
+            self.processes.entry(seat).and_modify(|process| process.engine.hung = true);
+            return;
+        }
         let Said::Failed(said) = failed(epoch, "a row fails", (harm == Harm::Fails, false), 0) else {
             return;
         };
@@ -391,10 +395,25 @@ impl World {
         self.errand(seat, pause, Errand::Back { epoch, said: Said::Done(Done { epoch, files, facts }) });
     }
 
+    /// Who was called off for not getting on ends itself in a moment, and the next process in its seat finds its note. A row
+    /// that it was at alone would be taken for the reason if a process hung often by itself.
+    fn leave_note(&mut self, seat: usize, piece: &Piece) {
+        let harmed = self.harm(seat) == Some(Harm::Hangs);
+        if harmed || piece.rows().nth(1).is_some() && self.rng.chance(0.5) {
+            self.fell.insert(seat, Fell { epoch: piece.epoch, row: piece.alone() });
+        }
+    }
+
     /// The engine is to come back. Most do at once, some late, some only when they have finished.
-    fn call_off(&mut self, seat: usize) {
+    fn call_off(&mut self, seat: usize, stalled: bool) {
         let Some(process) = self.processes.get_mut(&seat) else { return };
-        let Some(piece) = process.engine.piece.clone().filter(|_| !process.engine.hung) else { return };
+        let Some(piece) = process.engine.piece.clone() else { return };
+        if process.engine.hung {
+            if stalled {
+                self.leave_note(seat, &piece);
+            }
+            return;
+        }
         let stubborn = self.weather.strikes(self.now, Point::Stubborn);
         if !stubborn {
             let pause = if self.rng.chance(0.05) { 1_500 } else { self.rng.below(400) };

@@ -29,6 +29,8 @@ pub(super) struct Scene {
 pub(super) enum Harm {
     /// It dies.
     Kills,
+    /// It goes on for ever.
+    Hangs,
     /// It fails, and could do well the next time.
     Fails,
     /// It fails, and would again.
@@ -71,7 +73,7 @@ fn poison(plan: &Plan, rng: &mut Rng) -> BTreeMap<Key, BTreeMap<u64, Harm>> {
         if !some || rng.chance(0.5) {
             continue;
         }
-        let harm = |rng: &mut Rng| [Harm::Kills, Harm::Fails, Harm::FailsSurely][rng.index(3)];
+        let harm = |rng: &mut Rng| [Harm::Kills, Harm::Hangs, Harm::Fails, Harm::FailsSurely][rng.index(4)];
         let count = 1 + rng.index(3);
         poison.insert(stage.key, (0..count).map(|_| (rng.below(rows(*part)), harm(rng))).collect());
     }

@@ -1,4 +1,4 @@
-//! Rows that cannot be computed: a run ends without them, names them, and has every other row as it would be.
+//! Rows that cannot be computed, since they kill, fail or never end: a run ends without them, names them, and has every other row as it would be.
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -12,6 +12,9 @@ use parquet::{
     file::reader::{FileReader, SerializedFileReader},
     record::{ListAccessor, RowAccessor},
 };
+
+/// Seconds after which a worker that does not get on is given up.
+const STALL: &str = "4";
 
 /// The bits of every row's probabilities, by row, over all parts of the weak labels.
 fn labels(left: &Left) -> BTreeMap<i64, Vec<u32>> {
@@ -35,7 +38,10 @@ fn run(place: &Workplace, faults: &str) -> (Option<i32>, String) {
     std::fs::create_dir(place.at("marks")).unwrap();
     let mut command = place.command(&["run", "poison.toml", "--workers", "2", "--threads", "1"]);
     if !faults.is_empty() {
-        command.env("FULCRUM_FAULT", faults).env("FULCRUM_FAULT_ONCE", place.at("marks"));
+        command
+            .env("FULCRUM_STALL_SECONDS", STALL)
+            .env("FULCRUM_FAULT", faults)
+            .env("FULCRUM_FAULT_ONCE", place.at("marks"));
     }
     let told = std::fs::File::create(place.at("told")).unwrap();
     let child = command.stdout(Stdio::null()).stderr(told).spawn().unwrap();
@@ -44,7 +50,7 @@ fn run(place: &Workplace, faults: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_row_that_kills_its_worker_and_one_that_fails_are_left_out_by_name_and_no_other() {
+fn rows_that_kill_or_fail_or_never_end_are_left_out_by_name_and_no_other() {
     let experiment = EXPERIMENT.replace("\"chaos\"", "\"poison\"") + "[infer]\nshard = 32\n";
     let undisturbed = Workplace::new("poison", &experiment);
     let (code, told) = run(&undisturbed, "");
@@ -52,15 +58,17 @@ fn a_row_that_kills_its_worker_and_one_that_fails_are_left_out_by_name_and_no_ot
     let mut expected = labels(&undisturbed.artifacts());
     assert_eq!(expected.len(), 64);
     let rows: Vec<i64> = expected.keys().copied().collect();
-    let (kills, fails) = (rows[20], rows[50]);
+    let (kills, hangs, fails) = (rows[20], rows[40], rows[50]);
 
     let place = Workplace::new("poison", &experiment);
-    let faults = format!("infer.row row={kills} kind=kill;infer.row row={fails} kind=error");
+    let faults = [(kills, "kill"), (hangs, "hang"), (fails, "error")]
+        .map(|(row, kind)| format!("infer.row row={row} kind={kind}"))
+        .join(";");
     let (code, told) = run(&place, &faults);
     assert_eq!(code, Some(exit::DONE), "{told}\n{}", place.logs());
-    expected.retain(|row, _| ![kills, fails].contains(row));
+    expected.retain(|row, _| ![kills, hangs, fails].contains(row));
     assert_eq!(labels(&place.artifacts()), expected, "every other row, and its bytes");
-    let named = format!("left out: {kills}, {fails}");
+    let named = format!("left out: {kills}, {hangs}, {fails}");
     let report = std::fs::read_to_string(place.at("runs/poison/report.html")).unwrap();
     assert!(report.contains(&named), "the report names both");
     let status = place.command(&["status", "poison"]).output().unwrap();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use fulcrum_common::{
+    duty::Call,
     flight::Recorder,
     protocol::{self, Heartbeat, Held, Kept, NotKept, Rendezvous, worker_event::Event},
     store::File,
@@ -18,7 +19,7 @@ use fulcrum_common::{
 use tokio::sync::mpsc;
 
 /// What is done when the attempt is called off.
-type Brake = Arc<dyn Fn(&str) + Send + Sync>;
+type Brake = Arc<dyn Fn(&Call) + Send + Sync>;
 
 /// An assignment under way. The engine reports to it and asks it whether to go on.
 pub(crate) struct Attempt {
@@ -109,21 +110,21 @@ impl Attempt {
     }
 
     /// Calls the attempt off: wakes the engine where it waits for peers.
-    pub(crate) fn cancel(&self, reason: &str) {
+    pub(crate) fn cancel(&self, call: &Call) {
         self.cancelled.store(true, Ordering::SeqCst);
         let brakes = self.lock().brakes.clone();
         self.changed.notify_all();
         for brake in brakes {
-            brake(reason);
+            brake(call);
         }
     }
 
     /// What else is to be done when the attempt is called off; done at once where it has been already.
-    pub(crate) fn on_cancel(&self, brake: impl Fn(&str) + Send + Sync + 'static) {
+    pub(crate) fn on_cancel(&self, brake: impl Fn(&Call) + Send + Sync + 'static) {
         let brake: Brake = Arc::new(brake);
         self.lock().brakes.push(Arc::clone(&brake));
         if self.is_cancelled() {
-            brake("called off before it began");
+            brake(&Call::because("called off before it began"));
         }
     }
 
@@ -241,7 +242,7 @@ mod tests {
         let (attempt, _said) = attempt();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| attempt.meeting(Duration::from_secs(30)));
-            attempt.cancel("a peer is gone");
+            attempt.cancel(&Call::because("a peer is gone"));
             assert_eq!(waiting.join().unwrap(), Err(Alone::Cancelled));
         });
     }
@@ -259,12 +260,12 @@ mod tests {
             let (attempt, _said) = attempt();
             let pulled = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&pulled);
-            let brake = move |_: &str| flag.store(true, Ordering::SeqCst);
+            let brake = move |_: &Call| flag.store(true, Ordering::SeqCst);
             if before {
                 attempt.on_cancel(brake);
-                attempt.cancel("stop");
+                attempt.cancel(&Call::because("stop"));
             } else {
-                attempt.cancel("stop");
+                attempt.cancel(&Call::because("stop"));
                 attempt.on_cancel(brake);
             }
             assert!(pulled.load(Ordering::SeqCst), "before: {before}");

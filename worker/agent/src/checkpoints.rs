@@ -147,7 +147,6 @@ fn comparing(
         for (step, copies, told) in taken {
             let (group, hash) = (copies.group, copies.hash());
             drop(copies);
-            counts.0.change(|counts| counts.unhashed = counts.unhashed.saturating_sub(1));
             match hash {
                 Ok(hash) => {
                     let copy = protocol::Copy { group, hash };
@@ -157,6 +156,8 @@ fn comparing(
                 }
                 Err(error) => tracing::warn!("weights after step {step} are not compared: {error}"),
             }
+            // Once it is told: who goes on may come to the end.
+            counts.0.change(|counts| counts.unhashed = counts.unhashed.saturating_sub(1));
         }
     })?;
     Ok(sender)
@@ -181,10 +182,10 @@ impl Keeper for Checkpoints {
         }
     }
 
-    fn is_compared(&self, steps: usize, kept: bool) -> bool {
+    fn is_compared(&self, steps: usize, must: bool) -> bool {
         let steps = steps as u64;
         let is_asked = self.what.compare_at == Some(steps);
-        self.what.compare.is_some_and(|every| kept || is_asked || steps.is_multiple_of(every))
+        self.what.compare.is_some_and(|every| must || is_asked || steps.is_multiple_of(every))
     }
 
     fn compare(&self, steps: usize, copies: Copies) {

@@ -198,6 +198,11 @@ impl Control {
     /// The engine has come back.
     fn settle(&mut self, outcome: Option<Outcome>) -> Vec<Act<Task>> {
         let Some((epoch, result)) = outcome else { return Vec::new() };
+        // What it said before it came back is told before.
+        let mut acts = Vec::new();
+        while let Ok(event) = self.asides.1.try_recv() {
+            acts.extend(self.duty.report(self.now(), event));
+        }
         let event = match result {
             Ok(product) => done(epoch, product),
             Err(fault) => {
@@ -207,7 +212,8 @@ impl Control {
                 failed(epoch, fault)
             }
         };
-        self.duty.report(self.now(), event)
+        acts.extend(self.duty.report(self.now(), event));
+        acts
     }
 
     /// Does what the duty is.
@@ -226,12 +232,12 @@ impl Control {
                     session.iter_mut().for_each(|session| session.start_pulse(period, Arc::clone(&desk)));
                 }
                 (Act::Start(task), _) => self.begin(session.as_deref(), task),
-                (Act::CallOff(reason), Some(attempt)) => {
+                (Act::CallOff(call), Some(attempt)) => {
                     // Before its connections break, which would change what it shows.
-                    self.black_box.crash(attempt, &reason);
+                    self.black_box.crash(attempt, &call.reason);
                     let attempt = Arc::clone(attempt);
                     // Breaking a gang's connections may take a moment, which commands and heartbeats do not have.
-                    tokio::task::spawn_blocking(move || attempt.cancel(&reason));
+                    tokio::task::spawn_blocking(move || attempt.cancel(&call));
                 }
                 (Act::Finish, Some(attempt)) => attempt.leave(),
                 (Act::Meet(address), Some(attempt)) => match address.parse() {

@@ -43,9 +43,9 @@ pub(crate) fn gather(task: &Task, attempt: &Arc<Attempt>, device: Device) -> Res
         let Some(meeting) = &meeting else { return Ok(Arc::new(Solo::new()) as _) };
         let joined = join(meeting, &Options { name, rank, world, interface, timeout: OPERATION }, device)?;
         let brake = Arc::downgrade(&joined);
-        attempt.on_cancel(move |reason| {
+        attempt.on_cancel(move |call| {
             if let Some(group) = brake.upgrade() {
-                group.abort(reason);
+                group.abort(&call.reason);
             }
         });
         Ok(Arc::new(Recorded::new(joined, Arc::clone(&attempt.recorder), group)) as _)
@@ -130,6 +130,7 @@ mod tests {
 
     use fulcrum_collective::Reduction;
     use fulcrum_common::{
+        duty::Call,
         plan::{Estimate, Spec, Stage},
         protocol::worker_event::Event,
     };
@@ -195,7 +196,7 @@ mod tests {
                 gang.all().all_reduce(&sum, Reduction::Sum).unwrap().wait().unwrap();
                 assert_eq!(sum.double_value(&[]), 6.0);
                 if gang.all().rank() == 0 {
-                    attempt.cancel("a peer is gone");
+                    attempt.cancel(&Call::because("a peer is gone"));
                 }
                 let waits = gang.all().all_reduce(&sum, Reduction::Sum);
                 waits.and_then(fulcrum_collective::Handle::wait).is_err()

@@ -37,7 +37,7 @@ impl Place {
     }
 
     /// Notes that these rows, by their numbers in their source, begin to go through a model. Whoever calls the attempt
-    /// off also ends this process if it must, and then it is not the rows' doing.
+    /// off also ends this process if it must, and then it is not the rows' doing, unless they are why: they do not end.
     pub(crate) fn write(&self, attempt: &Attempt, rows: &[i64]) -> Option<Note> {
         let alone = if let [row] = rows { format!(" {row}") } else { String::new() };
         if rows.is_empty() {
@@ -50,7 +50,11 @@ impl Place {
             tracing::warn!("a death in these rows will not be known as one: {}: {error}", self.0.display());
         }
         let place = self.clone();
-        attempt.on_cancel(move |_| place.clear());
+        attempt.on_cancel(move |call| {
+            if !call.stalled {
+                place.clear();
+            }
+        });
         Some(Note(self.clone()))
     }
 
@@ -74,6 +78,7 @@ impl Drop for Note {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use fulcrum_common::duty::Call;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -105,7 +110,19 @@ mod tests {
         let attempt = attempt();
         let _stays = place.write(&attempt, &[3]);
         assert!(place.left().is_some());
-        attempt.cancel("other work");
+        attempt.cancel(&Call::because("other work"));
         assert_eq!(place.left(), None);
+    }
+
+    #[test]
+    fn who_is_called_off_for_not_getting_on_and_does_not_come_back_is_held_against_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(folder.path(), "w0");
+        let attempt = attempt();
+        let note = place.write(&attempt, &[3]);
+        attempt.cancel(&Call { stalled: true, ..Call::because("it does not get on") });
+        assert_eq!(place.left(), Some(Fell { epoch: 7, row: Some(3) }));
+        drop(note);
+        assert_eq!(place.left(), None, "it came back");
     }
 }

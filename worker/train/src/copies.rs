@@ -31,7 +31,7 @@ impl Copies {
         let mut lanes = [0u64; LANES];
         let mut bytes = vec![0u8; 4 * CHUNK];
         for tensor in &self.tensors {
-            let (flat, length) = (tensor.f_view(-1)?, tensor.numel());
+            let (flat, length) = (tensor.f_reshape([-1])?, tensor.numel());
             for start in (0..length).step_by(CHUNK) {
                 let numbers = CHUNK.min(length - start);
                 let part = flat.f_narrow(0, start as i64, numbers as i64)?;
@@ -66,10 +66,11 @@ fn mix(lanes: &mut [u64; LANES], bytes: &[u8]) {
 }
 
 impl Trainer<'_> {
-    /// Has what this rank holds now compared, where that is asked for and anybody else holds it.
-    pub(crate) fn compare(&self, steps: usize, kept: bool) {
+    /// Has what this rank holds now compared, where that is asked for and anybody else holds it. `must`: it is kept for
+    /// others to go on from.
+    pub(crate) fn compare(&self, steps: usize, must: bool) {
         if let Some(keeper) = self.job.keeper
-            && keeper.is_compared(steps, kept)
+            && keeper.is_compared(steps, must)
             && let Some(copies) = self.copies()
         {
             keeper.compare(steps, copies);
@@ -77,15 +78,18 @@ impl Trainer<'_> {
     }
 
     /// Copies hold all that a rank updates; where nobody has copies of that, the weights that are gathered from everybody.
+    /// And what it does not update: what the next checkpoint or the end is made with must be right, too.
     fn copies(&self) -> Option<Copies> {
         let gang = &self.job.gang;
-        if gang.copies().world() > 1 {
+        let still = self.engine.still().into_iter().chain(self.frozen.originals());
+        let (group, own) = if gang.copies().world() > 1 {
             let memory = self.optimizer.memory().into_iter().flat_map(|(_, tensors)| tensors);
-            let tensors = self.engine.own().weights.iter().chain(memory).map(Tensor::shallow_clone).collect();
-            return Some(Copies { group: gang.shards().rank() as u64, tensors });
-        }
-        let tensors = vec![self.engine.gathered()?.shallow_clone()];
-        Some(Copies { group: 0, tensors })
+            (gang.shards().rank(), self.engine.own().weights.iter().chain(memory).collect())
+        } else {
+            (0, vec![self.engine.gathered()?])
+        };
+        let tensors = own.into_iter().chain(still).map(Tensor::shallow_clone).collect();
+        Some(Copies { group: group as u64, tensors })
     }
 
     /// What a test makes of a good machine.

@@ -27,6 +27,11 @@ impl Frozen {
         Ok(Self { originals })
     }
 
+    /// The bytes that the model is given back.
+    pub(crate) fn originals(&self) -> impl Iterator<Item = &Tensor> {
+        self.originals.iter().map(|(_, original)| original)
+    }
+
     /// Gives the model its own bytes back.
     pub(crate) fn restore(&mut self) {
         for (mut handle, original) in self.originals.drain(..) {

@@ -61,9 +61,9 @@ pub trait Keeper: Sync {
     /// when [`Keeper::settle`] comes back.
     fn keep(&self, snapshot: Snapshot);
 
-    /// Whether what this rank holds is to be compared with what others hold alike, after so many steps; `kept` where a
-    /// snapshot is taken then. The same on every rank.
-    fn is_compared(&self, _steps: usize, _kept: bool) -> bool {
+    /// Whether what this rank holds is to be compared with what others hold alike, after so many steps; `must` where a
+    /// snapshot is taken then, or the training ends. The same on every rank.
+    fn is_compared(&self, _steps: usize, _must: bool) -> bool {
         false
     }
 

@@ -130,7 +130,7 @@ pub(crate) struct Trainer<'a> {
     span: Range<usize>,
     /// Of the steps before the present one.
     pub(crate) losses: Vec<StepLoss>,
-    frozen: Frozen,
+    pub(crate) frozen: Frozen,
 }
 
 /// A step that is done, and what is to follow.
@@ -218,7 +218,7 @@ impl<'a> Trainer<'a> {
             self.job.monitor.timed(&self.clock.time());
             self.job.monitor.progress(Progress { step: step + 1, steps, examples, loss: Some(loss.loss) });
             self.flip()?;
-            self.compare(step + 1, keep);
+            self.compare(step + 1, keep || step + 1 == end);
             if let Some(keeper) = self.job.keeper.filter(|_| keep) {
                 point("snapshot.take")?;
                 keeper.keep(self.snapshot(step + 1)?);

@@ -200,3 +200,52 @@ fn a_replay_after_a_restart_says_who_was_wrong() {
     scene.live(1000, &["w0", "w1"]);
     assert_eq!(scene.work["w0"].checkpoints.as_ref().unwrap().compare_at, 0, "that is settled");
 }
+
+#[test]
+fn what_a_gang_made_counts_once_all_have_said_that_they_hold_the_same_in_the_end() {
+    let mut scene = on_three();
+    hold(&mut scene, 30, &[7, 7]);
+    scene.done("w0");
+    assert!(scene.commits.is_empty(), "w2 has not said what it holds");
+    scene.hold("w2", 30, copy(7));
+    assert_eq!(scene.commits.len(), 1);
+}
+
+#[test]
+fn who_holds_something_else_in_the_end_is_named_and_what_was_made_is_made_again() {
+    let mut scene = on_three();
+    keep(&mut scene, 20, &[5, 5, 5]);
+    let epoch = scene.work["w1"].epoch;
+    hold(&mut scene, 30, &[8, 7]);
+    scene.done("w0");
+    scene.hold("w2", 30, copy(7));
+    assert!(scene.commits.is_empty());
+    assert!(scene.said("w0 held other weights than the rest after step 30"), "{:?}", scene.reasons);
+    for seat in ["w1", "w2"] {
+        let epoch = scene.work.remove(seat).unwrap().epoch;
+        scene.say(seat, Event::Failed { epoch, failure: Failure { membership: true, ..fault(true) } });
+    }
+    scene.beat("w0");
+    assert!(scene.work["w0"].epoch > epoch && scene.past("w1") == [20], "{:?}", scene.reasons);
+}
+
+#[test]
+fn a_rank_that_came_to_the_end_without_a_word_is_not_waited_for() {
+    let mut scene = on_three();
+    hold(&mut scene, 30, &[7, 7]);
+    let quiet = scene.work["w2"].epoch;
+    scene.done("w0");
+    scene.work.remove("w2");
+    scene.say("w2", Event::Done { epoch: quiet, files: vec![], facts: Default::default() });
+    assert_eq!(scene.commits.len(), 1);
+}
+
+#[test]
+fn a_gang_that_loses_a_rank_before_it_said_what_it_holds_makes_its_stage_again() {
+    let mut scene = on_three();
+    keep(&mut scene, 20, &[5, 5, 5]);
+    hold(&mut scene, 30, &[7, 7]);
+    scene.done("w0");
+    scene.close("w2");
+    assert!(scene.commits.is_empty() && scene.said("lost w2"), "{:?}", scene.reasons);
+}

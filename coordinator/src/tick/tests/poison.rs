@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use fulcrum_common::{exit, plan::rows_left_out, protocol::Assignment};
+use fulcrum_common::{
+    exit,
+    plan::rows_left_out,
+    protocol::{Assignment, command::Command},
+};
 
 use super::{
     builder::{ROWS, SHARD as SIZE, Scene, fault},
@@ -110,6 +114,39 @@ fn a_row_that_fails_or_kills_is_found_and_left_out_by_name_and_all_others_are_th
         let stage = &status(&scene.state).stages[2];
         assert_eq!(stage.note, format!("rows that cannot be computed are left out: 10, {}", name(SHARD + 2)));
     }
+}
+
+/// Does nothing until it is called off, and ends itself, while the other worker does what it can; the next process in its seat knows where, if that was the reason.
+fn hang(scene: &mut Scene, seat: &str, poison: u64) {
+    let other = if seat == "w0" { "w1" } else { "w0" };
+    let epoch = scene.work[seat].epoch;
+    for _ in 0..2_000 {
+        let abort = scene.sent.iter().find_map(|(_, command)| match command {
+            Command::Abort(abort) if abort.epoch == epoch => Some(abort.stalled),
+            _ => None,
+        });
+        match abort {
+            Some(true) => return fall(scene, seat),
+            Some(false) => return scene.close(seat),
+            None => scene.live(500, &["w0", "w1"]),
+        }
+        if let Some(work) = scene.work.get(other).filter(|work| !computed(work).contains(&poison)).cloned() {
+            scene.work.remove(other);
+            scene.say(other, product(&work));
+        }
+    }
+    panic!("{seat} hangs in epoch {epoch} and is not called off: {:?}", scene.reasons);
+}
+
+#[test]
+fn a_row_that_never_ends_is_found_and_costs_the_whole_patience_only_until_it_is_suspected() {
+    const PATIENCE: u64 = 600_000;
+    let mut scene = labelling();
+    scene.state.stall = PATIENCE;
+    let trials = work(&mut scene, &[SHARD + 2], |scene, seat| hang(scene, seat, SHARD + 2));
+    assert_eq!(left_out(&scene), [name(SHARD + 2)].into());
+    assert!(trials.len() > 4, "{trials:?}");
+    assert!(scene.now < 3 * PATIENCE, "{} ms", scene.now);
 }
 
 #[test]
@@ -302,7 +339,7 @@ fn a_death_that_is_told_after_its_rows_were_computed_elsewhere_changes_nothing()
         scene.say("w1", product(&work));
     }
     scene.greet(Hello { fell: Some(Fell { epoch: work.epoch, row: None }), ..Scene::hello("w0", 99) });
-    assert!(!scene.said("died in epoch"));
+    assert!(!scene.said("ended in epoch"));
     scene.step(std::iter::empty::<Input>());
     assert_eq!(left_out(&scene), BTreeSet::new());
 }

@@ -85,8 +85,8 @@ impl Keeper for Stall {
         self.spend(began, true);
     }
 
-    fn is_compared(&self, steps: usize, kept: bool) -> bool {
-        self.checkpoints.is_compared(steps, kept)
+    fn is_compared(&self, steps: usize, must: bool) -> bool {
+        self.checkpoints.is_compared(steps, must)
     }
 
     fn compare(&self, steps: usize, copies: Copies) {

@@ -278,6 +278,10 @@ impl Engine for ByBlock<'_> {
         None
     }
 
+    fn still(&self) -> Vec<&Tensor> {
+        self.frozen.own.weights.iter().collect()
+    }
+
     fn publish(&mut self) -> Result<(), Error> {
         Ok(())
     }

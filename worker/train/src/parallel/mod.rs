@@ -98,6 +98,9 @@ pub(crate) trait Engine: Debug {
     /// The weights that every rank of the gang computes with, where they are gathered from shares.
     fn gathered(&self) -> Option<&Tensor>;
 
+    /// What this rank holds of the weights that are not trained.
+    fn still(&self) -> Vec<&Tensor>;
+
     /// Makes the updated weights those that are computed with.
     fn publish(&mut self) -> Result<(), Error>;
 

@@ -188,6 +188,10 @@ impl Engine for Whole<'_> {
         (self.own.layout.shards > 1).then_some(&self.weights)
     }
 
+    fn still(&self) -> Vec<&Tensor> {
+        self.model.parameters().iter().map(|(_, tensor)| tensor).filter(|it| !it.requires_grad()).collect()
+    }
+
     fn publish(&mut self) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
         let layout = &self.own.layout;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex, thread};
 
-use fulcrum_common::plan::Head;
+use fulcrum_common::plan::{Head, Trainable};
 use fulcrum_train::{Copies, Gang, Keeper, Snapshot, Training, train};
 
 use crate::{
@@ -38,9 +38,19 @@ impl Keeper for Notes {
 
 /// What every rank held, by step: its group and the hash. One rank may begin with a bit flipped.
 fn held(sharing: Sharing, flipped: Option<usize>) -> Vec<BTreeMap<usize, (u64, u64)>> {
+    held_of(&Trainable::All, sharing, flipped)
+}
+
+/// The same where only some of the weights are trained.
+fn held_of(
+    trainable: &Trainable,
+    sharing: Sharing,
+    flipped: Option<usize>,
+) -> Vec<BTreeMap<usize, (u64, u64)>> {
     let member = |rank: usize, gang: Gang| {
-        let (model, examples, notes) =
+        let (mut model, examples, notes) =
             (model(Head::Classifier { classes: 2 }), examples(60), Notes::default());
+        model.freeze(trainable).unwrap();
         if flipped == Some(rank) {
             let (_, weights) = &model.parameters()[0];
             let mut first =
@@ -85,5 +95,19 @@ fn a_flipped_bit_of_one_weight_of_one_rank_is_seen() {
     for (step, said) in &ranks[0] {
         assert_eq!(ranks[2][step], *said);
         assert_ne!(ranks[1][step], *said, "step {step}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_weight_that_is_not_trained_is_seen() {
+    for (sharing, flipped, other) in
+        [(Sharing::Data(2), 1, 0), (Sharing::Zero1(2), 0, 1), (Sharing::Hybrid, 0, 2)]
+    {
+        let good = held_of(&Trainable::Head, sharing, None);
+        assert_eq!(good[flipped], good[other], "{sharing:?}");
+        let ranks = held_of(&Trainable::Head, sharing, Some(flipped));
+        for (step, said) in &ranks[flipped] {
+            assert_ne!(ranks[other][step], *said, "{sharing:?}, step {step}");
+        }
     }
 }
