@@ -30,7 +30,7 @@ use problem::Log;
 use crate::{
     plan::{
         self, Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Output, Readout,
-        Sampling, Source, SplitRule, Strategy, Style, Trainable,
+        Sampling, Source, SplitRule, Strategy, Style, Trainable, holds_vectors,
     },
     source::{HubId, discover::Split},
 };
@@ -184,6 +184,13 @@ pub struct DataFiles {
     pub chosen: Chosen,
 }
 
+impl DataFiles {
+    /// Whether models read vectors and not texts.
+    pub(crate) fn hold_vectors(&self) -> bool {
+        matches!(&self.chosen, Chosen::Named(names) if names.iter().any(|name| holds_vectors(name)))
+    }
+}
+
 /// A dataset: where to look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataPlace {
@@ -241,6 +248,14 @@ impl Task {
     pub(crate) fn style(&self) -> Style {
         if self.format.compares() { Style::Pair } else { Style::Plain }
     }
+
+    /// Whether models read vectors and not texts.
+    pub(crate) fn has_vectors(&self) -> bool {
+        match &self.rows {
+            Rows::Generated(source) => matches!(source, Source::Mixture(_)),
+            Rows::Files(files) => files.hold_vectors(),
+        }
+    }
 }
 
 /// A rung of the ladder.
@@ -259,6 +274,24 @@ pub(crate) struct Model {
 pub(crate) enum Body {
     Pretrained { origin: Origin, layers: Option<usize>, adapter: Option<Origin> },
     New(Architecture),
+    Vectors(Vectors),
+}
+
+/// A model of which no more is here than what it makes of the rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Vectors {
+    pub seen: Seen,
+    /// As a supervisor it is the classifier that it came with.
+    pub own_classifier: bool,
+}
+
+/// Where what a model sees of a row comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// The file has tensors of that name.
+    Given { name: String },
+    /// It is generated with the rows.
+    Projected { width: usize, noise: f64 },
 }
 
 /// How models made here learn language.

@@ -57,7 +57,8 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     file.refuse_unknown(file.root, "");
     // Every section is read before the first failure counts, so that one run names all problems.
     let (top, task, split) = (file.section(), file.section(), file.section());
-    let (arithmetic, pretrain, methods) = (file.section(), file.section(), file.section());
+    let (arithmetic, mixture) = (file.section(), file.section());
+    let (pretrain, methods) = (file.section(), file.section());
     let (naive, confidence, kl, product) = (file.section(), file.section(), file.section(), file.section());
     let (entropy, window, generalized, smoothing) =
         (file.section(), file.section(), file.section(), file.section());
@@ -70,6 +71,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         task: task?,
         split: split?,
         arithmetic: arithmetic?,
+        mixture: mixture?,
         models: models?,
         pretrain: pretrain?,
         methods: methods?,

@@ -199,6 +199,52 @@ pub(crate) const DECIDING_NAMED: &[(&str, &str, &str)] = &[
     ("task", "kind", r#""multiple-choice""#),
 ];
 
+/// The generated points, and models that see something of them.
+const MIXTURE: &str = r#"
+    name = "mixture"
+    recipe = "weak-to-strong"
+    [task]
+    source = "builtin:mixture"
+    [task.split]
+    ground_truth = 100
+    weak_labels = 100
+    test = 50
+    [[model]]
+    name = "narrow"
+    width = 2
+    [[model]]
+    name = "wide"
+    width = 8
+"#;
+
+/// The same for what only they have.
+pub(crate) const DECIDING_MIXTURE: &[(&str, &str, &str)] = &[
+    ("task.mixture", "classes", "3"),
+    ("task.mixture", "dimensions", "9"),
+    ("task.mixture", "spread", "0.3"),
+    ("task.mixture", "rows", "700"),
+    ("task.mixture", "seed", "9"),
+    ("model", "width", "3"),
+    ("model", "noise", "0.3"),
+];
+
+/// The points and their models.
+pub(crate) fn mixture() -> String {
+    format!("{MIXTURE}[task.mixture]\n")
+}
+
+/// `FROM_OUTSIDE` with embeddings in place of texts.
+pub(crate) fn embedded() -> String {
+    let text = mixture().replace("[task.mixture]\n", "");
+    let text = text
+        .replace("\"builtin:mixture\"", "\"rows\"\nfiles = [\"e.safetensors\"]\nclasses = [\"0\", \"1\"]");
+    text.replace("width = 2", "features = \"narrow\"").replace("width = 8", "features = \"wide\"")
+}
+
+/// The same for what only they have.
+pub(crate) const DECIDING_EMBEDDED: &[(&str, &str, &str)] =
+    &[("model", "features", r#""other""#), ("model", "own_classifier", "true")];
+
 /// The same for what only other methods have.
 pub(crate) const DECIDING_METHODS: &[(&str, &str, &str)] = &[
     ("methods.product", "alpha", "2.0"),

@@ -51,6 +51,7 @@ fn outside() -> tempfile::TempDir {
         write(&format!("rows/{name}"), name);
         write(&format!("copied/{name}"), name);
     }
+    write("rows/e.safetensors", "embeddings");
     dir
 }
 
@@ -112,6 +113,8 @@ fn what_decides_a_result_changes_the_goal() {
         (every_method(), DECIDING_METHODS),
         (with_parts(), DECIDING_PARTS),
         (prompted(), DECIDING_PROMPT),
+        (mixture(), DECIDING_MIXTURE),
+        (embedded(), DECIDING_EMBEDDED),
     ];
     for (text, changes) in &cases {
         let before = compile(text, dir.path()).goal();
@@ -177,6 +180,8 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_METHODS,
         DECIDING_PARTS,
         DECIDING_PROMPT,
+        DECIDING_MIXTURE,
+        DECIDING_EMBEDDED,
         DECIDING_STUDENT,
     ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();

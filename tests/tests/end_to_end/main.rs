@@ -10,6 +10,7 @@ mod disk;
 mod generation;
 mod one_off;
 mod poison;
+mod probes;
 mod refusals;
 mod runs;
 mod standstill;

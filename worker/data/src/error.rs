@@ -61,6 +61,11 @@ impl DataError {
         Self::File { path: path.to_owned(), what: what.to_string() }
     }
 
+    /// What another part says, which names its file.
+    pub(crate) fn value_of(what: impl ToString) -> Self {
+        Self::Value(what.to_string())
+    }
+
     pub(crate) fn value(what: impl Into<String>) -> Self {
         Self::Value(what.into())
     }

@@ -14,6 +14,7 @@ use crate::{
     Table, Tokenizer, arithmetic,
     error::{DataError, Result},
     format::{Example, Formatter},
+    mixture,
     source::{self, Row, SourceFile},
     split::{Lengths, Manifest, Records, split},
     table::{Columns, TableRow, TableWriter},
@@ -116,6 +117,7 @@ impl Dataset<'_> {
         Ok(match self.source {
             Source::Arithmetic(task) => Box::new(arithmetic::rows(task)?),
             Source::ArithmeticQuestions(task) => Box::new(arithmetic::questions::rows(task)?),
+            Source::Mixture(task) => Box::new(mixture::rows(task)?),
             Source::Files { .. } => {
                 Box::new(source::read(located(self.source, self.paths)?, self.format.columns()))
             }

@@ -24,7 +24,7 @@ pub(crate) fn run(
     let table = Table::read(job.file("data", &work.part.file())?)?;
     let (shard, all) = (job.shard(work.shard, table.len())?, table.rows.clone());
     let table = table.select(&shard.computed());
-    let (model, tokenizer) = job.model("model")?;
+    let (model, tokenizer) = (job.model("model")?, job.tokenizer("model")?);
     let voice = Voice::new(job, &model, tokenizer)?;
     infer::begin(&table.rows, monitor)?;
     let prompts = voice.prompts(&table, sampling, &model)?;

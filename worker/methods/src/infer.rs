@@ -63,7 +63,7 @@ impl Loaded {
     fn read(job: &Job<'_>, work: &Infer) -> Result<Self, Error> {
         let all = job.labels(work.part)?.rows;
         let shard = job.shard(work.shard, all.len())?;
-        let (model, _) = job.model("model")?;
+        let model = job.model("model")?;
         let (computed, start) = (shard.computed(), shard.range.start);
         let examples = job.examples(shard.range.clone(), &model)?;
         // A row that is left out keeps its place in its batch; one that is tried is tried without the others.

@@ -11,7 +11,7 @@ use fulcrum_common::{
     plan::{self, Part, Stage},
     source::COMPANIONS,
 };
-use fulcrum_data::{Labels, Probabilities, Table, tokens};
+use fulcrum_data::{Labels, Probabilities, Table, features, tokens};
 use fulcrum_models::{Model, ModelFiles, WeightFiles};
 use fulcrum_train::{Examples, TokenFiles};
 use tch::Device;
@@ -98,6 +98,9 @@ pub struct Input {
     pub facts: BTreeMap<String, u64>,
 }
 
+/// The input that holds vectors, where a model reads those.
+const FEATURES: &str = "features";
+
 /// Files that go where a model goes, by their names there: its tokenizer, chat template and the like.
 pub(crate) type Companions = BTreeMap<&'static str, PathBuf>;
 
@@ -159,8 +162,24 @@ impl Job<'_> {
         Err(Error::Shard { start, end, rows, shard: size })
     }
 
-    /// The tokens of the part's rows `rows`, as the model reads them.
+    /// How many rows there are of what a model reads.
+    pub(crate) fn rows_read(&self) -> Result<usize, Error> {
+        let role = if self.inputs.contains_key(FEATURES) { FEATURES } else { "tokens" };
+        Ok(self.fact(role, "rows")? as usize)
+    }
+
+    /// The files of vectors, in the order of the rows.
+    pub(crate) fn features(&self) -> Result<Vec<&Path>, Error> {
+        let files = self.input(FEATURES)?.files.iter();
+        let files = files.filter(|(name, _)| features::is_features(name));
+        Ok(files.map(|(_, path)| path.as_path()).collect())
+    }
+
+    /// The tokens, or the vectors, of the part's rows `rows`, as the model reads them.
     pub(crate) fn examples(&self, rows: Range<usize>, model: &Model) -> Result<Examples, Error> {
+        if self.inputs.contains_key(FEATURES) {
+            return Ok(Examples::of_vectors(&self.features()?, rows, model.width())?);
+        }
         let role = "tokens";
         let prompts = self.input(role)?.files.get(tokens::PROMPTS);
         let files = TokenFiles {
@@ -177,22 +196,25 @@ impl Job<'_> {
         Ok(Examples::open(&files, sequences, model.vocab_size(), pad)?.in_pairs()?)
     }
 
-    /// The model in a role, and its tokenizer file.
-    pub(crate) fn model(&self, role: &str) -> Result<(Model, &Path), Error> {
-        let (model, tokenizer) = self.outline(role)?;
-        Ok((model.filled()?, tokenizer))
+    /// The model in a role.
+    pub(crate) fn model(&self, role: &str) -> Result<Model, Error> {
+        Ok(self.outline(role)?.filled()?)
+    }
+
+    /// The tokenizer file of the model in a role.
+    pub(crate) fn tokenizer(&self, role: &str) -> Result<&Path, Error> {
+        self.file(role, ModelFiles::TOKENIZER)
     }
 
     /// The same, outlined only. Its weights are of a file that was verified and stays open.
-    pub(crate) fn outline(&self, role: &str) -> Result<(Model, &Path), Error> {
+    pub(crate) fn outline(&self, role: &str) -> Result<Model, Error> {
         let file = |name| self.file(role, name);
-        let tokenizer = file(ModelFiles::TOKENIZER)?;
         let files = ModelFiles {
             config: file(ModelFiles::CONFIG)?.to_owned(),
             weights: WeightFiles::Whole(file(ModelFiles::WEIGHTS)?.to_owned()),
-            tokenizer: Some(tokenizer.to_owned()),
+            tokenizer: None,
         };
-        Ok((Model::outline(&files, self.device)?, tokenizer))
+        Ok(Model::outline(&files, self.device)?)
     }
 
     /// The tokenizer of the model in a role, and all that goes with it.
@@ -213,9 +235,9 @@ impl Job<'_> {
     }
 }
 
-/// The fact that counts a model's parameters, as it is saved.
+/// The fact that counts a model's parameters, as it is saved, and those of what makes its vectors.
 pub(crate) fn parameters(model: &Model) -> (String, u64) {
-    ("parameters".to_owned(), model.merged_count() as u64)
+    ("parameters".to_owned(), (model.merged_count() + model.below()) as u64)
 }
 
 /// The fact of tokens that counts the sequences of pairs.

@@ -131,13 +131,13 @@ fn in_f64(row: Vec<f32>) -> Vec<f64> {
 }
 
 fn average(job: &Job<'_>) -> Result<Outcome, Error> {
-    let (model, tokenizer) = job.model("model/0")?;
+    let (model, tokenizer) = (job.model("model/0")?, job.tokenizer("model/0")?);
     let text = fs::read(tokenizer).map_err(Error::io(tokenizer))?;
     let mut sums: Vec<Tensor> = model.parameters().iter().map(|(_, tensor)| double(tensor)).collect();
     let count = job.stage.spec.inputs.len();
     for at in 1..count {
         let role = format!("model/{at}");
-        let (other, path) = job.model(&role)?;
+        let (other, path) = (job.model(&role)?, job.tokenizer(&role)?);
         if fs::read(path).map_err(Error::io(path))? != text {
             return Err(Error::Mismatch(format!("{role} has another tokenizer than model/0")));
         }

@@ -4,11 +4,11 @@ use std::{fs, path::PathBuf};
 
 use fulcrum_common::{
     Key,
-    plan::{Architecture, Format, HeadSpec, Part, Prepare, Source, SplitRule, Style},
+    plan::{Architecture, Format, HeadSpec, Part, Prepare, ProbeHead, Source, SplitRule, Style, View},
     source::{self, COMPANIONS},
 };
 use fulcrum_data::{
-    Questions, Table, Tokenizer,
+    Questions, Table, Tokenizer, features,
     prepare::{self, Dataset, Longest},
     split::{self, Manifest},
     tokenizer::{BEGIN, Limits, character_tokenizer},
@@ -52,6 +52,8 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         Prepare::Share { part, index, of } => revise::share(job, *part, *index, *of),
         Prepare::Revised { part, revision } => revise::run(job, *part, revision),
         Prepare::Tokens { part, max_tokens, style } => tokenize(job, *part, *max_tokens, *style),
+        Prepare::Features { part, view } => vectors(job, *part, view),
+        Prepare::Probe { head } => probe(job, *head),
     }
 }
 
@@ -134,7 +136,7 @@ fn unchanged<T>(
 ) -> Result<T, Error> {
     let files = match source {
         Source::Files { files } => files.as_slice(),
-        Source::Arithmetic(_) | Source::ArithmeticQuestions(_) => &[],
+        Source::Arithmetic(_) | Source::ArithmeticQuestions(_) | Source::Mixture(_) => &[],
     };
     let paths =
         (0..files.len()).map(|at| location(job, &format!("file/{at}"))).collect::<Result<Vec<_>, _>>()?;
@@ -185,8 +187,8 @@ fn import(job: &Job<'_>, digest: Key, layers: Option<usize>, adapter: Option<Key
 
 /// The model, which answers by what it knows already.
 fn headed(job: &Job<'_>, head: &HeadSpec) -> Result<Outcome, Error> {
-    let (model, tokenizer) = job.model("model")?;
-    job.save(&model.with_head(&new_head(head, tokenizer)?, 0)?, &job.companions("model")?)
+    let head = new_head(head, || job.tokenizer("model"))?;
+    job.save(&job.model("model")?.with_head(&head, 0)?, &job.companions("model")?)
 }
 
 fn new_model(
@@ -216,6 +218,39 @@ fn tokenize(job: &Job<'_>, part: Part, max_tokens: usize, style: Style) -> Resul
         facts.into_iter().chain(without).chain(sequences).map(|(name, count)| (name.to_owned(), count));
     let files = counts.files().iter().map(|name| (*name).to_owned());
     Ok(Outcome { files: files.collect(), facts: facts.collect() })
+}
+
+/// What a model sees of a part's rows.
+fn vectors(job: &Job<'_>, part: Part, view: &View) -> Result<Outcome, Error> {
+    let rows = job.labels(part)?.rows;
+    let file = features::file_name(0);
+    let to = job.output.join(&file);
+    match view {
+        View::Stored { source, .. } => {
+            unchanged(job, source, |paths| Ok(features::write(view, paths, &rows, &to)?))?;
+        }
+        View::Projected { .. } => features::write(view, &[], &rows, &to)?,
+    }
+    Ok(Outcome { files: vec![file], facts: [("rows".to_owned(), rows.len() as u64)].into() })
+}
+
+/// A head over vectors as wide as those of the input.
+fn probe(job: &Job<'_>, head: ProbeHead) -> Result<Outcome, Error> {
+    let mut numbers = 0;
+    for path in job.features()? {
+        numbers += fs::metadata(path).map_err(Error::io(path))?.len() / 4;
+    }
+    let width = numbers.checked_div(job.rows_read()? as u64).unwrap_or(0) as usize;
+    let model = Model::probe(width, 0, job.device)?;
+    let model = match head {
+        ProbeHead::None => model,
+        ProbeHead::Identity => {
+            let options = (tch::Kind::Float, job.device);
+            let bias_c = tch::Tensor::f_zeros([width as i64], options)?;
+            model.with_classifier(&tch::Tensor::f_eye(width as i64, options)?, &bias_c)?
+        }
+    };
+    job.save(&model, &Companions::new())
 }
 
 #[cfg(test)]

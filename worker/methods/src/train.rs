@@ -137,12 +137,12 @@ fn state(path: &Path, error: &std::io::Error) -> fulcrum_train::Error {
 
 /// The model as it is trained, and the rows with their labels.
 fn load(job: &Job<'_>, work: &Train) -> Result<(Model, Examples), Error> {
-    let rows = job.fact("tokens", "rows")? as usize;
+    let rows = job.rows_read()?;
     if rows == 0 {
         return Err(Error::Mismatch("there is nothing to train on: the data has no rows".to_owned()));
     }
-    let (model, tokenizer) = job.outline("model")?;
-    let model = prepare(model.with_head(&new_head(&work.head, tokenizer)?, work.seed)?, work)?;
+    let head = new_head(&work.head, || job.tokenizer("model"))?;
+    let model = prepare(job.outline("model")?.with_head(&head, work.seed)?, work)?;
     let examples = job.examples(0..rows, &model)?;
     let examples = match (work.objective, work.head.head) {
         (plan::Objective::LanguageModel, Head::LanguageModel) => examples,
@@ -178,12 +178,15 @@ fn prepare(mut model: Model, work: &Train) -> Result<Model, Error> {
 }
 
 /// The head that a plan tells of, with ids for tokens.
-pub(crate) fn new_head(spec: &HeadSpec, tokenizer: &Path) -> Result<NewHead, Error> {
+pub(crate) fn new_head<'a>(
+    spec: &HeadSpec,
+    tokenizer: impl Fn() -> Result<&'a Path, Error>,
+) -> Result<NewHead, Error> {
     let init = match &spec.init {
         HeadInit::Normal => Init::Normal,
         HeadInit::Zero => Init::Zero,
         HeadInit::Unembedding(tokens) => {
-            let tokenizer = Tokenizer::from_file(tokenizer)?;
+            let tokenizer = Tokenizer::from_file(tokenizer()?)?;
             let ids: Vec<i64> =
                 tokens.iter().map(|token| tokenizer.single(token)).collect::<Result<_, _>>()?;
             if let Some(same) = (1..ids.len()).find(|&at| ids[..at].contains(&ids[at])) {

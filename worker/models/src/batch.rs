@@ -23,6 +23,8 @@ pub(crate) struct Batch {
     windowed: Option<Attend>,
     /// Of the tokens that came before too.
     mask_bt: Tensor,
+    /// What stands in place of the tokens, f32 `[b, d]`, where the network reads vectors.
+    pub(crate) vectors_bd: Option<Tensor>,
 }
 
 impl Batch {
@@ -93,7 +95,7 @@ impl Batch {
             view.attend(None),
             window.filter(|&window| window < all).map(|window| view.attend(Some(window))),
         );
-        Self { ids_bt, positions_bt, attend, windowed, mask_bt }
+        Self { ids_bt, positions_bt, attend, windowed, mask_bt, vectors_bd: None }
     }
 
     /// Who sees whom, in layers with or without the model's sliding window.

@@ -92,7 +92,8 @@ impl Description {
             (names.inner, self.inner, 1 << 20),
         ];
         for (field, value, limit) in bounds {
-            if !(1..=limit).contains(&value) {
+            let least = usize::from(!(self.is_probe() && field == names.layers));
+            if !(least..=limit).contains(&value) {
                 return Err(ModelError::field(field, value, format!("it must be from 1 to {limit}")));
             }
         }
@@ -163,6 +164,33 @@ impl Description {
         match &traits.place {
             Positions::Learned { .. } => Ok(()),
             Positions::Rotary(rotary) => rotary.check(self.head_width()),
+        }
+    }
+
+    /// Whether there is nothing below the head.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.family.block.is_empty()
+    }
+
+    /// What has no network of its own: its one token is given as a vector of `width` numbers.
+    pub(crate) fn of_vectors(family: &'static Family, width: usize) -> Self {
+        Self {
+            family,
+            vocabulary: 1,
+            positions: 1,
+            segments: 0,
+            hidden: width,
+            layers: 0,
+            heads: 1,
+            inner: 1,
+            activation: Activation::Relu,
+            norm_epsilon: 1e-5,
+            traits: Traits::default(),
+            tokens: SpecialTokens::default(),
+            further_ends: Vec::new(),
+            head: None,
+            readout: None,
+            labels: None,
         }
     }
 

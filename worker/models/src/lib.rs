@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`model`](Model) and `reading_on` (what others call), `description` and `traits` (what a transformer
 //! is made of), `families` (how each family spells it), `layout` (its tensors), `files`, `weights`, `absent` and
-//! `generation_config` (what is on disk), then the computation: `walk`, `batch`, `attend`, `modules`, `attention`, `rotary`,
-//! `cache`, `decoder`, `encoder`, `head`; `lora` and `noise` are for training.
+//! `generation_config` (what is on disk), then the computation: `walk`, `given`, `batch`, `attend`, `modules`, `attention`, `rotary`,
+//! `cache`, `decoder`, `encoder`, `probe`, `head`; `lora` and `noise` are for training.
 //!
 //! Nothing here knows of parallelism or of training.
 
@@ -21,6 +21,7 @@ mod families;
 mod files;
 mod freeze;
 mod generation_config;
+mod given;
 mod head;
 mod initialize;
 mod layout;
@@ -28,6 +29,7 @@ mod lora;
 mod model;
 mod modules;
 mod noise;
+mod probe;
 mod reading_on;
 mod rotary;
 mod summary;
@@ -41,6 +43,7 @@ pub use error::ModelError;
 pub use files::ModelFiles;
 pub use fulcrum_common::source::WeightFiles;
 pub use generation_config::generation_ends;
+pub use given::Given;
 pub use head::{Init, NewHead};
 pub use model::Model;
 pub use noise::Noise;

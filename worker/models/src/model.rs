@@ -15,11 +15,13 @@ use crate::{
     encoder::Encoder,
     families,
     files::{ModelFiles, read_config},
+    given::Given,
     head::SequenceHead,
     initialize,
     layout::{self, Place, Slot, Tensors},
     lora::{self, Adapters},
     noise::Noise,
+    probe::Probe,
     weights,
 };
 
@@ -44,6 +46,7 @@ pub struct Model {
 pub(crate) enum Network {
     Decoder(Decoder),
     Encoder(Encoder),
+    Probe(Probe),
 }
 
 impl Model {
@@ -101,7 +104,7 @@ impl Model {
         Self::random(description, seed, device)
     }
 
-    fn random(description: Description, seed: u64, device: Device) -> Result<Self, ModelError> {
+    pub(crate) fn random(description: Description, seed: u64, device: Device) -> Result<Self, ModelError> {
         let slots = layout::slots(&description);
         initialize::check_size(&slots)?;
         let shared = Arc::new(description.clone());
@@ -190,7 +193,9 @@ impl Model {
         let tensors = places.zip(parameters.iter().map(|(_, tensor)| tensor));
         let tensors = Tensors::new(tensors, adapters.as_ref());
         parameters.extend(adapters.iter().flat_map(Adapters::parameters));
-        let network = if description.family.causal {
+        let network = if description.is_probe() {
+            Network::Probe(Probe::new(&tensors))
+        } else if description.family.causal {
             Network::Decoder(Decoder::new(&description, &tensors, device))
         } else {
             Network::Encoder(Encoder::new(&description, &tensors))
@@ -210,7 +215,15 @@ impl Model {
     /// # Errors
     /// If ids and mask do not fit each other or the model.
     pub fn forward(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
-        let walk = self.walk(ids_bt, mask_bt, None)?;
+        self.logits(Given::Tokens { ids_bt, mask_bt })
+    }
+
+    /// [`Model::forward`] of whatever the model reads.
+    ///
+    /// # Errors
+    /// As [`Model::forward`], and if the model reads the other of tokens and vectors.
+    pub fn logits(&self, given: Given<'_>) -> Result<Tensor, ModelError> {
+        let walk = self.walk(given, None)?;
         Ok(walk.read(&walk.states()))
     }
 
@@ -224,7 +237,7 @@ impl Model {
         mask_bt: &Tensor,
         noise: &Noise,
     ) -> Result<Tensor, ModelError> {
-        let walk = self.walk(ids_bt, mask_bt, Some(noise))?;
+        let walk = self.walk(Given::Tokens { ids_bt, mask_bt }, Some(noise))?;
         Ok(walk.read(&walk.states()))
     }
 
@@ -234,7 +247,7 @@ impl Model {
     /// # Errors
     /// As [`Model::forward`].
     pub fn states(&self, ids_bt: &Tensor, mask_bt: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.walk(ids_bt, mask_bt, None)?.of_all_tokens().states())
+        Ok(self.walk(Given::Tokens { ids_bt, mask_bt }, None)?.of_all_tokens().states())
     }
 
     /// Whether the model ends in next-token logits.

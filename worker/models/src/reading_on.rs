@@ -77,7 +77,7 @@ impl Model {
     pub fn settled_tokens(&self) -> Option<usize> {
         match &self.network {
             Network::Decoder(decoder) => decoder.settled(),
-            Network::Encoder(_) => None,
+            Network::Encoder(_) | Network::Probe(_) => None,
         }
     }
 

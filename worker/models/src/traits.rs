@@ -39,6 +39,8 @@ pub(crate) struct Traits {
     pub(crate) head_activation: Activation,
     /// Biases that the weight table leaves to the configuration.
     pub(crate) biases: Biases,
+    /// Parameters of the network that makes the vectors which a probe reads.
+    pub(crate) below: usize,
 }
 
 impl Default for Traits {
@@ -58,6 +60,7 @@ impl Default for Traits {
             tied: true,
             head_activation: Activation::Tanh,
             biases: Biases::default(),
+            below: 0,
         }
     }
 }

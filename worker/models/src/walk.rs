@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use crate::{
     Model, ModelError,
     batch::Batch,
+    given::Given,
     layout::Place,
     model::Network,
     noise::{Noise, Pass},
@@ -31,20 +32,15 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::forward`], and if the noise is for another number of rows.
-    pub fn walk(
-        &self,
-        ids_bt: &Tensor,
-        mask_bt: &Tensor,
-        noise: Option<&Noise>,
-    ) -> Result<Walk<'_>, ModelError> {
+    pub fn walk(&self, given: Given<'_>, noise: Option<&Noise>) -> Result<Walk<'_>, ModelError> {
         self.check_present()?;
-        let rows = ids_bt.size().first().copied().unwrap_or_default();
+        let rows = given.rows();
         let noisy = noise.zip(self.adapters.as_ref());
         let noise = noisy.map(|(noise, adapters)| adapters.dropout().begin(noise, rows)).transpose()?;
-        let batch = Batch::new(&self.description, ids_bt, mask_bt, self.device())?;
+        let batch = given.batch(&self.description, self.device())?;
         let rotation = match &self.network {
             Network::Decoder(decoder) => decoder.rotation(&batch),
-            Network::Encoder(_) => None,
+            Network::Encoder(_) | Network::Probe(_) => None,
         };
         let at_b = self.head.as_ref().and_then(|head| head.reads(&batch));
         Ok(Walk { model: self, batch, at_b, rotation, _noise: noise })
@@ -73,6 +69,7 @@ impl Walk<'_> {
         match &self.model.network {
             Network::Decoder(decoder) => decoder.embed(&self.batch),
             Network::Encoder(encoder) => encoder.embed(&self.batch),
+            Network::Probe(probe) => probe.embed(&self.batch),
         }
     }
 
@@ -87,6 +84,7 @@ impl Walk<'_> {
                 decoder.block(at, x_btd, &self.batch, at_b, self.rotation.as_ref(), None)
             }
             Network::Encoder(encoder) => encoder.block(at, x_btd, &self.batch, at_b),
+            Network::Probe(_) => x_btd.shallow_clone(),
         }
     }
 
@@ -94,7 +92,7 @@ impl Walk<'_> {
     pub fn finish(&self, x_btd: &Tensor) -> Tensor {
         match &self.model.network {
             Network::Decoder(decoder) => decoder.finish(x_btd),
-            Network::Encoder(_) => x_btd.shallow_clone(),
+            Network::Encoder(_) | Network::Probe(_) => x_btd.shallow_clone(),
         }
     }
 

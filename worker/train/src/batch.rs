@@ -1,14 +1,16 @@
-//! Tokenized rows, and how a list of them becomes one slot of padded tensors.
+//! Rows as a model reads them, and how a list of them becomes one slot of padded tensors.
 //!
 //! Shape suffixes: b rows of a slot, t tokens, c classes.
 
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
+use fulcrum_models::Given;
 use tch::{Device, Kind, Tensor};
 
-use crate::Error;
+use crate::{Error, features::Features};
 
-/// Tokenized rows, with soft or hard labels where there are any.
+/// Tokenized rows, or vectors, with soft or hard labels where there are any. A row that is a vector counts as one of a
+/// single token, whose state the vector is.
 ///
 /// The tokens of a prepared part stay in its files, mapped into memory, and are read when a slot is made of them.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Examples {
     per_row: usize,
     /// Rows that only keep their place: they are as long as they are, and all padding.
     blanks: BTreeSet<usize>,
+    /// What stands in place of tokens.
+    features: Option<Features>,
     targets: Option<Targets>,
 }
 
@@ -54,8 +58,20 @@ pub struct Padded {
     pub mask_bt: Tensor,
     /// i64 `[b, t]`, 1 for a token that a language model predicts: not the first of a row, and not of its prompt.
     pub predicted_bt: Tensor,
+    /// f32 `[b, d]`, where the rows are vectors.
+    pub vectors_bd: Option<Tensor>,
     /// f32 `[b, c]`.
     pub targets_bc: Option<Tensor>,
+}
+
+impl Padded {
+    /// What a model reads of it.
+    pub fn given(&self) -> Given<'_> {
+        match &self.vectors_bd {
+            Some(x_bd) => Given::Vectors(x_bd),
+            None => Given::Tokens { ids_bt: &self.ids_bt, mask_bt: &self.mask_bt },
+        }
+    }
 }
 
 impl Examples {
@@ -101,7 +117,18 @@ impl Examples {
         offsets.iter_mut().for_each(|offset| *offset -= begin);
         let prompts = files.prompts.map(|path| prompts(path, &rows, &offsets)).transpose()?;
         let (spans, blanks) = (spans(&offsets), BTreeSet::new());
-        Ok(Self { tokens, spans, prompts, pad, per_row: 1, blanks, targets: None })
+        Ok(Self { tokens, spans, prompts, pad, per_row: 1, blanks, features: None, targets: None })
+    }
+
+    /// Maps the vectors of the rows `rows` of a part into memory, as [`Examples::open`] does tokens: f32, `width` numbers for each
+    /// row, row after row through all of the files.
+    ///
+    /// # Errors
+    /// If a file cannot be mapped or holds no whole number of vectors, or there are fewer rows.
+    pub fn of_vectors(files: &[&Path], rows: Range<usize>, width: usize) -> Result<Self, Error> {
+        let features = Features::open(files, rows, width)?;
+        let placeholders = vec![vec![0]; features.len()];
+        Ok(Self { features: Some(features), ..Self::new(placeholders, 0)? })
     }
 
     /// Rows of token ids; `pad` fills short rows (the mask hides it).
@@ -119,7 +146,7 @@ impl Examples {
         let offsets: Vec<i64> = std::iter::once(0).chain(ends).collect();
         let tokens = Tensor::from_slice(&tokens.concat()).f_to_kind(Kind::Int)?;
         let (spans, blanks) = (spans(&offsets), BTreeSet::new());
-        Ok(Self { tokens, spans, prompts: None, pad, per_row: 1, blanks, targets: None })
+        Ok(Self { tokens, spans, prompts: None, pad, per_row: 1, blanks, features: None, targets: None })
     }
 
     /// Takes every two sequences for one row. It comes before labels.
@@ -156,7 +183,8 @@ impl Examples {
         let sequences: Vec<usize> = rows.iter().flat_map(|&row| self.sequences(row)).collect();
         let spans = sequences.iter().map(|&at| self.spans[at].clone()).collect();
         let prompts = self.prompts.map(|prompts| sequences.iter().map(|&at| prompts[at]).collect());
-        Ok(Self { spans, prompts, blanks: BTreeSet::new(), targets: None, ..self })
+        let features = self.features.map(|features| features.only(rows));
+        Ok(Self { spans, prompts, blanks: BTreeSet::new(), features, targets: None, ..self })
     }
 
     /// Leaves these rows out of inference. The others keep the batches, and so the bytes, that they had beside them.
@@ -264,8 +292,16 @@ impl Examples {
             ids_bt: Tensor::from_slice(&ids).f_view(shape)?.f_to_kind(Kind::Int64)?,
             mask_bt: marks(&mask)?,
             predicted_bt: marks(&predicted)?,
+            vectors_bd: self.vectors(rows, device)?,
             targets_bc: self.targets(rows, device),
         })
+    }
+
+    /// Vectors of `rows`, f32 `[b, d]`; those of rows that only keep their place are not looked at.
+    fn vectors(&self, rows: &[usize], device: Device) -> Result<Option<Tensor>, Error> {
+        let Some(features) = &self.features else { return Ok(None) };
+        let places = rows.iter().map(|&row| (!self.is_blank(row)).then_some(row));
+        Ok(Some(features.pick(places, device)?))
     }
 
     /// Labels of `rows`, f32 `[b, c]`.
@@ -283,7 +319,7 @@ fn spans(offsets: &[i64]) -> Vec<Range<i64>> {
 }
 
 /// The numbers of a file, mapped into memory.
-fn map(path: &Path, kind: Kind) -> Result<Tensor, Error> {
+pub(crate) fn map(path: &Path, kind: Kind) -> Result<Tensor, Error> {
     let broken = |what: String| Error::Tokens { path: path.to_owned(), what };
     let bytes = path.metadata().map_err(|error| broken(error.to_string()))?.len();
     let size = kind.elt_size_in_bytes() as u64;

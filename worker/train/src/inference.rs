@@ -39,7 +39,7 @@ pub fn probabilities(
     }
     pairs::check(model.head(), examples)?;
     let found = in_batches(examples, batch_tokens, monitor, |_, padded| {
-        let logits_bc = pairs::logits(model.head(), &model.forward(&padded.ids_bt, &padded.mask_bt)?)?;
+        let logits_bc = pairs::logits(model.head(), &model.logits(padded.given())?)?;
         let probabilities_bc = Vec::<Vec<f32>>::try_from(logits_bc.f_softmax(-1, Kind::Float)?)?;
         Ok(probabilities_bc)
     })?;

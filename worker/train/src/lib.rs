@@ -11,6 +11,7 @@ mod clock;
 mod copies;
 mod digest;
 mod error;
+mod features;
 mod frozen;
 pub mod generation;
 mod handover;

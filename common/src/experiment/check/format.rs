@@ -48,6 +48,16 @@ pub(super) fn format(task: &Task, log: &Log<'_>) -> Option<Format> {
     Some(Format::Templates(Templates { columns, form, group_by }))
 }
 
+/// The format of files of vectors, which name their rows and tell their labels themselves.
+pub(super) fn vectors(task: &Task, log: &Log<'_>) -> Option<Format> {
+    let columns = [("columns", task.columns.line)];
+    let others = lines(task).into_iter().chain(columns).filter(|(key, _)| *key != "classes");
+    for (key, line) in others.filter(|(_, line)| line.is_some()) {
+        log.add(line, format!("task.{key} is not read: files of embeddings tell it themselves"));
+    }
+    Some(Format::of_vectors(class_names(task, log)))
+}
+
 fn named(formatter: Formatter, task: &Task, log: &Log<'_>) -> Named {
     let word = formatter.word();
     let read = ["format", "pick", "seed"];
@@ -144,13 +154,18 @@ fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
 fn classes(task: &Task, log: &Log<'_>) -> Option<Form> {
     let text = text(task, log);
     let label = needed(task, "label", &task.label, "the name of the label column", log);
+    let classes = class_names(task, log);
+    Some(Form::Classes { text: text?, label: label?, classes })
+}
+
+fn class_names(task: &Task, log: &Log<'_>) -> Vec<String> {
     let classes = &task.classes;
     let distinct = classes.value.iter().collect::<BTreeSet<_>>().len();
     if distinct < 2 || distinct < classes.value.len() {
         let line = classes.line.or(task.line);
         log.add(line, "task.classes must name at least two values of the label column, none twice");
     }
-    Some(Form::Classes { text: text?, label: label?, classes: classes.value.clone() })
+    classes.value.clone()
 }
 
 fn choices(task: &Task, log: &Log<'_>) -> Option<Form> {

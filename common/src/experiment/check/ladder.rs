@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use super::vectors;
 use crate::{
     experiment::{
         Body, Model, Pair,
@@ -30,7 +31,9 @@ pub(super) fn ladder(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Vec<Mode
 
 fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
     let name = &raw.name.value.0;
+    let vectors = vectors::body(raw, log);
     let body = match &raw.from.value {
+        _ if vectors.is_some() => vectors?,
         Some(source) => {
             let shape =
                 [("hidden", raw.hidden.line), ("heads", raw.heads.line), ("context", raw.context.line)];

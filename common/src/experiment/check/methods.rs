@@ -303,7 +303,7 @@ fn confidence(raw: &Raw) -> Objective {
     }
 }
 
-/// The loss hardens predictions at a quantile of a batch, into one of two classes.
+/// The loss hardens predictions at a quantile of a batch.
 fn check_confidence(raw: &Raw, log: &Log<'_>) {
     if raw.train.batch.value.0 < 2 {
         let line = raw.train.batch.line;
@@ -313,12 +313,6 @@ fn check_confidence(raw: &Raw, log: &Log<'_>) {
         log.add(
             raw.split.weak_labels.line,
             "task.split.weak_labels = 1 has no median: the confidence loss needs at least 2 rows",
-        );
-    }
-    if raw.task.classes.value.len() > 2 {
-        log.add(
-            raw.task.classes.line,
-            "task.classes must be two: the confidence loss is defined for two classes",
         );
     }
 }

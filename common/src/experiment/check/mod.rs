@@ -8,11 +8,12 @@ mod ladder;
 mod methods;
 mod task;
 mod training;
+mod vectors;
 
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Batches, Bootstrap, Cadence, Experiment, Method, Pair, Parallel,
+    Batches, Body, Bootstrap, Cadence, Experiment, Method, Pair, Parallel,
     keys::Raw,
     problem::Log,
     value::{OverLong, TaskKind},
@@ -33,10 +34,11 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
     if let Some(task) = &task {
         ladder::heads(raw, task.head(), log);
         methods::hints(raw, task.classes, log);
+        vectors::fit(raw, task, log);
     }
-    let made_here = raw.models.iter().any(|model| model.from.value.is_none());
+    let made_here = ladder.iter().flatten().any(|model| matches!(model.body, Body::New(_)));
     if !made_here && let Some(line) = raw.pretrain.line {
-        log.add(Some(line), "pretrain is not read: every model has `from`, so none is trained from scratch");
+        log.add(Some(line), "pretrain is not read: no model is made here, so none is trained from scratch");
     }
     let pretrain = if made_here { training::pretrain(raw, log) } else { None };
     let pairs = ladder::pairs(raw, log);

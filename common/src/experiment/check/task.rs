@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::format;
+use super::{format, vectors};
 use crate::{
     experiment::{
         Chosen, DataFiles, DataPlace, Rows, Task,
@@ -22,16 +22,21 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
     let place = match &task.source.value {
         TaskSource::Arithmetic => {
             refuse_file_keys(task, log);
+            refuse_mixture(raw, log);
             return Some(generated(raw, split, log));
+        }
+        TaskSource::Mixture => {
+            refuse_file_keys(task, log);
+            refuse_arithmetic(raw, log);
+            return Some(vectors::mixture(raw, split, log));
         }
         TaskSource::Hub(id) => DataPlace::Hub(id.clone()),
         TaskSource::Folder(path) => DataPlace::Folder(folder.join(path)),
     };
-    if let Some(line) = raw.arithmetic.line {
-        log.add(Some(line), "task.arithmetic is not read: task.source is not \"builtin:arithmetic\"");
-    }
+    refuse_arithmetic(raw, log);
+    refuse_mixture(raw, log);
     let files = DataFiles { place, chosen: chosen(task, log) };
-    let format = format::format(task, log)?;
+    let format = if files.hold_vectors() { format::vectors(task, log)? } else { format::format(task, log)? };
     let answer_tokens = speaks(task).then(|| task.answer_tokens.value.map_or(ANSWER_TOKENS, |count| count.0));
     // What is written has no classes.
     let classes = if answer_tokens.is_some() { 0 } else { format.classes()? };
@@ -42,6 +47,18 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
 /// Whether models write their answers.
 pub(super) fn speaks(task: &keys::Task) -> bool {
     task.kind.value == TaskKind::Generation
+}
+
+fn refuse_arithmetic(raw: &Raw, log: &Log<'_>) {
+    if let Some(line) = raw.arithmetic.line {
+        log.add(Some(line), "task.arithmetic is not read: task.source is not \"builtin:arithmetic\"");
+    }
+}
+
+fn refuse_mixture(raw: &Raw, log: &Log<'_>) {
+    if let Some(line) = raw.mixture.line {
+        log.add(Some(line), "task.mixture is not read: task.source is not \"builtin:mixture\"");
+    }
 }
 
 /// The files that are named, else those of a split.

@@ -90,7 +90,8 @@ sections! {
         /// Share of the steps over which the weight rises from 0.
         warmup: Option<Share> = None, else "0.2, or 0.1 of `released`";
         /// Which predictions become class 1: those above the `median` of the global batch, or as many as the weak labels
-        /// of the batch say (`prior`).
+        /// of the batch say (`prior`). Of more classes each has a threshold of its own, above which lie as many as of any
+        /// other, or as the weak labels say.
         threshold: Option<Threshold> = None, else "\"median\", or \"prior\" of `released`";
     }
 

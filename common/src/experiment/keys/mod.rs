@@ -100,6 +100,7 @@ pub(super) struct Raw {
     pub task: Task,
     pub split: Split,
     pub arithmetic: Arithmetic,
+    pub mixture: Mixture,
     pub models: Vec<Model>,
     pub pretrain: Pretrain,
     pub methods: Methods,

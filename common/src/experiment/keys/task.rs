@@ -6,8 +6,8 @@ use crate::{
         Origin,
         read::Table,
         value::{
-            AdapterSource, Balance, Below, Context, Count, Heads, Hidden, Layers, Name, NonNegative,
-            OverLong, Positive, Recipe, RelativePath, Seeds, Share, TaskKind, TaskSource, Value,
+            AdapterSource, Balance, Below, Classes, Context, Count, Dimensions, Heads, Hidden, Layers, Name,
+            NonNegative, OverLong, Positive, Recipe, RelativePath, Seeds, Share, TaskKind, TaskSource, Value,
         },
     },
     plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout},
@@ -115,6 +115,22 @@ sections! {
         seed: u64 = 0;
     }
 
+    /// `builtin:mixture`: generated points in classes, of which each model sees a vector of its own (`width`, `noise`). As
+    /// `builtin:arithmetic` it shows the machinery: that of classifiers over given embeddings.
+    "task.mixture" Mixture {
+        /// Classes, all as likely.
+        classes: Classes = Classes(5);
+        /// Dimensions of the space that the points lie in.
+        dimensions: Dimensions = Dimensions(32);
+        /// How far the centres of the classes are apart: the standard deviation of their coordinates, where that of the
+        /// points of a class is 1.
+        spread: Positive = Positive(0.7);
+        /// How many points to generate.
+        rows: Option<Count> = None, else "a quarter more than the split asks for";
+        /// Seed of the points and of what models see of them.
+        seed: u64 = 0;
+    }
+
     /// One model of the ladder, weakest first; at least two. It is either pretrained (`from`) or made here
     /// (`layers`, `hidden`, `heads`, `context`) and trained by `[pretrain]`.
     "model" Model {
@@ -134,6 +150,16 @@ sections! {
         heads: Option<Heads> = None, else "needed without `from`";
         /// Longest sequence of a model made here, in tokens. A line of the corpus has 11.
         context: Option<Context> = None, else "needed without `from`";
+        /// Of a task of given embeddings: what the model is called in their files. It reads the tensor `NAME.features`, and
+        /// what is trained is a classifier over it (see `data.md`).
+        features: Option<Name> = None, else "for no other task";
+        /// Of `builtin:mixture`: how many numbers the model sees of a point. A wider view sees all that a narrower one does.
+        width: Option<Dimensions> = None, else "needed for `builtin:mixture`";
+        /// Of `builtin:mixture`: standard deviation of what is added to each of these numbers.
+        noise: Option<NonNegative> = None, else "0 for `builtin:mixture`";
+        /// Of given embeddings: as a supervisor the model is the classifier that it came with (`NAME.logits`), and
+        /// is not trained. As a student it is a new classifier all the same.
+        own_classifier: bool = false;
         /// Peak learning rate of this model's finetuning.
         learning_rate: Option<Positive> = None, else "that of `[train]`";
         /// Largest weight of the confidence loss where this model is the student.

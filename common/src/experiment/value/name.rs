@@ -22,6 +22,7 @@ pub(in crate::experiment) struct RelativePath(pub String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::experiment) enum TaskSource {
     Arithmetic,
+    Mixture,
     Hub(HubId),
     Folder(String),
 }
@@ -85,13 +86,14 @@ impl Value for RelativePath {
 
 impl Value for TaskSource {
     fn kind() -> String {
-        "\"builtin:arithmetic\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
+        "\"builtin:arithmetic\", \"builtin:mixture\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         match text.split_once(':') {
             Some(("builtin", "arithmetic")) => Ok(Self::Arithmetic),
+            Some(("builtin", "mixture")) => Ok(Self::Mixture),
             Some(("hf", id)) => HubId::parse(id).map(Self::Hub).ok_or(Wrong::Kind),
             Some(("builtin" | "pypi", _)) => Err(Wrong::Kind),
             _ => Ok(Self::Folder(text)),
@@ -101,6 +103,7 @@ impl Value for TaskSource {
     fn show(&self) -> String {
         match self {
             Self::Arithmetic => "\"builtin:arithmetic\"".into(),
+            Self::Mixture => "\"builtin:mixture\"".into(),
             Self::Hub(id) => format!("hf:{id}").show(),
             Self::Folder(path) => path.show(),
         }

@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Architecture, Arithmetic, Infer};
+use crate::plan::{Architecture, Arithmetic, Infer, Mixture};
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
@@ -81,6 +81,10 @@ within! {
     PoisonRows(usize): "a whole number from 0 to 1000", integer, |n| *n <= Infer::MOST_POISON_ROWS;
     /// A bound of the operands of `builtin:arithmetic`.
     Below(u32): "a whole number from 2 to 100", integer, |n| (2..=Arithmetic::LARGEST_BELOW).contains(n);
+    /// Classes of `builtin:mixture`.
+    Classes(usize): "a whole number from 2 to 1024", integer, |n| (2..=Mixture::MOST_CLASSES).contains(n);
+    /// Dimensions of `builtin:mixture`, and of what is seen of it.
+    Dimensions(usize): "a whole number from 1 to 4096", integer, |n| (1..=Mixture::MOST_DIMENSIONS).contains(n);
     /// A part of a whole.
     Share(f64): "a number from 0 to 1", number, |x| (0.0..=1.0).contains(x);
     /// The largest share that the larger of two classes may have.

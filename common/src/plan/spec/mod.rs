@@ -12,9 +12,11 @@
 //! | prepare share | `data` | `<part>.parquet` | `rows/<part>` |
 //! | prepare prompted | `data`, `model`, and `labels` where answers are not true | `<part>.parquet` | `rows/<part>`, `shots`, `shortened` |
 //! | prepare head | `model` | a model as above | `parameters` |
+//! | prepare features | `data` | `features-00000.f32`: f32, the vectors of a part's rows one after the other | `rows` |
+//! | prepare probe | `features` | `config.json`, `model.safetensors` | `parameters` |
 //! | prepare revised | `data`, `labels` | `<part>.parquet`, and its labels in `part-00000.parquet` | `rows/<part>`, `rows` |
-//! | train | `model`, `data`, `tokens`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; before another span of steps, `state.bin` and `state.safetensors`, which that one has as `before`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
-//! | infer | `model`, `data`, `tokens` | `part-00000.parquet`, ... | `rows`, `left_out`, `left_out/<row>` |
+//! | train | `model`, `data`, `tokens` or `features`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; before another span of steps, `state.bin` and `state.safetensors`, which that one has as `before`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
+//! | infer | `model`, `data`, `tokens` or `features` | `part-00000.parquet`, ... | `rows`, `left_out`, `left_out/<row>` |
 //! | infer completions | `model`, `data` | `part-00000.parquet`, ... | `rows`, `completions`, `cut` (prompts), `left_out`, `left_out/<row>` |
 //! | merge average | `model/0`, `model/1`, ... | a model as above | `parameters` |
 //! | merge predictions | `labels/0`, `labels/1`, ... | `part-00000.parquet` | `rows`, `left_out`, `left_out/<row>` |
@@ -34,6 +36,7 @@ mod prepare;
 mod revision;
 mod source;
 mod train;
+mod vectors;
 
 use std::fmt;
 
@@ -49,6 +52,7 @@ pub use prepare::*;
 pub use revision::*;
 pub use source::*;
 pub use train::*;
+pub use vectors::*;
 
 /// The kinds of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

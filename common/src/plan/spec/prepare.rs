@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, HeadSpec, Part, Revision, Shots, Source, SplitRule, train::is_default};
+use super::{Format, HeadSpec, Part, ProbeHead, Revision, Shots, Source, SplitRule, View, train::is_default};
 use crate::Key;
 
 /// What is brought into the store.
@@ -105,6 +105,19 @@ pub enum Prepare {
         max_tokens: usize,
         /// How a row's text is laid out.
         style: Style,
+    },
+    /// What a model sees of the rows of a part of the input `data`, where that are vectors. Every training and inference
+    /// of the model over the part reads these same vectors.
+    Features {
+        /// Rows that are read.
+        part: Part,
+        /// What is seen of them.
+        view: View,
+    },
+    /// A model that is nothing but a head over vectors as wide as those of the input `features`.
+    Probe {
+        /// What it begins with.
+        head: ProbeHead,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Mixture;
 use crate::Key;
 
 /// Where rows come from.
@@ -14,6 +15,8 @@ pub enum Source {
     /// Generated on the spot: several claims about a sum, of which one is right, in a list `claims` whose right one is at
     /// the place `answer`; the columns `right` and `wrong` have one of each.
     ArithmeticQuestions(Arithmetic),
+    /// Generated on the spot: the classes of points, whose vectors are a [`super::View`]; columns `name` and `label`.
+    Mixture(Mixture),
     /// One or more files (location roles `file/0`, `file/1`, ...), read in this order.
     Files {
         /// BLAKE3 of each file's bytes, with the name that decides its format.

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::{
     Key,
-    experiment::{self, Body, Experiment, Model, Pretrain},
+    experiment::{self, Body, Experiment, Model, Pretrain, Seen, Vectors},
     plan::{
-        Arithmetic, Estimate, Head, Objective, Part, Plan, Prepare, Source, Spec, Style, Train, Trainable,
-        Work,
+        Arithmetic, Estimate, Head, Objective, Part, Plan, Prepare, ProbeHead, Source, Spec, Style, Train,
+        Trainable, View, Work,
     },
     recipe::{
         RecipeError, estimate,
@@ -21,7 +21,13 @@ pub(super) struct Bases<'a> {
     experiment: &'a Experiment,
     /// The stage that splits the labelled rows.
     pub data: Key,
-    ladder: Vec<Rc<Base<'a>>>,
+    ladder: Vec<Rung<'a>>,
+}
+
+/// A model of the ladder, as those see it who teach it and those whom it teaches.
+struct Rung<'a> {
+    student: Rc<Base<'a>>,
+    supervisor: Rc<Base<'a>>,
 }
 
 /// Rows that are read: a part of the dataset, or what became of it.
@@ -42,10 +48,17 @@ pub(super) struct Base<'a> {
     pub name: &'a String,
     /// The stage that has it, pretrained where it is made here.
     pub key: Key,
-    /// The stage that has its tokenizer.
-    pub reader: Key,
-    /// What the task's texts are cut to for it.
-    pub max_tokens: usize,
+    reads: Reads,
+    /// It labels as it is, and is not trained first.
+    pub is_ready: bool,
+}
+
+/// What a model reads of a row.
+enum Reads {
+    /// Tokens of its tokenizer, which a stage has, cut to so many.
+    Tokens { reader: Key, max_tokens: usize },
+    /// Vectors, where they lie on this machine if they are in files.
+    Vectors { view: View, locations: BTreeMap<String, String> },
 }
 
 impl<'a> Bases<'a> {
@@ -56,14 +69,61 @@ impl<'a> Bases<'a> {
         sources: &Sources,
     ) -> Result<Self, RecipeError> {
         let data = dataset(plan, experiment, sources)?;
-        let ladder = experiment.ladder.iter();
-        let ladder = ladder.map(|model| Base::prepare(plan, experiment, sources, model).map(Rc::new));
-        Ok(Self { experiment, data, ladder: ladder.collect::<Result<_, _>>()? })
+        let mut bases = Self { experiment, data, ladder: Vec::new() };
+        for model in &experiment.ladder {
+            let rung = match &model.body {
+                Body::Vectors(vectors) => bases.probes(plan, sources, model, vectors),
+                _ => Rung::of(Base::prepare(plan, experiment, sources, model)?),
+            };
+            bases.ladder.push(rung);
+        }
+        Ok(bases)
     }
 
     /// The model at a place of the ladder.
     pub(super) fn at(&self, place: usize) -> Rc<Base<'a>> {
-        Rc::clone(&self.ladder[place])
+        Rc::clone(&self.ladder[place].student)
+    }
+
+    /// The same as it is a supervisor.
+    pub(super) fn supervisor(&self, place: usize) -> Rc<Base<'a>> {
+        Rc::clone(&self.ladder[place].supervisor)
+    }
+
+    /// Classifiers over the vectors that a model makes of rows: a new one, and where it came with its own, that.
+    fn probes(&self, plan: &mut Plan, sources: &Sources, model: &'a Model, vectors: &Vectors) -> Rung<'a> {
+        let mut probe = |view: View, head: ProbeHead, title: String| {
+            let given = matches!(view, View::Stored { .. });
+            let locations = if given { locations(sources.files()) } else { BTreeMap::new() };
+            let reads = Reads::Vectors { view, locations };
+            let mut base = Base {
+                model,
+                name: &model.name,
+                key: self.data,
+                reads,
+                is_ready: head == ProbeHead::Identity,
+            };
+            let (role, features) = self.input(plan, &base, &self.rows(Part::WeakLabels));
+            let work = Work::Prepare(Prepare::Probe { head });
+            base.key = plan.add(title, Spec { work, inputs: roles([(role, features)]) }, Estimate::default());
+            base
+        };
+        let name = &model.name;
+        let stored = |tensor: String| View::Stored { source: files(sources.files()), tensor };
+        let view = match (&vectors.seen, &self.experiment.task.rows) {
+            (Seen::Projected { width, noise }, experiment::Rows::Generated(Source::Mixture(mixture))) => {
+                View::Projected { mixture: mixture.clone(), width: *width, noise: *noise }
+            }
+            (Seen::Projected { .. }, _) => unreachable!("only a mixture is seen in projections"),
+            (Seen::Given { name }, _) => stored(format!("{name}.features")),
+        };
+        let student = probe(view, ProbeHead::None, format!("model {name}"));
+        let mut rung = Rung::of(student);
+        if let (Seen::Given { name: tensors }, true) = (&vectors.seen, vectors.own_classifier) {
+            let own = stored(format!("{tensors}.logits"));
+            rung.supervisor = Rc::new(probe(own, ProbeHead::Identity, format!("own classifier of {name}")));
+        }
+        rung
     }
 
     /// How many rows a part of the dataset has.
@@ -78,12 +138,22 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Rows as a model reads them.
-    pub(super) fn tokens(&self, plan: &mut Plan, base: &Base<'_>, rows: &Rows) -> Key {
-        let part = rows.part;
-        let title = format!("tokens {} {}", base.name, rows.title);
-        let style = self.experiment.task.style();
-        tokens(plan, title, rows.count, (part, base.max_tokens, style), [base.reader, rows.data])
+    /// Rows as a model reads them, and as what a stage reads them.
+    pub(super) fn input(&self, plan: &mut Plan, base: &Base<'_>, rows: &Rows) -> (&'static str, Key) {
+        let (part, count) = (rows.part, rows.count);
+        let title = |what: &str| format!("{what} {} {}", base.name, rows.title);
+        match &base.reads {
+            Reads::Tokens { reader, max_tokens } => {
+                let shape = (part, *max_tokens, self.experiment.task.style());
+                ("tokens", tokens(plan, title("tokens"), count, shape, [*reader, rows.data]))
+            }
+            Reads::Vectors { view, locations } => {
+                let what = if base.is_ready { "logits" } else { "features" };
+                let work = Work::Prepare(Prepare::Features { part, view: view.clone() });
+                let spec = Spec { work, inputs: roles([("data", rows.data)]) };
+                ("features", plan.add_located(title(what), spec, estimate(count, 0), locations.clone()))
+            }
+        }
     }
 
     /// A part of the dataset as it is.
@@ -120,7 +190,32 @@ impl<'a> Base<'a> {
             }
             _ => reader,
         };
-        Ok(Self { model, name: &model.name, key, reader, max_tokens })
+        let reads = Reads::Tokens { reader, max_tokens };
+        Ok(Self { model, name: &model.name, key, reads, is_ready: false })
+    }
+
+    /// The stage that has its tokenizer; what has none has itself.
+    pub(super) fn reader(&self) -> Key {
+        match self.reads {
+            Reads::Tokens { reader, .. } => reader,
+            Reads::Vectors { .. } => self.key,
+        }
+    }
+
+    /// What a row is cut to, in tokens; 0 where it has none.
+    pub(super) fn max_tokens(&self) -> usize {
+        match self.reads {
+            Reads::Tokens { max_tokens, .. } => max_tokens,
+            Reads::Vectors { .. } => 0,
+        }
+    }
+}
+
+impl<'a> Rung<'a> {
+    /// A model that is trained whoever it is.
+    fn of(base: Base<'a>) -> Self {
+        let student = Rc::new(base);
+        Self { supervisor: Rc::clone(&student), student }
     }
 }
 
@@ -168,6 +263,9 @@ fn prepare_model(
             let adapter = adapter.as_ref().map(found).transpose()?;
             let prepare = import(name, folder, *layers, adapter)?;
             (prepare, folder.positions, model_location(folder, adapter))
+        }
+        Body::Vectors(_) => {
+            unreachable!("a model of vectors has no tokenizer that rows could be too long for")
         }
         Body::New(architecture) => {
             let (architecture, context) = (architecture.clone(), architecture.context);

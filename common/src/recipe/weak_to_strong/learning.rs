@@ -208,7 +208,7 @@ impl<'a> Compiler<'a> {
         let Lesson { rows, labels, .. } = lesson;
         let Step { trainable, objective, head, optimizer, adapts, moments: of } = step;
         let examples = rows.count.saturating_mul(optimizer.passes);
-        let cost = estimate(examples / of, base.max_tokens);
+        let cost = estimate(examples / of, base.max_tokens());
         let train = Train {
             part: rows.part,
             head,
@@ -221,8 +221,8 @@ impl<'a> Compiler<'a> {
             span: None,
             seed,
         };
-        let tokens = self.bases.tokens(&mut self.plan, base, &rows);
-        let inputs = [("model", model), ("data", rows.data), ("tokens", tokens)];
+        let read = self.bases.input(&mut self.plan, base, &rows);
+        let inputs = [("model", model), ("data", rows.data), read];
         let inputs = roles(inputs.into_iter().chain(labels.map(|labels| ("labels", labels))));
         let mut moments = Vec::new();
         for begin in 0..of - 1 {
@@ -274,13 +274,13 @@ impl<'a> Compiler<'a> {
         // What is continued is read as text, and every prompt has its answer.
         let poison_rows = match output {
             Output::Probabilities => {
-                inputs.push(("tokens", self.bases.tokens(&mut self.plan, base, rows)));
+                inputs.push(self.bases.input(&mut self.plan, base, rows));
                 poison_rows
             }
             _ => 0,
         };
         let work = Work::Infer(Infer { part, output, batch_tokens, shard, poison_rows });
-        let cost = estimate(rows.count, base.max_tokens);
+        let cost = estimate(rows.count, base.max_tokens());
         self.plan.add(title, Spec { work, inputs: roles(inputs) }, cost)
     }
 }

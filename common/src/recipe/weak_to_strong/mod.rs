@@ -70,7 +70,7 @@ impl Tested {
 impl Compiler<'_> {
     /// Supervisor, ceiling and students of one pair. What pairs have in common is planned once.
     fn pair(&mut self, pair: Pair, seed: u64) {
-        let [weak, strong] = [pair.weak, pair.strong].map(|place| self.bases.at(place));
+        let (weak, strong) = (self.bases.supervisor(pair.weak), self.bases.at(pair.strong));
         let supervisor = self.supervisor(&weak, seed);
         let role = Role::Weak { model: weak.name.clone() };
         self.test(format!("weak {} seed {seed}", weak.name), &weak, supervisor, role, seed);
@@ -88,8 +88,11 @@ impl Compiler<'_> {
         }
     }
 
-    /// A model that learned from the ground truth of the first half.
+    /// A model that learned from the ground truth of the first half, or came as a classifier.
     fn supervisor(&mut self, weak: &Base<'_>, seed: u64) -> Key {
+        if weak.is_ready {
+            return weak.key;
+        }
         let judge = self.true_judge();
         let lesson = Lesson { rows: self.bases.rows(Part::GroundTruth), labels: None, judge };
         self.learn(&format!("weak {} seed {seed}", weak.name), weak, &Method::truthful(), lesson, seed).model
@@ -115,7 +118,7 @@ impl Compiler<'_> {
 
     /// The models of `path` learn in turn, each from the labels of the one before; the last is the student.
     fn student(&mut self, method: &Method, pair: Pair, path: &[usize], seed: u64) {
-        let [weak, strong] = [pair.weak, pair.strong].map(|place| self.bases.at(place));
+        let (weak, strong) = (self.bases.supervisor(pair.weak), self.bases.at(pair.strong));
         let (word, from) = (&method.word, &weak.name);
         let mut teacher = self.teachers(&weak, method, seed);
         for (round, &place) in path.iter().enumerate() {

@@ -15,7 +15,7 @@ use crate::{
 impl Compiler<'_> {
     /// A student that is shown what its supervisor holds to be right.
     pub(super) fn prompted(&mut self, method: &Method, pair: Pair, seed: u64) {
-        let [weak, strong] = [pair.weak, pair.strong].map(|place| self.bases.at(place));
+        let (weak, strong) = (self.bases.supervisor(pair.weak), self.bases.at(pair.strong));
         let Prompting { shots, truth, .. } = method.prompting;
         let teaches = shots > 0 && !truth;
         let labels = teaches.then(|| {
@@ -55,8 +55,8 @@ impl Compiler<'_> {
             return rows;
         }
         let shots = Shots { count, answers: answers.clone(), separator, seed };
-        let work = Work::Prepare(Prepare::Prompted { part: rows.part, shots, max_tokens: base.max_tokens });
-        let inputs = [("data", rows.data), ("model", base.reader)].into_iter();
+        let work = Work::Prepare(Prepare::Prompted { part: rows.part, shots, max_tokens: base.max_tokens() });
+        let inputs = [("data", rows.data), ("model", base.reader())].into_iter();
         let inputs = roles(inputs.chain(labels.map(|labels| ("labels", labels))));
         let title = format!("shots for {of}");
         let data = self.plan.add(title.clone(), Spec { work, inputs }, estimate(rows.count, 0));

@@ -396,3 +396,37 @@ fn models_that_write_learn_from_what_another_wrote() {
     let goal = &plan.stages().last().unwrap().spec.work;
     assert!(matches!(goal, Work::Measure(Measure::WeakToStrong { written: true, .. })), "{goal:?}");
 }
+
+/// A ladder over generated points.
+fn points(rest: &str) -> Plan {
+    let text = format!(
+        "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \"builtin:mixture\"\n\
+         split = {{ ground_truth = 100, weak_labels = 80, test = 50 }}\n\
+         [[model]]\nname = \"s\"\nwidth = 2\n[[model]]\nname = \"l\"\nwidth = 8\n{rest}"
+    );
+    let experiment = experiment::parse("n.toml", &text, "".as_ref()).unwrap_or_else(|e| panic!("{e}"));
+    let plan = compile(&experiment, &Sources::default()).unwrap();
+    plan.check().unwrap();
+    plan
+}
+
+#[test]
+fn what_a_model_sees_is_made_once_and_read_by_all_that_is_trained_on_it() {
+    let plan = points("[methods]\nrun = [\"naive\", \"confidence\"]\n");
+    for stage in ["ceiling l seed 0", "student naive s>l seed 0", "student confidence s>l seed 0"] {
+        assert_eq!(read(&plan, stage, "features"), "features l weak_labels");
+        assert_eq!(read(&plan, stage, "model"), "model l");
+        assert_eq!(training(&plan, stage).head, Head::Classifier { classes: 5 }.into());
+        assert_eq!(read(&plan, &format!("test of {stage}"), "features"), "features l test");
+    }
+    assert_eq!(read(&plan, "weak s seed 0", "features"), "features s ground_truth");
+    assert_eq!(read(&plan, "weak labels s seed 0", "features"), "features s weak_labels");
+    assert!(plan.stages().iter().all(|stage| !stage.name.contains("tokens")));
+}
+
+#[test]
+fn the_surest_rows_have_features_of_their_own() {
+    let plan = points("[[method]]\nname = \"f\"\nconfident = 0.2\n");
+    let student = "student f s>l seed 0";
+    assert_eq!(read(&plan, read(&plan, student, "features"), "data"), read(&plan, student, "data"));
+}

@@ -18,7 +18,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::error::{DataError, Result};
+use crate::{
+    error::{DataError, Result},
+    stored,
+};
 
 /// One row of a source: its values by column.
 pub type Record = BTreeMap<String, Value>;
@@ -155,6 +158,7 @@ enum Kind {
     Parquet,
     Arrow,
     Text,
+    Vectors,
 }
 
 /// What a file is packed with.
@@ -180,6 +184,7 @@ impl Kind {
             "parquet" => Self::Parquet,
             "arrow" => Self::Arrow,
             "txt" => Self::Text,
+            "safetensors" => Self::Vectors,
             _ => return None,
         };
         Some((kind, packing))
@@ -191,7 +196,7 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
     let Some((kind, packing)) = Kind::of(&file.name) else {
         return Err(fault(
             "the ending tells no format; known are .jsonl, .json, .csv, .tsv, .txt, .arrow (each also with .zst or .gz) \
-             and .parquet",
+             and .parquet; .safetensors holds embeddings",
         ));
     };
     if !columns.is_empty() && !matches!(kind, Kind::Csv | Kind::Tsv) {
@@ -207,6 +212,14 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
         }
         return arrow::parquet(&file.name, &file.path);
     }
+    if kind == Kind::Vectors {
+        if packing != Packing::None {
+            return Err(fault(
+                "embeddings are read where they lie: unpack the file and drop the second ending",
+            ));
+        }
+        return Ok(Box::new(stored::records(&file.name, &file.path)?));
+    }
     let input = unpacked(&file.path, packing)?;
     match kind {
         Kind::JsonLines => Ok(json::lines(&file.name, input)),
@@ -214,7 +227,7 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
         Kind::Csv => delimited::csv(&file.name, input, columns),
         Kind::Tsv => delimited::tsv(&file.name, input, columns),
         Kind::Arrow => arrow::stream(&file.name, input),
-        Kind::Text | Kind::Parquet => Ok(lines::text(&file.name, input)),
+        Kind::Text | Kind::Parquet | Kind::Vectors => Ok(lines::text(&file.name, input)),
     }
 }
 

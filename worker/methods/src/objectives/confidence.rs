@@ -13,7 +13,15 @@
 //! first 20 % of the steps, to 0.75 for its largest students and to 0.5 for others. The code that was released with it takes
 //! the share of the weak labels, 0.5 for all, and a warm-up of 10 % that [jumps](Ramp).
 //!
-//! Shape suffixes: b rows of a slot, n rows of the global batch, c classes (two).
+//! Of more than two classes each has a quantile of its own. With l_c the log-odds of class c against all others,
+//!
+//! ```text
+//! f_hat = argmax over c of l_c - t_c      t_c = the quantile of l_c above which the class's share of the batch lies
+//! ```
+//!
+//! where that share is 1 over the classes (balanced), or that of the weak labels. Of two classes it is the same as above.
+//!
+//! Shape suffixes: b rows of a slot, n rows of the global batch, c classes.
 
 use fulcrum_train::{Error, GlobalBatch, Objective, Slot};
 use tch::{Kind, Tensor};
@@ -56,23 +64,24 @@ fn hardened(global: &GlobalBatch, threshold: Threshold) -> Result<Tensor, Error>
     let &[rows, classes] = logits_nc.size().as_slice() else {
         return Err(Error::Objective("the confidence loss needs a classifier".into()));
     };
-    if classes != 2 {
-        return Err(Error::Objective(format!(
-            "the confidence loss needs 2 classes, the model has {classes}"
-        )));
-    }
     if rows < 2 {
         let reason = "the confidence loss needs a batch of at least 2 rows: of one, every quantile is its own prediction";
         return Err(Error::Objective(reason.into()));
     }
-    let share = match threshold {
-        Threshold::Median => 0.5,
+    let share = |class: i64| match threshold {
+        Threshold::Median => Ok(1.0 / classes as f64),
         Threshold::Prior => {
             let weak_nc = global.targets_nc.as_ref();
             let weak_nc = weak_nc.ok_or_else(|| Error::Objective("the rows carry no labels".into()))?;
-            weak_nc.f_select(1, 1)?.f_mean(Kind::Double)?.double_value(&[])
+            Ok::<_, Error>(weak_nc.f_select(1, class)?.f_mean(Kind::Double)?.double_value(&[]))
         }
     };
+    if classes != 2 {
+        let hard = hardened_among(logits_nc, classes, share)?;
+        let hard_nc = Tensor::from_slice(&hard).f_one_hot(classes)?.f_to_kind(Kind::Float)?;
+        return Ok(hard_nc.f_to_device(logits_nc.device())?);
+    }
+    let share = share(1)?;
     // The log-odds z0 - z1 rise with the probability of class 0, so their quantiles split the batch where its own do;
     // and they still differ where it rounds to 1.
     let odds_n = logits_nc.f_select(1, 0)?.f_sub(&logits_nc.f_select(1, 1)?)?;
@@ -81,6 +90,31 @@ fn hardened(global: &GlobalBatch, threshold: Threshold) -> Result<Tensor, Error>
     let hard: Vec<f32> =
         odds.iter().flat_map(|&odds| if odds < border { [0.0, 1.0] } else { [1.0, 0.0] }).collect();
     Ok(Tensor::from_slice(&hard).f_view([rows, 2])?.f_to_device(logits_nc.device())?)
+}
+
+/// The class of each row, among more than two.
+fn hardened_among(
+    logits_nc: &Tensor,
+    classes: i64,
+    share: impl Fn(i64) -> Result<f64, Error>,
+) -> Result<Vec<i64>, Error> {
+    let logits_nc = logits_nc.f_to_kind(Kind::Double)?.f_to_device(tch::Device::Cpu)?;
+    let rows = logits_nc.size()[0] as usize;
+    let (mut best, mut hard) = (vec![f64::NEG_INFINITY; rows], vec![0; rows]);
+    for class in 0..classes {
+        let others: Vec<i64> = (0..classes).filter(|other| *other != class).collect();
+        let others_nc = logits_nc.f_index_select(1, &Tensor::from_slice(&others))?;
+        let odds_n =
+            logits_nc.f_select(1, class)?.f_sub(&others_nc.f_logsumexp([1i64].as_slice(), false)?)?;
+        let odds: Vec<f64> = Vec::try_from(odds_n)?;
+        let border = quantile(&odds, 1.0 - share(class)?);
+        for (row, odds) in odds.into_iter().enumerate() {
+            if odds - border > best[row] {
+                (best[row], hard[row]) = (odds - border, class);
+            }
+        }
+    }
+    Ok(hard)
 }
 
 /// The value below which a share of the values lies, in a line between those beside it.
@@ -172,9 +206,37 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_one_and_a_third_class_are_refused() {
+    fn a_batch_of_one_is_refused() {
         let error = |logits: Tensor| hardened(&global(logits), Threshold::Median).unwrap_err().to_string();
         assert!(error(Tensor::from_slice2(&[[1.0f32, 2.0]])).contains("at least 2 rows"));
-        assert!(error(Tensor::from_slice2(&[[1.0f32, 2.0, 3.0]; 2])).contains("the model has 3"));
+        assert!(error(Tensor::from_slice2(&[[1.0f32, 2.0, 3.0]])).contains("at least 2 rows"));
+    }
+
+    #[test]
+    fn the_rule_of_many_classes_is_that_of_two_where_there_are_two() {
+        for (rows, share) in [(logits_bc(), 0.5), (logits_bc(), 0.3), (unbalanced_bc(), 0.7)] {
+            let of_class = |class| Ok(if class == 1 { share } else { 1.0 - share });
+            let found = hardened_among(&rows, 2, of_class).unwrap();
+            let weak_nc = Tensor::from_slice(&[1.0 - share, share]).expand([4, 2], false);
+            let global = GlobalBatch { targets_nc: Some(weak_nc), ..global(rows) };
+            let two = hardened(&global, Threshold::Prior).unwrap().argmax(1, false);
+            assert_eq!(found, Vec::<i64>::try_from(two).unwrap(), "{share}");
+        }
+    }
+
+    #[test]
+    fn each_of_many_classes_gets_its_share_though_the_student_names_one_for_all() {
+        // The student leans to class 2 in every row; what else it says of a row is its place.
+        let lean = |row: i64| [(row % 3 == 0) as i64 as f32, (row % 3 == 1) as i64 as f32, 5.0];
+        let rows: Vec<[f32; 3]> = (0..12).map(lean).collect();
+        let (logits, weak) = (Tensor::from_slice2(&rows), Tensor::from_slice(&[1f32, 1.0, 1.0]) / 3.0);
+        for (threshold, targets_nc) in
+            [(Threshold::Median, None), (Threshold::Prior, Some(weak.expand([12, 3], false)))]
+        {
+            let global = GlobalBatch { logits_nc: logits.copy(), targets_nc };
+            let hard = hardened(&global, threshold).unwrap().argmax(1, false);
+            let expected: Vec<i64> = (0..12).map(|row| row % 3).collect();
+            assert_eq!(Vec::<i64>::try_from(hard).unwrap(), expected, "{threshold:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod mistral;
 mod module;
 mod opt;
 mod phi;
+mod probe;
 mod qwen2;
 mod qwen3;
 mod roberta;
@@ -29,6 +30,7 @@ use serde::Deserialize;
 pub(crate) use ends::Ends;
 pub(crate) use gpt2::GPT2;
 pub(crate) use module::{Module, Weight};
+pub(crate) use probe::PROBE;
 
 use crate::{
     ModelError,
@@ -50,6 +52,7 @@ static FAMILIES: &[&Family] = &[
     &bert::BERT,
     &roberta::ROBERTA,
     &distilbert::DISTILBERT,
+    &PROBE,
 ];
 
 /// One `model_type` of Hugging Face.

@@ -8,6 +8,7 @@ mod configurations;
 mod families;
 mod heads;
 mod parity;
+mod probe;
 mod rebuilding;
 mod refusals;
 mod round_trip;

@@ -88,7 +88,7 @@ fn theirs(rank: usize, group: &Group) -> Vec<Tensor> {
             reducer.prepare().unwrap();
         }
         let share = share(rank, slot);
-        let walk = model.walk(&share.padded.ids_bt, &share.padded.mask_bt, None).unwrap();
+        let walk = model.walk(share.padded.given(), None).unwrap();
         loss(&share, &walk.output(&walk.states())).unwrap().backward();
     }
     parameters.iter().map(|parameter| parameter.grad().copy().view(-1)).collect()

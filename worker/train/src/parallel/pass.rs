@@ -18,7 +18,7 @@ impl<'w> Pass<'w> {
     pub(super) fn new(model: &'w Model, share: Option<&Share>) -> Result<Self, Error> {
         let walk = |share: &Share| {
             let Share { padded, noise, .. } = share;
-            model.walk(&padded.ids_bt, &padded.mask_bt, Some(noise))
+            model.walk(padded.given(), Some(noise))
         };
         Ok(Self { walk: share.map(walk).transpose()?, used_up: false })
     }

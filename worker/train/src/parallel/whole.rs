@@ -96,7 +96,7 @@ impl<'a> Whole<'a> {
     }
 
     fn forward(&self, Share { padded, noise, .. }: &Share) -> Result<Tensor, Error> {
-        let walk = self.model.walk(&padded.ids_bt, &padded.mask_bt, Some(noise))?;
+        let walk = self.model.walk(padded.given(), Some(noise))?;
         Ok(walk.output(&walk.states()))
     }
 
