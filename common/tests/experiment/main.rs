@@ -2,6 +2,7 @@
 
 mod generation;
 mod kinds;
+mod levels;
 mod methods;
 mod training;
 mod vectors;

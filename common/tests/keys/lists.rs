@@ -139,6 +139,19 @@ pub(crate) const DECIDING_FROM_OUTSIDE: &[(&str, &str, &str)] = &[
     ("model", "layers", "1"),
 ];
 
+/// `FROM_OUTSIDE` from easy rows to hard ones.
+pub(crate) fn leveled() -> String {
+    let mut document = Document::parse(FROM_OUTSIDE);
+    document.set("task", "difficulty", r#""rating""#);
+    document.set("task.split", "easy", "3");
+    document.set("task.split", "hard", "6.5");
+    document.to_string()
+}
+
+/// The same for what only that has.
+pub(crate) const DECIDING_LEVELED: &[(&str, &str, &str)] =
+    &[("task", "difficulty", r#""other""#), ("task.split", "easy", "2"), ("task.split", "hard", "6")];
+
 /// A question with its answers, in place of the label of `FROM_OUTSIDE`.
 pub(crate) const CHOICES: &[(&str, &str)] = &[
     ("choices", r#"["a", "b"]"#),

@@ -103,6 +103,7 @@ fn what_decides_a_result_changes_the_goal() {
         (descending(), &both(DECIDING_DESCENT)),
         (adapted(), DECIDING_ADAPTED),
         (FROM_OUTSIDE.to_owned(), DECIDING_FROM_OUTSIDE),
+        (leveled(), DECIDING_LEVELED),
         (discovered(), DECIDING_DISCOVERED),
         (formatted(CHOICES), DECIDING_CHOICES),
         (formatted(PAIR), DECIDING_PAIR),

@@ -303,7 +303,8 @@ mod tests {
             let classes = Arithmetic::CLASSES.map(str::to_owned).into();
             let form = Form::Classes { text: "{{ text }}".into(), label: "label".into(), classes };
             let group_by = Some("question".to_owned());
-            scene.format = Format::Templates(Templates { columns: Vec::new(), form, group_by });
+            scene.format =
+                Format::Templates(Templates { columns: Vec::new(), form, group_by, difficulty: None });
             scene
         }
 
@@ -332,6 +333,7 @@ mod tests {
         fresh: 0,
         balance: 0.5,
         duplicates: Duplicates::Report,
+        levels: None,
         seed: 1,
     };
 
@@ -399,7 +401,8 @@ mod tests {
             let mut scene = Scene::new("a.jsonl", text.as_bytes());
             let (chosen, rejected) = ("good".into(), "bad".into());
             let form = Form::Pair { prompt: None, chosen, rejected, pick: Pick::All, seed: 0 };
-            scene.format = Format::Templates(Templates { columns: Vec::new(), form, group_by: None });
+            scene.format =
+                Format::Templates(Templates { columns: Vec::new(), form, group_by: None, difficulty: None });
             scene
         };
         let manifest = pairs(120).split(&RULE, None).unwrap();

@@ -69,6 +69,7 @@ fn split_and_measure(folder: &Path) {
         fresh: 0,
         balance: 0.55,
         duplicates: Duplicates::Report,
+        levels: None,
         seed: 0,
     };
     let before = peak_kib();

@@ -19,7 +19,7 @@ const COMPLETION: &[&str] = &["prompt", "completion", "answer_tokens"];
 const COMPARISON: &[&str] = &["prompt", "chosen", "rejected", "seed"];
 
 /// The keys of a format, with their lines where the file has them.
-pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 14] {
+pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 15] {
     [
         ("format", task.format.line),
         ("text", task.text.line),
@@ -35,6 +35,7 @@ pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 14] {
         ("pick", task.pick.line),
         ("seed", task.seed.line),
         ("group_by", task.group_by.line),
+        ("difficulty", task.difficulty.line),
     ]
 }
 
@@ -45,7 +46,8 @@ pub(super) fn format(task: &Task, log: &Log<'_>) -> Option<Format> {
     }
     let form = form(task, log)?;
     let (columns, group_by) = (task.columns.value.clone(), task.group_by.value.clone());
-    Some(Format::Templates(Templates { columns, form, group_by }))
+    let difficulty = task.difficulty.value.clone();
+    Some(Format::Templates(Templates { columns, form, group_by, difficulty }))
 }
 
 /// The format of files of vectors, which name their rows and tell their labels themselves.
@@ -121,7 +123,9 @@ fn several(task: &Task, log: &Log<'_>) -> Pick {
 fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
     let given = |keys: &[&str]| lines(task).iter().any(|(key, line)| line.is_some() && keys.contains(key));
     let refuse = |read: &[&str], what: &str| {
-        let others = lines(task).into_iter().filter(|(key, _)| *key != "group_by" && !read.contains(key));
+        let others = lines(task)
+            .into_iter()
+            .filter(|(key, _)| !["group_by", "difficulty"].contains(key) && !read.contains(key));
         for (key, line) in others.filter(|(_, line)| line.is_some()) {
             log.add(line, format!("task.{key} is not read: rows are given by {what}"));
         }

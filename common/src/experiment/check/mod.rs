@@ -18,7 +18,7 @@ use super::{
     problem::Log,
     value::{OverLong, TaskKind},
 };
-use crate::plan::SplitRule;
+use crate::plan::{Levels, SplitRule};
 
 /// Accuracies that a bootstrap may hold at a time, one per draw and prediction: half a GiB.
 const MOST_ACCURACIES: usize = 1 << 26;
@@ -88,6 +88,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
 }
 
 fn split(raw: &Raw, log: &Log<'_>) -> SplitRule {
+    let levels = levels(raw, log);
     let (kind, raw) = (raw.task.kind.value, &raw.split);
     let mut balance = raw.balance.value.0;
     if kind == TaskKind::MultipleChoice && balance < 1.0 {
@@ -105,7 +106,32 @@ fn split(raw: &Raw, log: &Log<'_>) -> SplitRule {
         fresh: raw.fresh.value,
         balance,
         duplicates: raw.duplicates.value,
+        levels,
         seed: raw.seed.value,
+    }
+}
+
+/// From easy to hard, where all three keys say so.
+fn levels(raw: &Raw, log: &Log<'_>) -> Option<Levels> {
+    let (split, difficulty) = (&raw.split, &raw.task.difficulty);
+    let (easy, hard) = (split.easy.value.as_ref(), split.hard.value.as_ref());
+    match (easy.map(|it| it.0), hard.map(|it| it.0), difficulty.value.is_some()) {
+        (None, None, false) => None,
+        (Some(easy), Some(hard), true) if easy < hard => Some(Levels { easy, hard }),
+        (Some(easy), Some(hard), true) => {
+            let problem = format!("task.split.hard = {hard} is not above task.split.easy = {easy}");
+            log.add(split.hard.line, format!("{problem}: a row would be of both"));
+            None
+        }
+        (None, None, true) => {
+            log.add(difficulty.line, "task.difficulty is not read: the split has neither `easy` nor `hard`");
+            None
+        }
+        _ => {
+            let line = split.easy.line.or(split.hard.line);
+            log.add(line, "easy, hard and task.difficulty go together: say all three");
+            None
+        }
     }
 }
 

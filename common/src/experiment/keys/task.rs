@@ -6,8 +6,9 @@ use crate::{
         Origin,
         read::Table,
         value::{
-            AdapterSource, Balance, Below, Classes, Context, Count, Dimensions, Heads, Hidden, Layers, Name,
-            NonNegative, OverLong, Positive, Recipe, RelativePath, Seeds, Share, TaskKind, TaskSource, Value,
+            AdapterSource, Balance, Below, Classes, Context, Count, Difficulty, Dimensions, Heads, Hidden,
+            Layers, Name, NonNegative, OverLong, Positive, Recipe, RelativePath, Seeds, Share, TaskKind,
+            TaskSource, Value,
         },
     },
     plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout},
@@ -75,6 +76,9 @@ sections! {
         /// Rows with the same value here stay in the same part of the split
         /// (questions about one passage, sentences of one document). May be a template, as `text`.
         group_by: Option<String> = None, else "every row is its own group";
+        /// The value that says how hard a row is, a number: with `easy` and `hard` of the split. May be a template, as
+        /// `text`.
+        difficulty: Option<String> = None, else "nothing is known of it";
     }
 
     /// How many rows go where. Rows are assigned in a seeded order: a part that is made larger keeps the rows it had,
@@ -100,6 +104,10 @@ sections! {
         /// What becomes of a text (white space and case aside) that two parts share: it is reported, the later of
         /// test, validation, ground truth, weak labels and fresh goes without it, or the split is refused.
         duplicates: Duplicates = Duplicates::Report;
+        /// From easy to hard: rows of ground truth have at most this `difficulty` ...
+        easy: Option<Difficulty> = None, else "any row may be of any part";
+        /// ... and those of all other parts at least this.
+        hard: Option<Difficulty> = None, else "any row may be of any part";
         /// Seed of the assignment.
         seed: u64 = 0;
     }

@@ -97,6 +97,8 @@ within! {
     Fraction(f64): "a number from 0 to below 1", number, |x| (0.0..1.0).contains(x);
     /// A rate.
     Positive(f64): "a number above 0", number, |x| *x > 0.0;
+    /// How hard a row is.
+    Difficulty(f64): "a number", number, |_| true;
     /// A strength that may be nothing.
     NonNegative(f64): "a number from 0", number, |x| *x >= 0.0;
 }

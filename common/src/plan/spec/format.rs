@@ -26,6 +26,9 @@ pub struct Templates {
     pub form: Form,
     /// Rows that have this value in common stay in one part of a split. The examples of one row always do.
     pub group_by: Option<String>,
+    /// The value that says how hard a row is, a number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub difficulty: Option<String>,
 }
 
 /// What becomes of a row.
@@ -188,7 +191,7 @@ impl Format {
 
     /// A format of files that name their columns, in which only the examples of one row belong together.
     pub fn of(form: Form) -> Self {
-        Self::Templates(Templates { columns: Vec::new(), form, group_by: None })
+        Self::Templates(Templates { columns: Vec::new(), form, group_by: None, difficulty: None })
     }
 
     /// Names of the columns of files without a header line; empty where the files name them.
@@ -244,8 +247,20 @@ pub struct SplitRule {
     pub balance: f64,
     /// What becomes of texts that two parts share.
     pub duplicates: Duplicates,
+    /// Where the rows of ground truth are easy and all others hard.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub levels: Option<Levels>,
     /// Seed of the assignment.
     pub seed: u64,
+}
+
+/// From easy to hard (Burns et al. 2023, appendix C): people can label what is easy, and want models for what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Levels {
+    /// Rows of ground truth are at most so difficult.
+    pub easy: f64,
+    /// All others at least so.
+    pub hard: f64,
 }
 
 /// What becomes of a text that an earlier part of a split has too. Parts are filled in the order test, validation,

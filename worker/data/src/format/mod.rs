@@ -71,7 +71,7 @@ impl Examples {
 }
 
 /// What a model reads, and what is known of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// What is given before the text, where the format has such a part.
     pub prompt: Option<String>,
@@ -83,6 +83,8 @@ pub struct Example {
     pub label: Option<i32>,
     /// Examples with the same value stay in one part of a split, where the format groups them.
     pub group: Option<String>,
+    /// How hard it is, where the format says so.
+    pub difficulty: Option<f64>,
 }
 
 impl Example {
@@ -96,6 +98,7 @@ impl Example {
 pub struct Formatter {
     form: Shape,
     group_by: Option<Field>,
+    difficulty: Option<Field>,
     /// What a formatter of ours does to a row before its templates are filled.
     derive: Option<(Derive, u64)>,
 }
@@ -136,7 +139,8 @@ impl Formatter {
 
     fn of(templates: &Templates) -> Result<Self> {
         let group_by = templates.group_by.as_deref().map(Field::new).transpose()?;
-        Ok(Self { form: Shape::new(&templates.form)?, group_by, derive: None })
+        let difficulty = templates.difficulty.as_deref().map(Field::new).transpose()?;
+        Ok(Self { form: Shape::new(&templates.form)?, group_by, difficulty, derive: None })
     }
 
     /// Whether its examples have labels.
@@ -183,10 +187,12 @@ impl Formatter {
             Some(group_by) => Some(group_by.text(&scope)?),
             None => self.grouped().then(|| row.row.to_string()),
         };
+        let difficulty = self.difficulty.as_ref().map(|field| number(&field.text(&scope)?)).transpose()?;
         let mut examples = self.form.examples(&mut scope, row.row)?;
         for example in &mut examples {
             check(example)?;
             example.group.clone_from(&group);
+            example.difficulty = difficulty;
         }
         Ok(examples)
     }
@@ -314,8 +320,16 @@ fn teaches_nothing(rejected: &str, chosen: &str) -> bool {
     worse == better || worse.is_empty() || better.is_empty()
 }
 
+/// How hard a row is.
+fn number(text: &str) -> Fault<f64> {
+    let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    number.ok_or_else(|| {
+        format!("its difficulty is {text:?}, which is no number: give `difficulty` another value")
+    })
+}
+
 fn example(text: String, label: Option<i32>) -> Example {
-    Example { prompt: None, text, other: None, label, group: None }
+    Example { prompt: None, text, other: None, label, group: None, difficulty: None }
 }
 
 /// `A` for the first answer; those beyond `Z` have numbers, as people write them.

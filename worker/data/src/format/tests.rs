@@ -17,7 +17,12 @@ fn collect(records: &Value, format: &Format) -> Result<Examples> {
 }
 
 fn templates(form: Form, group_by: Option<&str>) -> Format {
-    Format::Templates(Templates { columns: Vec::new(), form, group_by: group_by.map(str::to_owned) })
+    Format::Templates(Templates {
+        columns: Vec::new(),
+        form,
+        group_by: group_by.map(str::to_owned),
+        difficulty: None,
+    })
 }
 
 fn labelled(classes: &[&str]) -> Format {
@@ -252,4 +257,29 @@ fn a_prompt_and_what_follows_stay_apart() {
     let row = rows(&json!([{"q": "why?", "a": "so"}])).remove(0).unwrap();
     let example = Example { prompt: Some("Q: why?\nA:".to_owned()), ..example(" so".to_owned(), None) };
     assert_eq!(formatter.format(&row).unwrap(), [example]);
+}
+
+#[test]
+fn how_hard_a_row_is_goes_to_all_its_examples_and_must_be_a_number() {
+    let Format::Templates(pairs) = templates(pair(None, Pick::All), None) else {
+        panic!("it was written so")
+    };
+    let formatter =
+        Formatter::new(&Format::Templates(Templates { difficulty: Some("rating".into()), ..pairs })).unwrap();
+    let records = json!([
+        {"good": "a", "bad": "b", "rating": " 1520.5"},
+        {"good": "a", "bad": "b", "rating": -3},
+        {"good": "a", "bad": "b", "rating": "NaN"},
+        {"good": "a", "bad": "b", "rating": "high"},
+    ]);
+    let found: Vec<_> = rows(&records).into_iter().map(|row| formatter.format(&row.unwrap())).collect();
+    let difficulties = |at: usize| {
+        let examples: &Vec<Example> = found[at].as_ref().unwrap();
+        examples.iter().map(|example| example.difficulty).collect::<Vec<_>>()
+    };
+    assert_eq!((difficulties(0), difficulties(1)), (vec![Some(1520.5); 2], vec![Some(-3.0); 2]));
+    for (at, value) in [(2, "NaN"), (3, "high")] {
+        let error = found[at].as_ref().unwrap_err().to_string();
+        assert!(error.contains(&format!("its difficulty is {value:?}, which is no number")), "{error}");
+    }
 }

@@ -125,7 +125,7 @@ pub(crate) fn templates(named: &Named) -> Result<(Templates, Option<Derive>)> {
         },
     };
     let group_by = definition.group_by.map(str::to_owned);
-    Ok((plan::Templates { columns: Vec::new(), form, group_by }, definition.derive))
+    Ok((plan::Templates { columns: Vec::new(), form, group_by, difficulty: None }, definition.derive))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fulcrum_common::{
     Key,
-    plan::{Duplicates, Part, SplitRule},
+    plan::{Duplicates, Levels, Part, SplitRule},
 };
 
 use crate::error::{DataError, Result};
@@ -67,7 +67,7 @@ pub fn split(records: &Records, rule: &SplitRule, lengths: &Lengths) -> Result<S
         rule,
         lengths,
         classes,
-        order: records.order(rule.seed).into_iter().peekable(),
+        queues: queues(records, rule)?.map(|queue| queue.into_iter().peekable()),
         texts: HashMap::new(),
         duplicates: DuplicateReport::new(rule.duplicates),
         unmeasured: Vec::new(),
@@ -85,7 +85,7 @@ pub fn split(records: &Records, rule: &SplitRule, lengths: &Lengths) -> Result<S
         seed: rule.seed,
         balance: rule.balance,
         drop_over: lengths.most,
-        unused: filler.order.count(),
+        unused: filler.unused(),
         parts: manifests,
         duplicates: filler.duplicates,
     };
@@ -103,13 +103,40 @@ fn wanted(rule: &SplitRule, part: Part) -> usize {
     }
 }
 
+/// The rows in their order. Where they have levels: the hard ones, and the easy ones. What lies between is in neither, and so is
+/// what differs in that from the first of its group, which is not divided.
+fn queues(records: &Records, rule: &SplitRule) -> Result<[Vec<u32>; 2]> {
+    let order = records.order(rule.seed);
+    let Some(Levels { easy, hard }) = rule.levels else { return Ok([order, Vec::new()]) };
+    let level = |place: u32| {
+        let difficulty = records.difficulty(place).ok_or_else(|| {
+            DataError::value(
+                "the split tells easy rows from hard ones, but the format does not say how hard a row is",
+            )
+        })?;
+        Ok::<_, DataError>(if difficulty <= easy { Some(1) } else { (difficulty >= hard).then_some(0) })
+    };
+    let mut queues = [Vec::new(), Vec::new()];
+    let mut before = None;
+    for place in order {
+        let (group, own) = (records.group(place), level(place)?);
+        let first = before.filter(|(other, _)| *other == group).map_or(own, |(_, first)| first);
+        before = Some((group, first));
+        if let Some(queue) = own.filter(|_| own == first) {
+            queues[queue].push(place);
+        }
+    }
+    Ok(queues)
+}
+
 /// Takes rows from the front of the order, part by part.
 struct Filler<'a> {
     records: &'a Records,
     rule: &'a SplitRule,
     lengths: &'a Lengths,
     classes: usize,
-    order: std::iter::Peekable<std::vec::IntoIter<u32>>,
+    /// What is still to be had: rows for all parts but ground truth, and for that, where rows have levels.
+    queues: [std::iter::Peekable<std::vec::IntoIter<u32>>; 2],
     /// The texts of the parts filled so far, with the first part and row that have them.
     texts: HashMap<Print, (Part, u32)>,
     duplicates: DuplicateReport,
@@ -122,12 +149,13 @@ impl Filler<'_> {
         let most = self.most_of_a_class(wanted);
         let mut places = Vec::with_capacity(wanted.min(self.records.len()));
         let mut manifest = PartManifest { classes: vec![0; self.classes], ..PartManifest::default() };
+        let queue = usize::from(part == Part::GroundTruth && self.rule.levels.is_some());
         while places.len() < wanted {
-            let Some(first) = self.order.peek().copied() else {
+            let Some(first) = self.queues[queue].peek().copied() else {
                 return Err(self.too_few(part, wanted, &manifest, places.len()));
             };
             let group = self.records.group(first);
-            while let Some(place) = self.order.next_if(|&place| self.records.group(place) == group) {
+            while let Some(place) = self.queues[queue].next_if(|&place| self.records.group(place) == group) {
                 if places.len() == wanted {
                     manifest.surplus += 1;
                 } else if self.takes(part, place, most, &mut manifest) {
@@ -146,6 +174,11 @@ impl Filler<'_> {
         let rows = places.iter().flat_map(|&place| i64::from(place).to_le_bytes());
         manifest.digest = Key::of(&rows.collect::<Vec<_>>()).to_string();
         Ok((places, manifest))
+    }
+
+    /// Rows of the source that no part has looked at.
+    fn unused(&self) -> usize {
+        self.queues.iter().map(|queue| queue.len()).sum()
     }
 
     /// Whether the part takes a row; if not, the manifest says why.

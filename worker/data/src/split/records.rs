@@ -18,6 +18,8 @@ pub struct Records {
     prints: Vec<Print>,
     labels: Option<Vec<i32>>,
     groups: Option<Groups>,
+    /// How hard each is; empty where nothing is known of it.
+    difficulties: Vec<f64>,
     /// Rows of the source that gave no example.
     pub passed_over: usize,
 }
@@ -48,6 +50,7 @@ impl Records {
             prints: Vec::new(),
             labels: labelled.then(Vec::new),
             groups: grouped.then(Groups::default),
+            difficulties: Vec::new(),
             passed_over: 0,
         };
         let mut folded = String::new();
@@ -77,6 +80,7 @@ impl Records {
         if let Some(labels) = &mut self.labels {
             labels.push(example.label.ok_or_else(|| lacks("label"))?);
         }
+        self.difficulties.extend(example.difficulty);
         if let Some(groups) = &mut self.groups {
             groups.push(place, example.group.as_deref().ok_or_else(|| lacks("group"))?, seed);
         }
@@ -111,6 +115,11 @@ impl Records {
     /// The text of an example, as it is compared.
     pub fn print(&self, place: u32) -> Print {
         self.prints[place as usize]
+    }
+
+    /// How hard an example is, where that is known.
+    pub fn difficulty(&self, place: u32) -> Option<f64> {
+        self.difficulties.get(place as usize).copied()
     }
 
     /// The group of an example: the place of the group's first; its own where examples are not grouped.
@@ -191,7 +200,7 @@ mod tests {
     fn a_pair_is_the_same_either_way_around_and_neither_of_its_texts() {
         let example = |prompt: &str, text: &str, other: Option<&str>| {
             let (prompt, other) = (Some(prompt.to_owned()), other.map(str::to_owned));
-            Ok(Example { prompt, text: text.to_owned(), other, label: None, group: None })
+            Ok(Example { prompt, text: text.to_owned(), other, label: None, group: None, difficulty: None })
         };
         let pairs = [
             example("Q", "yes", Some("no")),

@@ -16,6 +16,7 @@ fn records(rows: usize, rarity: usize, size: Option<usize>, texts: usize) -> Rec
             text: format!("text {}", i % texts),
             label: Some(i32::from(i.is_multiple_of(rarity))),
             group: size.map(|size| format!("group {}", i / size)),
+            difficulty: Some((i % 10) as f64),
         })
     };
     Records::collect((0..rows).map(example), (true, size.is_some()), 3).unwrap()
@@ -27,7 +28,17 @@ fn different(rows: usize, rarity: usize, size: Option<usize>) -> Records {
 
 fn rule(ground_truth: usize, weak_labels: usize, validation: usize, test: usize) -> SplitRule {
     let duplicates = Duplicates::Report;
-    SplitRule { ground_truth, weak_labels, validation, test, fresh: 0, balance: 0.55, duplicates, seed: 3 }
+    SplitRule {
+        ground_truth,
+        weak_labels,
+        validation,
+        test,
+        fresh: 0,
+        balance: 0.55,
+        duplicates,
+        levels: None,
+        seed: 3,
+    }
 }
 
 fn split_all(records: &Records, rule: &SplitRule) -> Split {
@@ -166,8 +177,16 @@ fn sizes_that_cannot_be_had_are_refused_with_what_there_is() {
 
 #[test]
 fn rows_without_labels_are_split_without_balance() {
-    let example =
-        |i| Ok(Example { prompt: None, text: format!("text {i}"), other: None, label: None, group: None });
+    let example = |i| {
+        Ok(Example {
+            prompt: None,
+            text: format!("text {i}"),
+            other: None,
+            label: None,
+            group: None,
+            difficulty: None,
+        })
+    };
     let records = Records::collect((0..100).map(example), (false, false), 3).unwrap();
     let split = split_all(&records, &rule(50, 30, 10, 10));
     assert_eq!(split.manifest.unused, 0);
@@ -223,4 +242,39 @@ proptest! {
         let kept: HashSet<_> = large.parts[&Part::WeakLabels].iter().collect();
         prop_assert!(small.parts[&Part::WeakLabels].iter().all(|row| kept.contains(row)));
     }
+}
+
+#[test]
+fn ground_truth_is_easy_and_all_else_is_hard() {
+    let levels = Some(Levels { easy: 3.0, hard: 6.0 });
+    let rule = SplitRule { levels, fresh: 10, ..rule(60, 60, 20, 60) };
+    let records = different(400, 2, None);
+    let split = split_all(&records, &rule);
+    for (part, places) in &split.parts {
+        let is_right = |place: &u32| match part {
+            Part::GroundTruth => place % 10 <= 3,
+            _ => place % 10 >= 6,
+        };
+        assert!(!places.is_empty() && places.iter().all(is_right), "{part}: {places:?}");
+    }
+    let larger = split_all(&records, &SplitRule { ground_truth: 100, ..rule });
+    assert!(
+        ORDER
+            .iter()
+            .filter(|part| **part != Part::GroundTruth)
+            .all(|part| larger.parts[part] == split.parts[part])
+    );
+    let error =
+        super::split(&records, &SplitRule { ground_truth: 200, ..rule }, &Lengths::default()).unwrap_err();
+    assert!(error.to_string().contains("wants 200 rows for ground_truth"), "{error}");
+}
+
+#[test]
+fn a_group_of_easy_and_hard_rows_is_not_divided() {
+    let rule = SplitRule { levels: Some(Levels { easy: 3.0, hard: 6.0 }), ..rule(40, 40, 0, 40) };
+    let records = different(1000, 2, Some(5));
+    let split = split_all(&records, &rule);
+    let groups = |part: Part| split.parts[&part].iter().map(|place| place / 5).collect::<HashSet<_>>();
+    assert!(groups(Part::GroundTruth).is_disjoint(&groups(Part::WeakLabels)));
+    assert!(groups(Part::GroundTruth).is_disjoint(&groups(Part::Test)));
 }

@@ -102,6 +102,7 @@ pub(crate) fn dataset() -> Work {
         fresh: 0,
         balance: 0.5,
         duplicates: Duplicates::Report,
+        levels: None,
         seed: 3,
     };
     let source = Source::Arithmetic(ARITHMETIC);
