@@ -3,10 +3,12 @@
 //! The bytes are a function of the predictions alone: fields in the order below, lists sorted as each
 //! says, numbers in the shortest form that reads back the same. `docs/results.md` describes the keys.
 
+mod moves;
 mod summary;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use moves::{Legality, Moves};
 pub use summary::{AgreementIntervals, Flag, Interval, Recovered, Summary};
 
 /// Version of the layout of `results.json`. Readers refuse another one. A measure stage names it in its spec, so that
@@ -71,6 +73,9 @@ pub struct Score {
     pub balanced_accuracy: f64,
     /// What its probabilities are worth; none where the predictions have none.
     pub probabilistic: Option<Probabilistic>,
+    /// Of answers that are chess moves: how many can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Moves>,
 }
 
 /// What the probabilities of a prediction are worth on the test rows.
@@ -115,6 +120,9 @@ pub struct Student {
     /// Its accuracy on the way, by progress; empty where nothing was tested but the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<Point>,
+    /// Of answers that are chess moves: how many can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Moves>,
 }
 
 /// Test accuracy at one point of a training.

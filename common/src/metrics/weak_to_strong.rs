@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     plan::Role,
-    results::{Point, Probabilistic, Results, SCHEMA, Score, Student},
+    results::{Moves, Point, Probabilistic, Results, SCHEMA, Score, Student},
 };
 use group::{Drawn, Group};
 use places::{Places, strong_of};
@@ -31,6 +31,8 @@ pub struct Predicted {
     pub classes: Vec<i32>,
     /// One probability per class, per test row; none where the task has no classes.
     pub probabilities: Option<Vec<Vec<f32>>>,
+    /// Where answers are chess moves: how many can be made.
+    pub moves: Option<Moves>,
 }
 
 impl Predicted {
@@ -45,6 +47,7 @@ impl Predicted {
             parameters,
             classes,
             probabilities: Some(probabilities),
+            moves: None,
         }
     }
 }
@@ -89,7 +92,11 @@ pub(super) fn measured(
         supervisors: scores(&places, labels, |role| matches!(role, Role::Weak { .. })),
         ceilings: scores(&places, labels, |role| matches!(role, Role::Ceiling { .. })),
         students: groups.iter().flat_map(|group| students(group, &places, labels)).collect(),
-        summary: groups.iter().enumerate().map(|(at, group)| group.summary(at, &drawn, luck)).collect(),
+        summary: groups
+            .iter()
+            .enumerate()
+            .map(|(at, group)| group.summary(at, &places, &drawn, luck))
+            .collect(),
         per_question: None,
     })
 }
@@ -107,6 +114,7 @@ fn scores(places: &Places<'_>, labels: &[i32], wanted: fn(&Role) -> bool) -> Vec
             accuracy: accuracy(&prediction.classes, labels),
             balanced_accuracy: balanced_accuracy(&prediction.classes, labels),
             probabilistic: probabilistic(prediction, labels),
+            moves: prediction.moves,
         })
         .collect()
 }
@@ -129,6 +137,7 @@ fn students(group: &Group, places: &Places<'_>, labels: &[i32]) -> Vec<Student> 
             contradiction: both.map(|(student, weak)| contradiction(student, weak, labels)),
             pgr: pgr(accuracy_of(weak), accuracy_of(student), accuracy_of(ceiling)),
             points: places.on_the_way(student).map(|(progress, at)| point(progress, at)).collect(),
+            moves: student.moves,
         }
     };
     group.trios.iter().map(student).collect()

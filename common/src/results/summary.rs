@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Legality;
+
 /// The students of one (method, weak, strong) over all seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +30,9 @@ pub struct Summary {
     pub auroc: Option<Recovered>,
     /// How often the students say what their supervisors say.
     pub agreement: AgreementIntervals,
+    /// Of answers that are chess moves: how many can be made, over all seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legality: Option<Legality>,
     /// What to know before reading the numbers; in the order of [`Flag`].
     pub flags: Vec<Flag>,
 }

@@ -23,6 +23,7 @@ fn results() -> Results {
                 ece_sweep: None,
                 auroc: Some(0.7),
             }),
+            moves: Some(Moves { legal: 3, illegal: 1, unreadable: 0 }),
         }],
         ceilings: vec![],
         students: vec![Student {
@@ -42,6 +43,7 @@ fn results() -> Results {
             }),
             pgr: None,
             points: vec![Point { progress: 0.5, accuracy: 1.0 }],
+            moves: None,
         }],
         summary: vec![Summary {
             method: "naive".into(),
@@ -65,6 +67,7 @@ fn results() -> Results {
                 supervisor_right: Some(interval),
                 supervisor_wrong: None,
             },
+            legality: None,
             flags: vec![Flag::CeilingBelowWeak],
         }],
     }

@@ -6,7 +6,10 @@ const WRITTEN: &str = "kind = \"generation\"\nprompt = \"{{ q }} \"\ncompletion 
 
 #[test]
 fn an_answer_is_what_a_model_is_to_write_after_a_prompt() {
-    for good in [WRITTEN, &format!("{WRITTEN}answer_tokens = 4\ngroup_by = \"q\"\n")] {
+    for good in [
+        WRITTEN,
+        &format!("{WRITTEN}answer_tokens = 4\ngroup_by = \"q\"\nposition = \"{{ q }} moves {{ m }}\"\n"),
+    ] {
         parse(&task(good)).unwrap_or_else(|e| panic!("{e}\n{good}"));
     }
     let cases = [
@@ -19,6 +22,11 @@ fn an_answer_is_what_a_model_is_to_write_after_a_prompt() {
             "kind = \"generation\"\nprompt = \"{{ q }}\"\n",
             "",
             "4: task.completion is missing: write a template of what it is to write",
+        ),
+        (
+            "kind = \"preference\"\nchosen = \"a\"\nrejected = \"b\"\n",
+            "position = \"q\"\n",
+            "9: task.position is not read: rows are given by chosen and rejected, which are compared",
         ),
         (
             "kind = \"generation\"\n",

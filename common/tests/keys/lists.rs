@@ -198,8 +198,12 @@ pub(crate) const WRITTEN: &[(&str, &str)] =
     &[("kind", r#""generation""#), ("prompt", r#""question""#), ("completion", r#""good""#)];
 
 /// The same for what only they have.
-pub(crate) const DECIDING_WRITTEN: &[(&str, &str, &str)] =
-    &[("task", "prompt", r#""bad""#), ("task", "completion", r#""other""#), ("task", "answer_tokens", "9")];
+pub(crate) const DECIDING_WRITTEN: &[(&str, &str, &str)] = &[
+    ("task", "prompt", r#""bad""#),
+    ("task", "completion", r#""other""#),
+    ("task", "position", r#""other""#),
+    ("task", "answer_tokens", "9"),
+];
 
 /// The rows of a known dataset.
 pub(crate) const NAMED: &[(&str, &str)] = &[("format", r#""sciq""#)];

@@ -89,7 +89,11 @@ fn format(args: &Args) -> Result<Format> {
     }
     let text = args.text.template();
     if let Some(prompt) = &args.prompt {
-        return Ok(Format::of(Form::Completion { prompt: template(prompt), completion: text }));
+        return Ok(Format::of(Form::Completion {
+            prompt: template(prompt),
+            completion: text,
+            position: None,
+        }));
     }
     if !args.classes.is_empty() && args.label.is_none() && args.soft_label.is_none() {
         bail!("--classes names the classes of labels: name their column with --label or --soft-label");
@@ -224,7 +228,8 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_text_labels_completions_or_those_of_a_known_dataset() {
-        let completion = Form::Completion { prompt: "{{ q }}".into(), completion: "{{ a }}".into() };
+        let completion =
+            Form::Completion { prompt: "{{ q }}".into(), completion: "{{ a }}".into(), position: None };
         let cases = [
             ("", Format::unlabelled("{{ text }}")),
             ("--label y --classes 0,1", Format::labelled("{{ text }}", "y", vec!["0".into(), "1".into()])),

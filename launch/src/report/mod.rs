@@ -127,6 +127,7 @@ struct Page<'a> {
     released: Vec<ReleasedRow>,
     summary: rows::Table,
     questions: Option<Questions>,
+    legality: Option<rows::Table>,
     runs: rows::Table,
     artifacts: &'a [artifacts::ArtifactRow],
     version: &'static str,
@@ -188,6 +189,7 @@ pub(crate) fn html(outcome: &Outcome, made: &Made) -> Result<String> {
             chance: scale::three(found.chance),
             summary: rows::summary(found, &colours, &made.artifacts),
         }),
+        legality: rows::legality(results, &colours, &made.artifacts),
         runs: rows::runs(results, &made.artifacts),
         artifacts: made.artifacts.rows(),
         version: env!("CARGO_PKG_VERSION"),
@@ -250,6 +252,16 @@ mod tests {
         ] {
             assert!(page.contains(text), "{text}");
         }
+    }
+
+    #[test]
+    fn moves_have_a_table_of_their_own() {
+        let mut outcome = sample::outcome();
+        assert!(!page(&outcome).contains("Legal moves"));
+        outcome.results = sample::of_chess();
+        let found = page(&outcome);
+        assert!(found.contains("Legal moves") && found.contains("0.800"), "{found}");
+        assert!(found.contains("8 legal, 1 illegal, 1 no move at all"), "{found}");
     }
 
     #[test]

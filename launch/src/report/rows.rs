@@ -2,7 +2,7 @@
 
 use fulcrum_common::{
     plan::Role,
-    results::{Flag, Interval, Probabilistic, Results, Score, Student, Summary},
+    results::{Flag, Interval, Legality, Probabilistic, Results, Score, Student, Summary},
 };
 use serde::Serialize;
 
@@ -119,6 +119,30 @@ pub(super) fn summary(results: &Results, colours: &Colours, artifacts: &Artifact
         columns: columns(&["method", "weak supervisor", "strong student"], &named),
         rows: results.summary.iter().map(row).collect(),
     }
+}
+
+/// The table of answers that are chess moves; none where answers are no moves.
+pub(super) fn legality(results: &Results, colours: &Colours, artifacts: &Artifacts) -> Option<Table> {
+    let measure = artifacts.measure();
+    let row = |s: &Summary| {
+        let Legality { weak, student, ceiling } = s.legality?;
+        let names =
+            [text(&s.method), Cell { swatch: Some(colours.of(&s.weak)), ..text(&s.weak) }, text(&s.strong)];
+        let shares = [weak, student, ceiling].map(|moves| {
+            let title = format!(
+                "{} legal, {} illegal, {} no move at all",
+                moves.legal, moves.illegal, moves.unreadable
+            );
+            Cell { title, ..number(Some(moves.share_legal()), three, measure) }
+        });
+        Some(names.into_iter().chain(shares).collect())
+    };
+    let rows: Vec<_> = results.summary.iter().map(row).collect::<Option<_>>()?;
+    let columns = columns(
+        &["method", "weak supervisor", "strong student"],
+        &["weak legal", "student legal", "ceiling legal"],
+    );
+    (!rows.is_empty()).then_some(Table { columns, rows })
 }
 
 /// The table of all trained models, every number that of the model's predictions.

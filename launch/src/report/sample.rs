@@ -1,8 +1,8 @@
 //! An outcome for tests: a ladder of three, two methods, two seeds, and a pair whose gap is within noise.
 
 use fulcrum_common::results::{
-    Agreement, AgreementIntervals, Contradiction, Flag, Interval, Model, Point, Probabilistic, Recovered,
-    Results, SCHEMA, Score, Student, Summary,
+    Agreement, AgreementIntervals, Contradiction, Flag, Interval, Legality, Model, Moves, Point,
+    Probabilistic, Recovered, Results, SCHEMA, Score, Student, Summary,
 };
 
 use super::Outcome;
@@ -53,6 +53,7 @@ pub(crate) fn results() -> Results {
                     supervisor_right: Some(around(0.94 + bonus)),
                     supervisor_wrong: Some(around(0.61 - 4.0 * bonus)),
                 },
+                legality: None,
                 flags: if pgr.is_none() { vec![Flag::GapWithinNoise] } else { vec![] },
             });
         }
@@ -71,6 +72,16 @@ pub(crate) fn results() -> Results {
     }
 }
 
+/// Results of which every number of a pair has its moves: 6, 8 and 9 of ten are legal, one is no move at all.
+pub(crate) fn of_chess() -> Results {
+    let mut results = results();
+    let moves = |legal| Moves { legal, illegal: 9 - legal, unreadable: 1 };
+    for summary in &mut results.summary {
+        summary.legality = Some(Legality { weak: moves(6), student: moves(8), ceiling: moves(9) });
+    }
+    results
+}
+
 fn weak_accuracy(model: &str) -> f64 {
     if model == "small" { 0.712 } else { 0.803 }
 }
@@ -87,6 +98,7 @@ fn scores(models: &[&str], accuracy: fn(&str) -> f64) -> Vec<Score> {
         accuracy: accuracy(model) + 0.01 * (seed as f64 - 0.5),
         balanced_accuracy: accuracy(model),
         probabilistic: Some(probabilistic(accuracy(model))),
+        moves: None,
     };
     models.iter().flat_map(|model| [0, 1].map(|seed| score(model, seed))).collect()
 }
@@ -115,6 +127,7 @@ fn student(method: &str, weak: &str, strong: &str, seed: u64, accuracy: f64) -> 
             supervisor_wrong: (seed == 0).then_some(0.6),
         },
         pgr: (strong == "large").then_some(0.5),
+        moves: None,
     }
 }
 

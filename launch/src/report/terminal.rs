@@ -1,7 +1,7 @@
 //! The summary as a table on the terminal.
 
 use comfy_table::Cell;
-use fulcrum_common::results::{Flag, Interval, Results};
+use fulcrum_common::results::{Flag, Interval, Legality, Results};
 
 use super::{
     rows::bearer,
@@ -11,7 +11,10 @@ use crate::table::{self, number};
 
 /// The table that ends a run; below it, why a PGR is not available, and the same of questions where there are some.
 pub(crate) fn table(results: &Results) -> String {
-    let rows = table_of(results);
+    let rows = match legality(results) {
+        Some(moves) => format!("{}\n\nanswers that are legal moves:\n{moves}", table_of(results)),
+        None => table_of(results),
+    };
     match &results.per_question {
         None => rows,
         Some(questions) => {
@@ -57,6 +60,19 @@ fn table_of(results: &Results) -> String {
     format!("{table}{notes}")
 }
 
+/// How many answers are moves that can be made; none where answers are no moves.
+fn legality(results: &Results) -> Option<String> {
+    let mut table =
+        table::table(["method", "weak", "strong", "weak legal", "student legal", "ceiling legal"]);
+    for summary in &results.summary {
+        let Legality { weak, student, ceiling } = summary.legality?;
+        let names = [&summary.method, &summary.weak, &summary.strong].map(Cell::new);
+        let shares = [weak, student, ceiling].map(|moves| number(three(moves.share_legal())));
+        table.add_row(names.into_iter().chain(shares));
+    }
+    (!results.summary.is_empty()).then(|| table.to_string())
+}
+
 /// One line on a flag and the pairs that have it, of which three are named.
 fn note(flag: Flag, pairs: &[String]) -> String {
     let (named, more) =
@@ -82,6 +98,18 @@ mod tests {
         let text = table(&results);
         let (rows, questions) = text.split_once("\n\nper question (250, chance 0.250):\n").unwrap();
         assert_eq!(rows, questions);
+    }
+
+    #[test]
+    fn moves_have_a_table_of_their_own() {
+        let text = table(&sample::of_chess());
+        let (rows, moves) = text.split_once("\n\nanswers that are legal moves:\n").unwrap();
+        assert_eq!(rows, table(&sample::results()));
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let first = moves.lines().map(words).find(|words| words.contains(&"naive".to_owned())).unwrap();
+        for share in ["0.600", "0.800", "0.900"] {
+            assert!(first.iter().any(|word| word == share), "{first:?}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) fn results() -> Results {
         accuracy,
         balanced_accuracy: accuracy,
         probabilistic: None,
+        moves: None,
     };
     let (weak, strong, method) = ("small".to_owned(), "large".to_owned(), "naive".to_owned());
     Results {
@@ -50,6 +51,7 @@ pub(crate) fn results() -> Results {
             points: vec![],
             agreement: Agreement { overall: 0.7, supervisor_right: Some(0.9), supervisor_wrong: None },
             pgr: Some(0.5),
+            moves: None,
         }],
         summary: vec![Summary {
             method,
@@ -67,6 +69,7 @@ pub(crate) fn results() -> Results {
                 supervisor_right: Some(at(0.9)),
                 supervisor_wrong: None,
             },
+            legality: None,
             flags: vec![],
         }],
     }

@@ -5,6 +5,7 @@
 
 pub mod arithmetic;
 pub mod chat;
+pub mod chess;
 mod columns;
 pub mod completions;
 pub mod decoding;
@@ -13,6 +14,7 @@ pub mod features;
 pub mod format;
 pub mod formatters;
 pub mod mixture;
+pub mod positions;
 pub mod predictions;
 pub mod prepare;
 pub mod questions;
@@ -30,6 +32,7 @@ pub use completions::{Completion, Completions};
 pub use decoding::Decoder;
 pub use error::DataError;
 pub use format::{Example, Examples, Formatter};
+pub use positions::Positions;
 pub use predictions::{LogProbabilities, Probabilities};
 pub use questions::Questions;
 pub use table::{Labels, Table};

@@ -12,6 +12,7 @@ use minijinja::{
 
 use crate::{
     chat::to_json,
+    chess,
     error::{DataError, Result},
     source::Record,
 };
@@ -37,6 +38,7 @@ fn engine() -> Environment<'static> {
     engine.set_fuel(Some(STEPS));
     engine.add_filter("among", among);
     engine.add_filter("tojson", to_json);
+    chess::add_filters(&mut engine);
     engine
 }
 

@@ -8,9 +8,12 @@ use std::{
 use fulcrum_common::{
     metrics::{self, Bootstrap, Predicted},
     plan::{Measure, Part, Prediction},
-    results::{AccuracyResults, SCHEMA},
+    results::{AccuracyResults, Moves, SCHEMA},
 };
-use fulcrum_data::{Completions, Labels, Questions, Table};
+use fulcrum_data::{
+    Completions, Labels, Positions, Questions, Table,
+    chess::{Answer, Position},
+};
 
 use crate::{Error, Job, Outcome, labels};
 
@@ -118,27 +121,82 @@ fn predicted_by(
     Ok(Predicted { progress: *progress, oracle: *oracle, ..predicted })
 }
 
-/// The texts of the test rows, and what every model wrote; equal ones have equal numbers.
+/// The texts of the test rows, and what every model wrote; equal ones have equal numbers, and so have two that are one move
+/// in the position of their row.
 fn compared(job: &Job<'_>, predictions: &[Prediction]) -> Result<(Vec<i32>, Vec<Predicted>), Error> {
     let table = Table::read(job.file("data", &Part::Test.file())?)?;
+    let positions = positions(job, &table.rows)?;
     let mut numbers: HashMap<String, i32> = HashMap::new();
-    let mut number = |text: &String| {
+    let mut number = |text: String| {
         let next = numbers.len() as i32;
-        *numbers.entry(text.trim().to_owned()).or_insert(next)
+        *numbers.entry(text).or_insert(next)
     };
-    let truth = table.texts.iter().map(&mut number).collect();
+    let (truth, _) = answers(&table.texts, positions.as_deref());
+    let truth = truth.into_iter().map(&mut number).collect();
     let mut predicted = Vec::with_capacity(predictions.len());
     for it in predictions {
         let written = labels::written(&table.rows, Completions::read(&job.parts(&it.input)?)?)?;
+        let (written, moves) = answers(&written, positions.as_deref());
         predicted.push(Predicted {
             role: it.role.clone(),
             seed: it.seed,
             progress: it.progress,
             oracle: it.oracle,
             parameters: job.fact(&it.model, "parameters")?,
-            classes: written.iter().map(&mut number).collect(),
+            classes: written.into_iter().map(&mut number).collect(),
             probabilities: None,
+            moves,
         });
     }
     Ok((truth, predicted))
+}
+
+/// The positions of the test rows, where their answers are moves.
+fn positions(job: &Job<'_>, rows: &[i64]) -> Result<Option<Vec<Position>>, Error> {
+    let Some(path) = job.input("data")?.files.get(Positions::FILE) else { return Ok(None) };
+    let mut positions = Positions::read(path)?.0;
+    let mut of = |row: &i64| {
+        let absent = || Error::Mismatch(format!("the test row {row} has no position"));
+        positions.remove(row).ok_or_else(absent)
+    };
+    rows.iter().map(&mut of).collect::<Result<_, _>>().map(Some)
+}
+
+/// Texts as they are compared, and what they are as moves where each has a position.
+fn answers(texts: &[String], positions: Option<&[Position]>) -> (Vec<String>, Option<Moves>) {
+    let plain = |text: &String| text.trim().to_owned();
+    let Some(positions) = positions else { return (texts.iter().map(plain).collect(), None) };
+    let mut moves = Moves::default();
+    let one = |(text, position): (&String, &Position)| match position.judge(text) {
+        Answer::Legal(uci) => {
+            moves.legal += 1;
+            uci
+        }
+        Answer::Illegal => {
+            moves.illegal += 1;
+            plain(text)
+        }
+        Answer::Unreadable => {
+            moves.unreadable += 1;
+            plain(text)
+        }
+    };
+    let texts = texts.iter().zip(positions).map(one).collect();
+    (texts, Some(moves))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_one_move_is_one_answer_and_what_is_none_is_counted() {
+        let position = Position::read("startpos moves f3 e5 g4").unwrap();
+        let texts = ["Qh4#", " d8h4 ", "Qh4", "Qh5", "Qxh4", "e5e4", "Qh4 mate", ""].map(str::to_owned);
+        let (found, moves) = answers(&texts, Some(&vec![position; texts.len()]));
+        assert_eq!(found, ["d8h4", "d8h4", "d8h4", "d8h5", "d8h4", "e5e4", "Qh4 mate", ""]);
+        assert_eq!(moves, Some(Moves { legal: 5, illegal: 1, unreadable: 2 }));
+        let (found, moves) = answers(&texts[..2], None);
+        assert_eq!((found, moves), (vec!["Qh4#".to_owned(), "d8h4".to_owned()], None));
+    }
 }

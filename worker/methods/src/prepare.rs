@@ -8,7 +8,7 @@ use fulcrum_common::{
     source::{self, COMPANIONS},
 };
 use fulcrum_data::{
-    Questions, Table, Tokenizer, features,
+    Positions, Questions, Table, Tokenizer, features,
     prepare::{self, Dataset, Longest},
     split::{self, Manifest},
     tokenizer::{BEGIN, Limits, character_tokenizer},
@@ -65,12 +65,13 @@ fn dataset(
     questions: bool,
 ) -> Result<Outcome, Error> {
     let longest = drop_over.map(|tokens| longest(job, tokens)).transpose()?;
-    let (manifest, questions) = unchanged(job, source, |paths| {
+    let (manifest, questions, positions) = unchanged(job, source, |paths| {
         let dataset = Dataset { source, paths, format };
         let manifest = dataset.split_into(job.output, rule, longest.as_ref())?;
         let test = || Table::read_labels(&job.output.join(Part::Test.file()));
         let questions = questions.then(|| Questions::of(&dataset, &test()?.rows)).transpose()?;
-        Ok((manifest, questions))
+        let positions = format.has_positions().then(|| Positions::of(&dataset, &test()?.rows)).transpose()?;
+        Ok((manifest, questions, positions))
     })?;
     let mut text = serde_json::to_vec_pretty(&manifest).expect("a split's description is plain data");
     text.push(b'\n');
@@ -78,6 +79,10 @@ fn dataset(
     fs::write(&path, text).map_err(Error::io(&path))?;
     let mut outcome = Outcome { files: vec![Manifest::FILE.to_owned()], facts: manifest.facts() };
     outcome.files.extend(split::parts(rule).map(Part::file));
+    if let Some(positions) = positions {
+        positions.write(&job.output.join(Positions::FILE))?;
+        outcome.files.push(Positions::FILE.to_owned());
+    }
     if let Some(questions) = questions {
         if questions.answers.is_empty() {
             let none = "no question has a right answer, a wrong one, and all of them among the test rows: ask for more \

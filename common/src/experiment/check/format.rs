@@ -15,7 +15,7 @@ use crate::{
 const CLASSES: &[&str] = &["text", "label", "classes"];
 const CHOICES: &[&str] = &["text", "choices", "answer", "pick", "seed"];
 const PAIR: &[&str] = &["prompt", "chosen", "rejected", "pick", "seed"];
-const COMPLETION: &[&str] = &["prompt", "completion", "answer_tokens"];
+const COMPLETION: &[&str] = &["prompt", "completion", "position", "answer_tokens"];
 const COMPARISON: &[&str] = &["prompt", "chosen", "rejected", "seed"];
 
 /// The keys of a format, with their lines where the file has them.
@@ -31,6 +31,7 @@ pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 15] {
         ("rejected", task.rejected.line),
         ("prompt", task.prompt.line),
         ("completion", task.completion.line),
+        ("position", task.position.line),
         ("answer_tokens", task.answer_tokens.line),
         ("pick", task.pick.line),
         ("seed", task.seed.line),
@@ -142,7 +143,8 @@ fn form(task: &Task, log: &Log<'_>) -> Option<Form> {
         let prompt = needed(task, "prompt", &task.prompt, "a template of what a model is given", log);
         let completion =
             needed(task, "completion", &task.completion, "a template of what it is to write", log);
-        Some(Form::Completion { prompt: prompt?, completion: completion? })
+        let position = task.position.value.clone();
+        Some(Form::Completion { prompt: prompt?, completion: completion?, position })
     } else if given(&["choices", "answer"]) {
         refuse(CHOICES, "choices and answer");
         choices(task, log)

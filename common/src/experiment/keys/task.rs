@@ -65,6 +65,9 @@ sections! {
         prompt: Option<String> = None, else "they stand alone; needed for `generation`";
         /// What a model is to write after `prompt`, to the letter: a template, as `text`.
         completion: Option<String> = None, else "needed for `generation`";
+        /// Where that is a chess move: the position it is made in, as a FEN or `startpos`, after which `moves` and the moves
+        /// played from there may stand. An answer is then right where it is that move, and legal moves are counted (see `data.md`).
+        position: Option<String> = None, else "answers are compared to the letter";
         /// Most tokens that a model writes.
         answer_tokens: Option<Count> = None, else "16 of `generation`; 3 of generated sums";
         /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a

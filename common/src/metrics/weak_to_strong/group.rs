@@ -3,7 +3,7 @@
 use super::Places;
 use crate::{
     metrics::{Bootstrap, Ranking, hits, percentiles, pgr},
-    results::{AgreementIntervals, Flag, Interval, Recovered, Summary},
+    results::{AgreementIntervals, Flag, Interval, Legality, Moves, Recovered, Summary},
 };
 
 /// Positions of the supervisors, students and ceilings of one (method, weak, strong), by seed.
@@ -106,7 +106,7 @@ impl Drawn {
 
 impl Group {
     /// What stands at place `at` of the groups that were drawn, in numbers.
-    pub(super) fn summary(&self, at: usize, drawn: &Drawn, chance: f64) -> Summary {
+    pub(super) fn summary(&self, at: usize, places: &Places<'_>, drawn: &Drawn, chance: f64) -> Summary {
         let seeds = self.trios.len();
         let trio = |numbers: fn(&Numbers) -> &Vec<Option<f64>>| {
             let (point, drawn) =
@@ -135,8 +135,16 @@ impl Group {
                 supervisor_right: agreement[1],
                 supervisor_wrong: agreement[2],
             },
+            legality: self.legality(places),
             flags: flags(&accuracy, chance, self.oracle),
         }
+    }
+
+    /// None unless all of them answer with moves.
+    fn legality(&self, places: &Places<'_>) -> Option<Legality> {
+        let of =
+            |which: usize| self.trios.iter().map(|trio| places.at(trio[which]).moves).sum::<Option<Moves>>();
+        Some(Legality { weak: of(0)?, student: of(1)?, ceiling: of(2)? })
     }
 }
 

@@ -23,7 +23,16 @@ fn student(method: &str) -> Role {
 
 fn predicted(role: Role, seed: u64, classes: &[i32]) -> Predicted {
     let classes = classes.to_vec();
-    Predicted { role, seed, progress: None, oracle: false, parameters: 10, classes, probabilities: None }
+    Predicted {
+        role,
+        seed,
+        progress: None,
+        oracle: false,
+        parameters: 10,
+        classes,
+        probabilities: None,
+        moves: None,
+    }
 }
 
 /// A prediction that is right with that probability, for rows that are all of class 1.
@@ -271,4 +280,32 @@ fn predictions_without_probabilities_have_none_of_their_numbers() {
     let agreement = results.summary[0].agreement;
     assert_eq!((agreement.overall.mean, agreement.supervisor_wrong.unwrap().mean), (0.75, 0.5));
     assert!(agreement.overall.low < 0.75 && agreement.overall.high == 1.0, "{agreement:?}");
+}
+
+#[test]
+fn moves_are_counted_over_all_seeds_where_all_models_make_some() {
+    let labels = [1, 1, 0];
+    let with = |role: Role, seed: u64, legal: u64| {
+        let moves = Some(Moves { legal, illegal: 3 - legal, unreadable: 0 });
+        Predicted { moves, ..predicted(role, seed, &labels) }
+    };
+    let mut all = Vec::new();
+    for (seed, [of_weak, of_student, of_ceiling]) in [[0, 1, 2], [1, 3, 3]].into_iter().enumerate() {
+        let seed = seed as u64;
+        all.extend([
+            with(weak(), seed, of_weak),
+            with(student("naive"), seed, of_student),
+            with(ceiling(), seed, of_ceiling),
+        ]);
+    }
+    let results = weak_to_strong(&names(), &labels, &all, BOOTSTRAP).unwrap();
+    assert_eq!(results.supervisors[1].moves, Some(Moves { legal: 1, illegal: 2, unreadable: 0 }));
+    assert_eq!(results.students[0].moves, Some(Moves { legal: 1, illegal: 2, unreadable: 0 }));
+    let legality = results.summary[0].legality.unwrap();
+    let found = [legality.weak, legality.student, legality.ceiling];
+    assert_eq!(found.map(|moves| (moves.legal, moves.illegal)), [(1, 5), (4, 2), (5, 1)]);
+    assert_eq!(legality.student.share_legal(), 4.0 / 6.0);
+    all[0].moves = None;
+    let results = weak_to_strong(&names(), &labels, &all, BOOTSTRAP).unwrap();
+    assert_eq!(results.summary[0].legality, None);
 }

@@ -93,6 +93,9 @@ pub enum Form {
         prompt: String,
         /// What a model is to write.
         completion: String,
+        /// Where that is a move: the value that tells the chess position.
+        #[serde(default, skip_serializing_if = "is_default")]
+        position: Option<String>,
     },
 }
 
@@ -176,7 +179,7 @@ impl Format {
     /// The same, as sums of which a model is to write the result.
     pub fn arithmetic_sums() -> Self {
         let [prompt, completion] = ["{{ right[:6] }}", "{{ right[6:] }}"].map(str::to_owned);
-        Self::of(Form::Completion { prompt, completion })
+        Self::of(Form::Completion { prompt, completion, position: None })
     }
 
     /// The format of rows that only carry text, given by a template over their columns.
@@ -208,6 +211,12 @@ impl Format {
             Self::Templates(Templates { form, .. }) => matches!(form, Form::Comparison { .. }),
             Self::Named(named) => named.compares,
         }
+    }
+
+    /// Whether what is to be written are moves in chess positions.
+    pub fn has_positions(&self) -> bool {
+        let Self::Templates(Templates { form, .. }) = self else { return false };
+        matches!(form, Form::Completion { position: Some(_), .. })
     }
 
     /// How many classes the examples have; none where they carry no label.

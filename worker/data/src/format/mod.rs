@@ -11,6 +11,7 @@ use fulcrum_common::{
 use minijinja::Value;
 
 use crate::{
+    chess::Position,
     error::{DataError, Result},
     formatters::{self, Derive},
     source::Row,
@@ -85,6 +86,8 @@ pub struct Example {
     pub group: Option<String>,
     /// How hard it is, where the format says so.
     pub difficulty: Option<f64>,
+    /// The chess position in which the text is a move, where the format has one.
+    pub position: Option<Position>,
 }
 
 impl Example {
@@ -110,7 +113,7 @@ enum Shape {
     Choices { text: Template, choices: Answers, answer: Field, pick: Pick, seed: u64 },
     Pair { prompt: Option<Field>, chosen: Field, rejected: Field, pick: Pick, seed: u64 },
     Comparison { prompt: Option<Field>, chosen: Field, rejected: Field, seed: u64 },
-    Completion { prompt: Field, completion: Field },
+    Completion { prompt: Field, completion: Field, position: Option<Field> },
 }
 
 /// Where the answers of a row are.
@@ -161,6 +164,11 @@ impl Formatter {
                 | Shape::Comparison { prompt: Some(_), .. }
                 | Shape::Completion { .. }
         )
+    }
+
+    /// Whether its examples are moves in chess positions.
+    pub fn positioned(&self) -> bool {
+        matches!(self.form, Shape::Completion { position: Some(_), .. })
     }
 
     /// Whether its examples are pairs of texts.
@@ -237,9 +245,11 @@ impl Shape {
                 rejected: Field::new(rejected)?,
                 seed: *seed,
             },
-            Form::Completion { prompt, completion } => {
-                Self::Completion { prompt: Field::new(prompt)?, completion: Field::new(completion)? }
-            }
+            Form::Completion { prompt, completion, position } => Self::Completion {
+                prompt: Field::new(prompt)?,
+                completion: Field::new(completion)?,
+                position: position.as_deref().map(Field::new).transpose()?,
+            },
         })
     }
 
@@ -291,9 +301,11 @@ impl Shape {
                 let other = Some(other);
                 Ok(vec![Example { prompt, other, ..example(text, Some(i32::from(second))) }])
             }
-            Self::Completion { prompt, completion } => {
-                let example = example(completion.text(scope)?, None);
-                Ok(vec![Example { prompt: Some(prompt.text(scope)?), ..example }])
+            Self::Completion { prompt, completion, position } => {
+                let completion = completion.text(scope)?;
+                let position = position.as_ref().map(|position| solved(position, &completion, scope));
+                let (prompt, position) = (Some(prompt.text(scope)?), position.transpose()?);
+                Ok(vec![Example { prompt, position, ..example(completion, None) }])
             }
         }
     }
@@ -329,7 +341,14 @@ fn number(text: &str) -> Fault<f64> {
 }
 
 fn example(text: String, label: Option<i32>) -> Example {
-    Example { prompt: None, text, other: None, label, group: None, difficulty: None }
+    Example { prompt: None, text, other: None, label, group: None, difficulty: None, position: None }
+}
+
+/// The position of a chess problem, in which its answer is a legal move.
+fn solved(position: &Field, answer: &str, scope: &Scope<'_>) -> Fault<Position> {
+    let position = Position::read(&position.text(scope)?)?;
+    position.find(answer.trim()).map_err(|what| format!("completion: {what}"))?;
+    Ok(position)
 }
 
 /// `A` for the first answer; those beyond `Z` have numbers, as people write them.

@@ -251,7 +251,11 @@ fn questions_and_pairs_that_do_not_fit_are_named_with_their_line() {
 
 #[test]
 fn a_prompt_and_what_follows_stay_apart() {
-    let form = Form::Completion { prompt: "Q: {{ q }}\nA:".to_owned(), completion: " {{ a }}".to_owned() };
+    let form = Form::Completion {
+        prompt: "Q: {{ q }}\nA:".to_owned(),
+        completion: " {{ a }}".to_owned(),
+        position: None,
+    };
     let formatter = Formatter::new(&templates(form, None)).unwrap();
     assert!(formatter.prompted() && !formatter.labelled() && !formatter.grouped());
     let row = rows(&json!([{"q": "why?", "a": "so"}])).remove(0).unwrap();

@@ -17,6 +17,7 @@ fn records(rows: usize, rarity: usize, size: Option<usize>, texts: usize) -> Rec
             label: Some(i32::from(i.is_multiple_of(rarity))),
             group: size.map(|size| format!("group {}", i / size)),
             difficulty: Some((i % 10) as f64),
+            position: None,
         })
     };
     Records::collect((0..rows).map(example), (true, size.is_some()), 3).unwrap()
@@ -185,6 +186,7 @@ fn rows_without_labels_are_split_without_balance() {
             label: None,
             group: None,
             difficulty: None,
+            position: None,
         })
     };
     let records = Records::collect((0..100).map(example), (false, false), 3).unwrap();
