@@ -29,8 +29,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        self, Architecture, Arithmetic, Format, Head, HeadInit, Lora, Numerics, Optimizer, Output, Readout,
-        Sampling, Source, SplitRule, Strategy, Style, Trainable, holds_vectors,
+        self, Architecture, Format, Head, HeadInit, Lora, Numerics, Optimizer, Output, Readout, Sampling,
+        Source, SplitRule, Strategy, Style, Trainable, holds_vectors,
     },
     source::{HubId, discover::Split},
 };
@@ -297,7 +297,9 @@ pub(crate) enum Seen {
 /// How models made here learn language.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pretrain {
-    pub corpus: Arithmetic,
+    pub corpus: Source,
+    /// Lines of the corpus.
+    pub rows: usize,
     pub seed: u64,
     pub optimizer: Optimizer,
 }

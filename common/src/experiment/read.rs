@@ -57,7 +57,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
     file.refuse_unknown(file.root, "");
     // Every section is read before the first failure counts, so that one run names all problems.
     let (top, task, split) = (file.section(), file.section(), file.section());
-    let (arithmetic, mixture) = (file.section(), file.section());
+    let (arithmetic, mixture, mates) = (file.section(), file.section(), file.section());
     let (pretrain, methods) = (file.section(), file.section());
     let (naive, confidence, kl, product) = (file.section(), file.section(), file.section(), file.section());
     let (entropy, window, generalized, smoothing) =
@@ -72,6 +72,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         split: split?,
         arithmetic: arithmetic?,
         mixture: mixture?,
+        mates: mates?,
         models: models?,
         pretrain: pretrain?,
         methods: methods?,

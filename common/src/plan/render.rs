@@ -134,7 +134,7 @@ mod tests {
     fn chain() -> (Plan, [Key; 2]) {
         let mut plan = Plan::default();
         let architecture = Architecture { layers: 1, hidden: 8, heads: 2, context: 16 };
-        let model = Prepare::NewModel { architecture, alphabet: "ab".into(), seed: 0 };
+        let model = Prepare::NewModel { architecture, alphabet: "ab".into(), ends: false, seed: 0 };
         let spec = Spec { work: Work::Prepare(model), inputs: BTreeMap::new() };
         let first = plan.add("model small", spec, Estimate { examples: 1_234_567, tokens: 0 });
         let inputs = BTreeMap::from([("model/0".to_owned(), first)]);

@@ -1,6 +1,6 @@
 //! Answers that models write.
 
-use super::{edited, parse, refused, task};
+use super::{GOOD, edited, parse, refused, task};
 
 const WRITTEN: &str = "kind = \"generation\"\nprompt = \"{{ q }} \"\ncompletion = \"{{ a }}\"\n";
 
@@ -69,4 +69,47 @@ fn models_that_write_have_no_labels() {
     ] {
         refused(&written(from, to), expected);
     }
+}
+
+#[test]
+fn generated_mates_are_written_after_the_record_of_a_game() {
+    let mates = |from: &str, to: &str| {
+        let of_mates = |text: String| {
+            text.replace("builtin:arithmetic", "builtin:mate-in-one")
+                .replace("[task]\n", "[task]\nkind = \"generation\"\n")
+        };
+        of_mates(edited(from, to))
+    };
+    parse(&mates("", "")).unwrap();
+    parse(&mates("split = ", "mate-in-one = { plies = 8, rows = 1000, seed = 4 }\nsplit = ")).unwrap();
+    for (from, to, expected) in [
+        (
+            "split = ",
+            "mate-in-one = { plies = 7 }\nsplit = ",
+            "exp.toml:7: task.mate-in-one.plies must be a whole number from 8 to 200, not 7",
+        ),
+        (
+            "split = ",
+            "mate-in-one = { rows = 249 }\nsplit = ",
+            "exp.toml:7: task.mate-in-one.rows = 249 is less than the 250 that task.split needs",
+        ),
+        (
+            "split = ",
+            "arithmetic = { below = 9 }\nsplit = ",
+            "exp.toml:7: task.arithmetic is not read: task.source is not \"builtin:arithmetic\"",
+        ),
+        (
+            "split = ",
+            "position = \"fen\"\nsplit = ",
+            "exp.toml:7: task.position is not read: the rows of a built-in source are generated",
+        ),
+    ] {
+        refused(&mates(from, to), expected);
+    }
+    let classes = GOOD.replace("builtin:arithmetic", "builtin:mate-in-one");
+    let expected =
+        "exp.toml:4: task.kind: the moves of \"builtin:mate-in-one\" are written: take \"generation\"";
+    refused(&classes, expected);
+    let other = edited("split = ", "mate-in-one = { plies = 9 }\nsplit = ");
+    refused(&other, "exp.toml:6: task.mate-in-one is not read: task.source is not \"builtin:mate-in-one\"");
 }

@@ -138,7 +138,7 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_refused_with_its_line() {
         (
             "builtin:arithmetic",
             "builtin:geometry",
-            "exp.toml:5: task.source must be \"builtin:arithmetic\", \"builtin:mixture\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder, \
+            "exp.toml:5: task.source must be \"builtin:arithmetic\", \"builtin:mixture\", \"builtin:mate-in-one\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder, \
              not \"builtin:geometry\"",
         ),
         (

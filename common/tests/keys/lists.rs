@@ -77,6 +77,26 @@ pub(crate) const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("report", "seed", "9"),
 ];
 
+/// `MADE_HERE` with generated mates in place of claims.
+pub(crate) fn of_mates() -> String {
+    let mut document = Document::parse(MADE_HERE);
+    document.remove_section("task.arithmetic", "");
+    document.set("task", "source", r#""builtin:mate-in-one""#);
+    document.set("task", "kind", r#""generation""#);
+    document.set("methods", "run", r#"["naive"]"#);
+    document.remove_section("methods.confidence", "");
+    format!("{document}[task.mate-in-one]\n")
+}
+
+/// The same for what only they have.
+pub(crate) const DECIDING_MATES: &[(&str, &str, &str)] = &[
+    ("task", "answer_tokens", "9"),
+    ("task.mate-in-one", "plies", "13"),
+    ("task.mate-in-one", "rows", "700"),
+    ("task.mate-in-one", "seed", "9"),
+    ("pretrain", "noise", "0.3"),
+];
+
 /// The same for both sections that update a model.
 pub(crate) const DECIDING_UPDATE: &[(&str, &str)] = &[
     ("optimizer", r#""adafactor""#),

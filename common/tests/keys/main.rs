@@ -76,7 +76,9 @@ fn keys(plan: &Plan) -> BTreeSet<String> {
 fn keys_are_the_committed_ones() {
     let dir = outside();
     let mut found = String::new();
-    for (title, text) in [("made-here", MADE_HERE), ("from-outside", FROM_OUTSIDE)] {
+    for (title, text) in
+        [("made-here", MADE_HERE), ("from-outside", FROM_OUTSIDE), ("mate-in-one", &of_mates())]
+    {
         for stage in compile(text, dir.path()).stages() {
             found.push_str(&format!("{title}: {} = {}\n", stage.name, stage.key));
         }
@@ -101,6 +103,7 @@ fn what_decides_a_result_changes_the_goal() {
         (MADE_HERE.to_owned(), DECIDING_MADE_HERE),
         (MADE_HERE.to_owned(), &both(DECIDING_UPDATE)),
         (descending(), &both(DECIDING_DESCENT)),
+        (of_mates(), DECIDING_MATES),
         (adapted(), DECIDING_ADAPTED),
         (FROM_OUTSIDE.to_owned(), DECIDING_FROM_OUTSIDE),
         (leveled(), DECIDING_LEVELED),
@@ -169,6 +172,7 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         &both(DECIDING_UPDATE),
         &both(DECIDING_DESCENT),
         DECIDING_MADE_HERE,
+        DECIDING_MATES,
         DECIDING_ADAPTED,
         DECIDING_FROM_OUTSIDE,
         DECIDING_DISCOVERED,

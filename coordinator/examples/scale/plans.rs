@@ -30,7 +30,7 @@ pub(crate) fn sharded(shards: u64) -> Plan {
     let data = add(&mut plan, "corpus".into(), Work::Prepare(Prepare::Corpus { source }), [], rows);
     let measures = (0..count).map(|seed| {
         let architecture = Architecture { layers: 2, hidden: 64, heads: 2, context: 64 };
-        let model = Prepare::NewModel { architecture, alphabet: "0123456789+=".into(), seed };
+        let model = Prepare::NewModel { architecture, alphabet: "0123456789+=".into(), ends: false, seed };
         let model = add(&mut plan, format!("model {seed}"), Work::Prepare(model), [], 0);
         let infer = Infer {
             part: Part::Corpus,

@@ -115,3 +115,42 @@ fn models_learn_to_write_answers_from_what_others_wrote() {
     let told = place.run(&["report", "tiny", "--predictions", "said.parquet"]);
     assert!(String::from_utf8_lossy(&told.stderr).contains("write their answers"), "{told:?}");
 }
+
+/// Mates in short games, of which two moves are most of the answers.
+const MATES: &[(&str, &str)] = &[
+    (
+        "[task]\nsource = \"builtin:arithmetic\"\n",
+        "[task]\nkind = \"generation\"\nsource = \"builtin:mate-in-one\"\nmate-in-one = { plies = 8 }\n",
+    ),
+    ("validation = 20, ", ""),
+    ("context = 16", "context = 64"),
+    ("hidden  = 32", "hidden  = 48"),
+    ("context = 16", "context = 64"),
+    ("rows        = 6000", "rows = 3000\nepochs = 2\nlearning_rate = 5e-3"),
+    ("\"naive\", \"confidence\"", "\"naive\""),
+    ("[train]\nbatch       = 32", "[train]\nepochs = 4\nlearning_rate = 3e-3\nbatch = 16"),
+];
+
+#[test]
+fn models_learn_to_mate_and_every_move_is_checked() {
+    let place = Workplace::new();
+    edit(&place, MATES);
+    place.succeed(&["run", "tiny.toml", "--workers", "2"]);
+    let results: Value = serde_json::from_str(&place.read("runs/tiny/results.json")).unwrap();
+    let counts = |moves: &Value| ["legal", "illegal", "unreadable"].map(|key| moves[key].as_u64().unwrap());
+    for key in ["supervisors", "ceilings", "students"] {
+        for model in results[key].as_array().unwrap() {
+            let [legal, illegal, unreadable] = counts(&model["moves"]);
+            assert_eq!(legal + illegal + unreadable, 100, "{model}");
+            let right = model["accuracy"].as_f64().unwrap() * 100.0;
+            assert!(right <= legal as f64 + 0.01, "what is right is legal: {model}");
+        }
+    }
+    let ceiling = &results["ceilings"][0];
+    assert!(counts(&ceiling["moves"])[0] > 50, "most of its answers are moves: {ceiling}");
+    assert!(ceiling["accuracy"].as_f64().unwrap() > 0.3, "{ceiling}");
+    assert_eq!(counts(&results["summary"][0]["legality"]["ceiling"]), counts(&ceiling["moves"]));
+    let table = place.run(&["report", "tiny"]);
+    let shown = String::from_utf8_lossy(&table.stdout);
+    assert!(shown.contains("answers that are legal moves:"), "{table:?}");
+}

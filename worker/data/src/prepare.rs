@@ -12,6 +12,7 @@ use fulcrum_common::plan::{Duplicates, Format, Source, SplitRule};
 
 use crate::{
     Table, Tokenizer, arithmetic,
+    chess::mates,
     error::{DataError, Result},
     format::{Example, Formatter},
     mixture,
@@ -118,6 +119,7 @@ impl Dataset<'_> {
             Source::Arithmetic(task) => Box::new(arithmetic::rows(task)?),
             Source::ArithmeticQuestions(task) => Box::new(arithmetic::questions::rows(task)?),
             Source::Mixture(task) => Box::new(mixture::rows(task)?),
+            Source::MateInOne(task) => Box::new(mates::rows(task)?),
             Source::Files { .. } => {
                 Box::new(source::read(located(self.source, self.paths)?, self.format.columns()))
             }
@@ -239,8 +241,12 @@ impl Dataset<'_> {
 /// # Errors
 /// As [`Dataset::write`].
 pub fn corpus(source: &Source, paths: &[PathBuf], path: &Path) -> Result<usize> {
-    if let Source::Arithmetic(task) = source {
-        let table: Table = arithmetic::corpus(task)?;
+    let generated: Option<Table> = match source {
+        Source::Arithmetic(task) => Some(arithmetic::corpus(task)?),
+        Source::MateInOne(task) => Some(mates::corpus(task)?),
+        Source::ArithmeticQuestions(_) | Source::Mixture(_) | Source::Files { .. } => None,
+    };
+    if let Some(table) = generated {
         table.write(path)?;
         return Ok(table.len());
     }

@@ -43,7 +43,9 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         }
         Prepare::SoftLabels { source, column, classes } => soft_labels(job, source, column, *classes),
         Prepare::Model { digest, layers, adapter } => import(job, *digest, *layers, *adapter),
-        Prepare::NewModel { architecture, alphabet, seed } => new_model(job, architecture, alphabet, *seed),
+        Prepare::NewModel { architecture, alphabet, ends, seed } => {
+            new_model(job, architecture, (alphabet, *ends), *seed)
+        }
         Prepare::Prompted { part, shots, max_tokens } => {
             let (tokenizer, limits) = reader(job, "model", *max_tokens)?;
             prompt::run(job, *part, shots, |text| Ok(!tokenizer.row(None, text, &limits)?.truncated))
@@ -141,7 +143,10 @@ fn unchanged<T>(
 ) -> Result<T, Error> {
     let files = match source {
         Source::Files { files } => files.as_slice(),
-        Source::Arithmetic(_) | Source::ArithmeticQuestions(_) | Source::Mixture(_) => &[],
+        Source::Arithmetic(_)
+        | Source::ArithmeticQuestions(_)
+        | Source::Mixture(_)
+        | Source::MateInOne(_) => &[],
     };
     let paths =
         (0..files.len()).map(|at| location(job, &format!("file/{at}"))).collect::<Result<Vec<_>, _>>()?;
@@ -199,13 +204,15 @@ fn headed(job: &Job<'_>, head: &HeadSpec) -> Result<Outcome, Error> {
 fn new_model(
     job: &Job<'_>,
     architecture: &Architecture,
-    alphabet: &str,
+    (alphabet, ends): (&str, bool),
     seed: u64,
 ) -> Result<Outcome, Error> {
     let path = job.output.join("characters.json");
     fs::write(&path, character_tokenizer(alphabet)).map_err(Error::io(&path))?;
     let tokenizer = Tokenizer::from_file(&path)?;
-    let tokens = SpecialTokens { pad: Some(tokenizer.pad_id()), begin: Some(BEGIN), end: None };
+    // What begins a text ends the one before, as in GPT-2.
+    let end = ends.then_some(BEGIN);
+    let tokens = SpecialTokens { pad: Some(tokenizer.pad_id()), begin: Some(BEGIN), end };
     let model = Model::new(architecture, tokenizer.vocab_size(), tokens, seed, job.device)?;
     let outcome = job.save(&model, &[(ModelFiles::TOKENIZER, path.clone())].into())?;
     fs::remove_file(&path).map_err(Error::io(&path))?;

@@ -48,7 +48,8 @@ impl Bench {
 
     fn made_here(&mut self) -> Files {
         let architecture = Architecture { layers: 2, hidden: 8, heads: 2, context: 16 };
-        self.run(Prepare::NewModel { architecture, alphabet: "0123456789".into(), seed: 1 }, &[]).unwrap()
+        self.run(Prepare::NewModel { architecture, alphabet: "0123456789".into(), ends: false, seed: 1 }, &[])
+            .unwrap()
     }
 
     /// A folder with copies of these files of a model.

@@ -10,7 +10,7 @@ use crate::{
         problem::Log,
         value::{Name, TaskKind, TaskSource},
     },
-    plan::{Arithmetic, Format, Source, SplitRule},
+    plan::{Arithmetic, Format, MateInOne, Source, SplitRule},
     source::discover::Split,
 };
 
@@ -19,22 +19,23 @@ const ANSWER_TOKENS: usize = 16;
 
 pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -> Option<Task> {
     let task = &raw.task;
+    refuse_sections(raw, log);
     let place = match &task.source.value {
         TaskSource::Arithmetic => {
             refuse_file_keys(task, log);
-            refuse_mixture(raw, log);
             return Some(generated(raw, split, log));
         }
         TaskSource::Mixture => {
             refuse_file_keys(task, log);
-            refuse_arithmetic(raw, log);
             return Some(vectors::mixture(raw, split, log));
+        }
+        TaskSource::MateInOne => {
+            refuse_file_keys(task, log);
+            return Some(mates(raw, split, log));
         }
         TaskSource::Hub(id) => DataPlace::Hub(id.clone()),
         TaskSource::Folder(path) => DataPlace::Folder(folder.join(path)),
     };
-    refuse_arithmetic(raw, log);
-    refuse_mixture(raw, log);
     let files = DataFiles { place, chosen: chosen(task, log) };
     let format = if files.hold_vectors() { format::vectors(task, log)? } else { format::format(task, log)? };
     let answer_tokens = speaks(task).then(|| task.answer_tokens.value.map_or(ANSWER_TOKENS, |count| count.0));
@@ -49,15 +50,18 @@ pub(super) fn speaks(task: &keys::Task) -> bool {
     task.kind.value == TaskKind::Generation
 }
 
-fn refuse_arithmetic(raw: &Raw, log: &Log<'_>) {
-    if let Some(line) = raw.arithmetic.line {
-        log.add(Some(line), "task.arithmetic is not read: task.source is not \"builtin:arithmetic\"");
-    }
-}
-
-fn refuse_mixture(raw: &Raw, log: &Log<'_>) {
-    if let Some(line) = raw.mixture.line {
-        log.add(Some(line), "task.mixture is not read: task.source is not \"builtin:mixture\"");
+/// The sections of built-in sources that the task has not.
+fn refuse_sections(raw: &Raw, log: &Log<'_>) {
+    let sections = [
+        ("arithmetic", raw.arithmetic.line, TaskSource::Arithmetic),
+        ("mixture", raw.mixture.line, TaskSource::Mixture),
+        ("mate-in-one", raw.mates.line, TaskSource::MateInOne),
+    ];
+    for (section, line, source) in sections {
+        if line.is_some() && raw.task.source.value != source {
+            let problem = format!("task.{section} is not read: task.source is not \"builtin:{section}\"");
+            log.add(line, problem);
+        }
     }
 }
 
@@ -121,6 +125,28 @@ fn generated(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
     let classes = if answer_tokens.is_some() { 0 } else { 2 };
     let questions = kind == TaskKind::MultipleChoice;
     Task { rows: Rows::Generated(source), format, classes, questions, answer_tokens }
+}
+
+fn mates(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
+    if !speaks(&raw.task) {
+        let problem = "task.kind: the moves of \"builtin:mate-in-one\" are written";
+        log.add(raw.task.kind.line.or(raw.task.line), format!("{problem}: take \"generation\""));
+    }
+    let (keys, needed) = (&raw.mates, split.rows());
+    let rows = keys.rows.value.map_or(needed, |count| count.0);
+    if rows < needed {
+        let problem =
+            format!("task.mate-in-one.rows = {rows} is less than the {needed} that task.split needs");
+        log.add(keys.rows.line, problem);
+    }
+    let games = MateInOne { rows, seed: keys.seed.value, plies: keys.plies.value.0, noise: 0.0 };
+    Task {
+        rows: Rows::Generated(Source::MateInOne(games)),
+        format: Format::mate_in_one(),
+        classes: 0,
+        questions: false,
+        answer_tokens: Some(raw.task.answer_tokens.value.map_or(MateInOne::ANSWER_TOKENS, |count| count.0)),
+    }
 }
 
 /// Of a split.

@@ -10,18 +10,18 @@ use crate::{
             Value,
         },
     },
-    plan::{Arithmetic, Lora, Mode, Numerics, Optimizer, Rule, Schedule, Strategy, Trainable},
+    plan::{
+        Arithmetic, Lora, MateInOne, Mode, Numerics, Optimizer, Rule, Schedule, Source, Strategy, Trainable,
+    },
 };
 
 pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
     let keys = &raw.pretrain;
-    if raw.task.source.value != TaskSource::Arithmetic {
+    let made_here = matches!(raw.task.source.value, TaskSource::Arithmetic | TaskSource::MateInOne);
+    if !made_here {
         let model = raw.models.iter().find(|model| model.from.value.is_none());
         let line = model.and_then(|model| model.line);
-        log.add(
-            line,
-            "model.from is missing: only with task.source = \"builtin:arithmetic\" are models made here",
-        );
+        log.add(line, "model.from is missing: only with task.source = \"builtin:arithmetic\" or \"builtin:mate-in-one\" are models made here");
     }
     let optimizer = optimizer(
         "pretrain",
@@ -37,16 +37,19 @@ pub(super) fn pretrain(raw: &Raw, log: &Log<'_>) -> Option<Pretrain> {
             update: &keys.update,
         },
     )?;
-    Some(Pretrain {
-        corpus: Arithmetic {
-            rows: keys.rows.value.0,
-            seed: keys.seed.value,
-            below: raw.arithmetic.below.value.0,
-            noise: keys.noise.value.0,
-        },
-        seed: keys.seed.value,
-        optimizer,
-    })
+    Some(Pretrain { corpus: corpus(raw), rows: keys.rows.value.0, seed: keys.seed.value, optimizer })
+}
+
+/// Text of the same kind as the task.
+fn corpus(raw: &Raw) -> Source {
+    let keys = &raw.pretrain;
+    let (rows, seed, noise) = (keys.rows.value.0, keys.seed.value, keys.noise.value.0);
+    match raw.task.source.value {
+        TaskSource::MateInOne => {
+            Source::MateInOne(MateInOne { rows, seed, plies: raw.mates.plies.value.0, noise })
+        }
+        _ => Source::Arithmetic(Arithmetic { rows, seed, below: raw.arithmetic.below.value.0, noise }),
+    }
 }
 
 pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {

@@ -101,6 +101,7 @@ pub(super) struct Raw {
     pub split: Split,
     pub arithmetic: Arithmetic,
     pub mixture: Mixture,
+    pub mates: MateInOne,
     pub models: Vec<Model>,
     pub pretrain: Pretrain,
     pub methods: Methods,

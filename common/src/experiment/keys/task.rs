@@ -7,7 +7,7 @@ use crate::{
         read::Table,
         value::{
             AdapterSource, Balance, Below, Classes, Context, Count, Difficulty, Dimensions, Heads, Hidden,
-            Layers, Name, NonNegative, OverLong, Positive, Recipe, RelativePath, Seeds, Share, TaskKind,
+            Layers, Name, NonNegative, OverLong, Plies, Positive, Recipe, RelativePath, Seeds, Share, TaskKind,
             TaskSource, Value,
         },
     },
@@ -69,7 +69,7 @@ sections! {
         /// played from there may stand. An answer is then right where it is that move, and legal moves are counted (see `data.md`).
         position: Option<String> = None, else "answers are compared to the letter";
         /// Most tokens that a model writes.
-        answer_tokens: Option<Count> = None, else "16 of `generation`; 3 of generated sums";
+        answer_tokens: Option<Count> = None, else "16 of `generation`; 3 of generated sums, 8 of generated mates";
         /// Which of `choices` become examples: `all`; a right and a random wrong one (`two`, as in the paper); by a coin a
         /// right or a random wrong one (`one`, as in the code released with it). Of `chosen` and `rejected`: both, or by a coin one.
         /// Not for preferences; a multiple choice takes `all` or `two`.
@@ -142,6 +142,17 @@ sections! {
         seed: u64 = 0;
     }
 
+    /// `builtin:mate-in-one`: games of random moves up to a position in which one move mates, and no other does. A model is
+    /// given the record of the game, and writes that move (see `data.md`).
+    "task.mate-in-one" MateInOne {
+        /// Moves of the longest game, those of both sides counted: mates of longer games are harder to see.
+        plies: Plies = Plies(12);
+        /// How many games to generate.
+        rows: Option<Count> = None, else "as many as the split asks for";
+        /// Seed of the generator.
+        seed: u64 = 0;
+    }
+
     /// One model of the ladder, weakest first; at least two. It is either pretrained (`from`) or made here
     /// (`layers`, `hidden`, `heads`, `context`) and trained by `[pretrain]`.
     "model" Model {
@@ -187,7 +198,7 @@ sections! {
     "pretrain" Pretrain {
         /// Lines of the corpus.
         rows: Count = Count(40_000);
-        /// Share of the corpus's marks (right or wrong) that are flipped.
+        /// Share of the corpus's marks (right or wrong) that are flipped; of games, of those in which the mate is missed.
         noise: Share = Share(0.1);
         /// Seed of the corpus, the first weights and the row order. The ladder is pretrained once, not per seed.
         seed: u64 = 1;

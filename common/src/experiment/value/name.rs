@@ -8,7 +8,7 @@ use std::{
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::{experiment::Origin, source::HubId};
+use crate::{experiment::Origin, plan::MateInOne, source::HubId};
 
 /// A name that can stand in a file name, e.g. of a run folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(in crate::experiment) struct RelativePath(pub String);
 pub(in crate::experiment) enum TaskSource {
     Arithmetic,
     Mixture,
+    MateInOne,
     Hub(HubId),
     Folder(String),
 }
@@ -86,7 +87,8 @@ impl Value for RelativePath {
 
 impl Value for TaskSource {
     fn kind() -> String {
-        "\"builtin:arithmetic\", \"builtin:mixture\", \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder".into()
+        let builtin = "\"builtin:arithmetic\", \"builtin:mixture\", \"builtin:mate-in-one\"";
+        format!("{builtin}, \"hf:OWNER/NAME\", \"hf:OWNER/NAME@REVISION\" or a folder")
     }
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
@@ -94,6 +96,7 @@ impl Value for TaskSource {
         match text.split_once(':') {
             Some(("builtin", "arithmetic")) => Ok(Self::Arithmetic),
             Some(("builtin", "mixture")) => Ok(Self::Mixture),
+            Some(("builtin", "mate-in-one")) => Ok(Self::MateInOne),
             Some(("hf", id)) => HubId::parse(id).map(Self::Hub).ok_or(Wrong::Kind),
             Some(("builtin" | "pypi", _)) => Err(Wrong::Kind),
             _ => Ok(Self::Folder(text)),
@@ -104,6 +107,7 @@ impl Value for TaskSource {
         match self {
             Self::Arithmetic => "\"builtin:arithmetic\"".into(),
             Self::Mixture => "\"builtin:mixture\"".into(),
+            Self::MateInOne => MateInOne::NAME.to_owned().show(),
             Self::Hub(id) => format!("hf:{id}").show(),
             Self::Folder(path) => path.show(),
         }

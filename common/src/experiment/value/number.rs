@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::plan::{Architecture, Arithmetic, Infer, Mixture};
+use crate::plan::{Architecture, Arithmetic, Infer, MateInOne, Mixture};
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
@@ -85,6 +85,8 @@ within! {
     Classes(usize): "a whole number from 2 to 1024", integer, |n| (2..=Mixture::MOST_CLASSES).contains(n);
     /// Dimensions of `builtin:mixture`, and of what is seen of it.
     Dimensions(usize): "a whole number from 1 to 4096", integer, |n| (1..=Mixture::MOST_DIMENSIONS).contains(n);
+    /// Moves of a game of `builtin:mate-in-one`.
+    Plies(usize): "a whole number from 8 to 200", integer, |n| MateInOne::PLIES.contains(n);
     /// A part of a whole.
     Share(f64): "a number from 0 to 1", number, |x| (0.0..=1.0).contains(x);
     /// The largest share that the larger of two classes may have.

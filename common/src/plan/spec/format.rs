@@ -182,6 +182,12 @@ impl Format {
         Self::of(Form::Completion { prompt, completion, position: None })
     }
 
+    /// The format of the rows that [`super::Source::MateInOne`] generates: after the record of the game, the move that mates.
+    pub fn mate_in_one() -> Self {
+        let [prompt, completion, position] = ["{{ moves }} ", "san", "fen"].map(str::to_owned);
+        Self::of(Form::Completion { prompt, completion, position: Some(position) })
+    }
+
     /// The format of rows that only carry text, given by a template over their columns.
     pub fn unlabelled(text: &str) -> Self {
         Self::of(Form::Text { text: text.to_owned() })

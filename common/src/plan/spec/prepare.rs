@@ -61,6 +61,9 @@ pub enum Prepare {
         architecture: Architecture,
         /// Every character the tokenizer knows.
         alphabet: String,
+        /// Whether what it writes has an end, which it marks by the token that begins a text.
+        #[serde(default, skip_serializing_if = "is_default")]
+        ends: bool,
         /// Seed of the weights.
         seed: u64,
     },

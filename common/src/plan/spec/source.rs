@@ -17,6 +17,9 @@ pub enum Source {
     ArithmeticQuestions(Arithmetic),
     /// Generated on the spot: the classes of points, whose vectors are a [`super::View`]; columns `name` and `label`.
     Mixture(Mixture),
+    /// Generated on the spot: games up to a position in which one move mates, in a column `moves`, with the columns `fen`,
+    /// `san` and `uci`.
+    MateInOne(MateInOne),
     /// One or more files (location roles `file/0`, `file/1`, ...), read in this order.
     Files {
         /// BLAKE3 of each file's bytes, with the name that decides its format.
@@ -71,4 +74,28 @@ impl Arithmetic {
 
     /// The values of the generated `label` column, in class order.
     pub const CLASSES: [&str; 2] = ["wrong", "right"];
+}
+
+/// Parameters of `builtin:mate-in-one`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MateInOne {
+    /// How many games to generate.
+    pub rows: usize,
+    /// Seed of the generator.
+    pub seed: u64,
+    /// Moves of the longest game, those of both sides counted.
+    pub plies: usize,
+    /// For a corpus: the share of games in which the mate is missed.
+    pub noise: f64,
+}
+
+impl MateInOne {
+    /// What an experiment calls it.
+    pub const NAME: &str = "builtin:mate-in-one";
+    /// Every character of the record of a game.
+    pub const ALPHABET: &str = "12345678 .abcdefghKQRBNx=+#O-90";
+    /// How long games may be. The shortest mate is the fourth move; with less than eight there are too few.
+    pub const PLIES: std::ops::RangeInclusive<usize> = 8..=200;
+    /// Tokens of the longest move, `Qa1xb2#`, and of the end of the text.
+    pub const ANSWER_TOKENS: usize = 8;
 }

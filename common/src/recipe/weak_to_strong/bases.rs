@@ -6,8 +6,8 @@ use crate::{
     Key,
     experiment::{self, Body, Experiment, Model, Pretrain, Seen, Vectors},
     plan::{
-        Arithmetic, Estimate, Head, Objective, Part, Plan, Prepare, ProbeHead, Source, Spec, Style, Train,
-        Trainable, View, Work,
+        Arithmetic, Estimate, Head, MateInOne, Objective, Part, Plan, Prepare, ProbeHead, Source, Spec,
+        Style, Train, Trainable, View, Work,
     },
     recipe::{
         RecipeError, estimate,
@@ -269,9 +269,13 @@ fn prepare_model(
         }
         Body::New(architecture) => {
             let (architecture, context) = (architecture.clone(), architecture.context);
-            let alphabet = Arithmetic::ALPHABET.to_owned();
+            let (alphabet, ends) = match &experiment.task.rows {
+                experiment::Rows::Generated(Source::MateInOne(_)) => (MateInOne::ALPHABET, true),
+                _ => (Arithmetic::ALPHABET, false),
+            };
+            let alphabet = alphabet.to_owned();
             let seed = experiment.pretrain.as_ref().map_or(0, |pretrain| pretrain.seed);
-            (Prepare::NewModel { architecture, alphabet, seed }, context, BTreeMap::new())
+            (Prepare::NewModel { architecture, alphabet, ends, seed }, context, BTreeMap::new())
         }
     };
     let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
@@ -287,8 +291,7 @@ fn pretrain(
     name: &str,
     (model, context): (Key, usize),
 ) -> Key {
-    let rows = settings.corpus.rows;
-    let source = Source::Arithmetic(settings.corpus.clone());
+    let (rows, source) = (settings.rows, settings.corpus.clone());
     let corpus = Spec { work: Work::Prepare(Prepare::Corpus { source }), inputs: BTreeMap::new() };
     let corpus = plan.add("corpus", corpus, estimate(rows, 0));
     let title = format!("tokens {name} corpus");

@@ -4,6 +4,7 @@
 //! arise (one king each, no king left in check), a move is looked for among the legal ones.
 
 mod filters;
+pub(crate) mod mates;
 
 use std::fmt;
 
@@ -103,7 +104,12 @@ impl Position {
 
     /// Makes a move and adds it to the record of a game: `1. e4 e5 2. Nf3`.
     pub(crate) fn record(&mut self, word: &str, text: &mut String) -> Result<(), String> {
-        let found = self.find(word)?;
+        self.record_move(self.find(word)?, text);
+        Ok(())
+    }
+
+    /// The same of a move that is legal.
+    pub(crate) fn record_move(&mut self, legal: Move, text: &mut String) {
         if !text.is_empty() {
             text.push(' ');
         }
@@ -112,9 +118,8 @@ impl Position {
             Color::Black if text.is_empty() => text.push_str(&format!("{}... ", self.0.fullmove_number())),
             Color::Black => {}
         }
-        text.push_str(&self.san(found));
-        self.0.play(found);
-        Ok(())
+        text.push_str(&self.san(legal));
+        self.0.play(legal);
     }
 
     /// The board as 64 characters, from a8 to h1, as in FEN but with `.` for an empty square, then who is to move.

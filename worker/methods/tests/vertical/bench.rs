@@ -117,7 +117,12 @@ pub(crate) fn dataset() -> Work {
 
 pub(crate) fn new_model(hidden: usize) -> Work {
     let architecture = Architecture { layers: 2, hidden, heads: 2, context: 16 };
-    Work::Prepare(Prepare::NewModel { architecture, alphabet: Arithmetic::ALPHABET.into(), seed: 5 })
+    Work::Prepare(Prepare::NewModel {
+        architecture,
+        alphabet: Arithmetic::ALPHABET.into(),
+        ends: false,
+        seed: 5,
+    })
 }
 
 pub(crate) fn train(part: Part, head: Head, objective: Objective) -> Work {

@@ -28,9 +28,11 @@ fn prompted(bench: &mut Bench, inputs: &[(&str, &Input)], count: usize, max_toke
 #[test]
 fn a_text_stands_after_others_with_their_answers() {
     let mut bench = Bench::new();
-    let Work::Prepare(Prepare::NewModel { architecture, alphabet, seed }) = new_model(8) else { panic!() };
+    let Work::Prepare(Prepare::NewModel { architecture, alphabet, ends, seed }) = new_model(8) else {
+        panic!()
+    };
     let architecture = Architecture { context: 32, ..architecture };
-    let model = bench.run(Work::Prepare(Prepare::NewModel { architecture, alphabet, seed }), &[]);
+    let model = bench.run(Work::Prepare(Prepare::NewModel { architecture, alphabet, ends, seed }), &[]);
     let data = bench.run(dataset(), &[]);
     let table = |part: &str| Table::read(&data.files[&format!("{part}.parquet")]).unwrap();
     let (test, shown) = (table("test"), table("weak_labels"));
