@@ -194,7 +194,7 @@ mod tests {
         let position = Position::read("startpos moves f3 e5 g4").unwrap();
         let texts = ["Qh4#", " d8h4 ", "Qh4", "Qh5", "Qxh4", "e5e4", "Qh4 mate", ""].map(str::to_owned);
         let (found, moves) = answers(&texts, Some(&vec![position; texts.len()]));
-        assert_eq!(found, ["d8h4", "d8h4", "d8h4", "d8h5", "d8h4", "e5e4", "Qh4 mate", ""]);
+        assert_eq!(found, ["d8h4", "d8h4", "d8h4", "Qh5", "d8h4", "e5e4", "Qh4 mate", ""]);
         assert_eq!(moves, Some(Moves { legal: 5, illegal: 1, unreadable: 2 }));
         let (found, moves) = answers(&texts[..2], None);
         assert_eq!((found, moves), (vec!["Qh4#".to_owned(), "d8h4".to_owned()], None));

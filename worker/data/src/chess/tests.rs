@@ -1,3 +1,5 @@
+//! Positions and moves, read and written.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
