@@ -19,7 +19,7 @@ const COMPLETION: &[&str] = &["prompt", "completion", "position", "answer_tokens
 const COMPARISON: &[&str] = &["prompt", "chosen", "rejected", "seed"];
 
 /// The keys of a format, with their lines where the file has them.
-pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 15] {
+pub(super) fn lines(task: &Task) -> [(&'static str, Option<usize>); 16] {
     [
         ("format", task.format.line),
         ("text", task.text.line),

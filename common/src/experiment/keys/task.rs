@@ -7,8 +7,8 @@ use crate::{
         read::Table,
         value::{
             AdapterSource, Balance, Below, Classes, Context, Count, Difficulty, Dimensions, Heads, Hidden,
-            Layers, Name, NonNegative, OverLong, Plies, Positive, Recipe, RelativePath, Seeds, Share, TaskKind,
-            TaskSource, Value,
+            Layers, Name, NonNegative, OverLong, Plies, Positive, Recipe, RelativePath, Seeds, Share,
+            TaskKind, TaskSource, Value,
         },
     },
     plan::{Choices, Duplicates, Formatter, HeadInit, Pick, Readout},

@@ -200,7 +200,15 @@ mod tests {
     fn a_pair_is_the_same_either_way_around_and_neither_of_its_texts() {
         let example = |prompt: &str, text: &str, other: Option<&str>| {
             let (prompt, other) = (Some(prompt.to_owned()), other.map(str::to_owned));
-            Ok(Example { prompt, text: text.to_owned(), other, label: None, group: None, difficulty: None, position: None })
+            Ok(Example {
+                prompt,
+                text: text.to_owned(),
+                other,
+                label: None,
+                group: None,
+                difficulty: None,
+                position: None,
+            })
         };
         let pairs = [
             example("Q", "yes", Some("no")),
