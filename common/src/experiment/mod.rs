@@ -29,8 +29,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        self, Architecture, Format, Head, HeadInit, Lora, Numerics, Optimizer, Output, Readout, Sampling,
-        Source, SplitRule, Strategy, Style, Trainable, holds_vectors,
+        self, Architecture, Format, Head, HeadInit, Holds, Lora, Numerics, Optimizer, Output, Readout, Sampling,
+        Source, SplitRule, Strategy, Style, Trainable,
     },
     source::{HubId, discover::Split},
 };
@@ -95,9 +95,12 @@ impl Experiment {
     pub fn origins(&self) -> Vec<&Origin> {
         let mut origins: Vec<&Origin> = Vec::new();
         for model in &self.ladder {
-            if let Body::Pretrained { origin, .. } = &model.body
-                && !origins.contains(&origin)
-            {
+            let origin = match &model.body {
+                Body::Pretrained { origin, .. } => origin,
+                Body::Vectors(Vectors { seen: Seen::Network { origin }, .. }) => origin,
+                _ => continue,
+            };
+            if !origins.contains(&origin) {
                 origins.push(origin);
             }
         }
@@ -185,10 +188,19 @@ pub struct DataFiles {
 }
 
 impl DataFiles {
-    /// Whether models read vectors and not texts.
-    pub(crate) fn hold_vectors(&self) -> bool {
-        matches!(&self.chosen, Chosen::Named(names) if names.iter().any(|name| holds_vectors(name)))
+    /// What the rows are.
+    pub(crate) fn holds(&self) -> Holds {
+        match &self.chosen {
+            Chosen::Named(names) => held(names),
+            Chosen::Split(_) => Holds::Columns,
+        }
     }
+}
+
+/// What files hold: that of the first that is no table.
+fn held<T: AsRef<str>>(names: &[T]) -> Holds {
+    let found = names.iter().map(|name| Holds::of(name.as_ref()));
+    found.into_iter().find(|holds| *holds != Holds::Columns).unwrap_or(Holds::Columns)
 }
 
 /// A dataset: where to look for it.
@@ -253,7 +265,7 @@ impl Task {
     pub(crate) fn has_vectors(&self) -> bool {
         match &self.rows {
             Rows::Generated(source) => matches!(source, Source::Mixture(_)),
-            Rows::Files(files) => files.hold_vectors(),
+            Rows::Files(files) => files.holds() != Holds::Columns,
         }
     }
 }
@@ -292,6 +304,8 @@ pub(crate) enum Seen {
     Given { name: String },
     /// It is generated with the rows.
     Projected { width: usize, noise: f64 },
+    /// A network makes it of images.
+    Network { origin: Origin },
 }
 
 /// How models made here learn language.

@@ -63,6 +63,18 @@ pub enum RecipeError {
         /// The method's name.
         method: String,
     },
+    /// A model that reads something else than the rows are.
+    #[error(
+        "{model:?} reads {reads}, but the rows of the task are {rows}: take another model, or other files"
+    )]
+    Unlike {
+        /// The model's name.
+        model: String,
+        /// What it reads.
+        reads: &'static str,
+        /// What there is.
+        rows: &'static str,
+    },
     /// Settings by which no completion can be drawn.
     #[error("{0}")]
     Sampling(String),

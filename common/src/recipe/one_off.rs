@@ -94,7 +94,9 @@ pub fn infer(
     let output = match model.purpose {
         Purpose::Classifier => Output::Probabilities,
         Purpose::LanguageModel => Output::LogProbability,
-        Purpose::Base => return Err(RecipeError::NoHead { model: model.path.display().to_string() }),
+        Purpose::Base | Purpose::Images => {
+            return Err(RecipeError::NoHead { model: model.path.display().to_string() });
+        }
     };
     let mut plan = Plan::default();
     let inputs = prepare(&mut plan, model, files, &Format::unlabelled(text), max_tokens);

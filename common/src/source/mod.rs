@@ -16,7 +16,7 @@ use std::{
 pub use adapter::{ADAPTER_FILES, AdapterFolder, adapter_digest};
 pub use checkpoint::{CheckpointError, WeightFiles};
 pub use hub::{HubCache, HubId, RepositoryKind, is_commit};
-pub use model::{COMPANIONS, ModelFolder, Purpose, model_digest, model_files};
+pub use model::{BACKBONE, COMPANIONS, ModelFolder, Purpose, model_digest, model_files, reads_images};
 
 use discover::Split;
 

@@ -21,6 +21,9 @@ pub const COMPANIONS: [&str; 5] = [
     "generation_config.json",
 ];
 
+/// The `model_type` of a network that makes vectors of images.
+pub const BACKBONE: &str = "cifar_resnet";
+
 /// Largest `config.json` that is read, in bytes.
 const CONFIG_LIMIT: u64 = 1 << 20;
 
@@ -48,6 +51,8 @@ pub enum Purpose {
     Classifier,
     /// Hidden states only.
     Base,
+    /// Vectors of images.
+    Images,
 }
 
 impl ModelFolder {
@@ -82,7 +87,9 @@ pub fn model_files(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
     }
     files.extend(weights.shards()?.into_iter().map(|shard| shard.path));
     let [tokenizer, others @ ..] = COMPANIONS.map(|name| folder.join(name));
-    files.push(tokenizer);
+    if !reads_images(folder) {
+        files.push(tokenizer);
+    }
     files.extend(others.into_iter().filter(|path| path.is_file()));
     Ok(files)
 }
@@ -101,6 +108,17 @@ pub fn model_digest(folder: &Path) -> Result<Key, SourceError> {
     Ok(Key::of(lines.as_bytes()))
 }
 
+/// Whether the model of a folder reads images, and so has no tokenizer.
+pub fn reads_images(folder: &Path) -> bool {
+    Config::read(&folder.join("config.json")).is_ok_and(|config| config.purpose() == Purpose::Images)
+}
+
+/// What is read of `config.json` first.
+#[derive(Deserialize)]
+struct Kind {
+    model_type: Option<String>,
+}
+
 /// What is read of `config.json`; the models crate reads the rest.
 #[derive(Deserialize)]
 struct Config {
@@ -117,6 +135,11 @@ impl Config {
         let mut text = Vec::new();
         let file = File::open(path).map_err(|error| unreadable(path, error))?;
         file.take(CONFIG_LIMIT).read_to_end(&mut text).map_err(|error| unreadable(path, error))?;
+        let kind = serde_json::from_slice(&text).ok().and_then(|Kind { model_type }| model_type);
+        if kind.as_deref() == Some(BACKBONE) {
+            // Its depth is that of its weights.
+            return Ok(Self { architectures: None, model_type: kind, layers: 0, positions: 0 });
+        }
         serde_json::from_slice(&text).map_err(|error| SourceError::Config {
             path: path.display().to_string(),
             reason: error.to_string(),
@@ -124,6 +147,9 @@ impl Config {
     }
 
     fn purpose(&self) -> Purpose {
+        if self.model_type.as_deref() == Some(BACKBONE) {
+            return Purpose::Images;
+        }
         let architecture = self.architectures.as_ref().and_then(|names| names.first());
         match architecture.map(String::as_str) {
             // With a tied output a bare gpt2 lacks nothing of a language model.

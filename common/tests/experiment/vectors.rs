@@ -55,7 +55,7 @@ fn points_and_embeddings_have_models_that_read_them() {
         ),
         (
             given().replace("files = ", "label = \"y\"\nfiles = "),
-            "exp.toml:5: task.label is not read: files of embeddings tell it themselves",
+            "exp.toml:5: task.label is not read: files of embeddings and images tell it themselves",
         ),
         (
             format!("{MIXTURE}[task.mixture]\nrows = 9\n"),
@@ -86,8 +86,27 @@ fn nothing_is_asked_of_vectors_that_needs_texts() {
         ("[train.lora]\n", "13: train.lora"),
     ] {
         let text = format!("{MIXTURE}{rest}");
-        let way_out = "needs texts, but the rows of this task are vectors: leave it out";
+        let way_out = "needs texts, but the rows of this task are none: leave it out";
         refused(&text, &format!("exp.toml:{what} {way_out}"));
     }
     parse(&format!("{MIXTURE}[[method]]\nname = \"m\"\nerrors = \"random\"\n")).unwrap();
+}
+
+#[test]
+fn images_have_networks_that_read_them() {
+    let images = |model: &str| {
+        given()
+            .replace("e.safetensors", "a.tar.zst")
+            .replace("features = \"b\"", model)
+            .replace("features = \"a\"", "from = \"a\"")
+    };
+    let experiment = parse(&images("from = \"hf:owner/b\"")).unwrap();
+    assert_eq!(experiment.origins().len(), 2);
+    parse(&images("from = \"b\"").replace("a.tar.zst", "x-images-idx3-ubyte.gz")).unwrap();
+    let expected = "exp.toml:12: model \"wide\" does not read what the task has: task.files hold images: give model.from, a network that reads them";
+    refused(&images("features = \"b\""), expected);
+    refused(
+        &images("from = \"b\"\nlayers = 3"),
+        "exp.toml:15: model.layers is not read: \"wide\" is a classifier over vectors",
+    );
 }

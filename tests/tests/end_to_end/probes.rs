@@ -1,4 +1,4 @@
-//! Classifiers of more than two classes over vectors: generated, and given in a file.
+//! Classifiers of more than two classes over vectors: generated, given in a file, made of images.
 
 use std::{collections::BTreeMap, fs};
 
@@ -174,4 +174,89 @@ fn a_classifier_that_came_with_its_logits_supervises_as_it_is() {
     let output = place.run(&["run", "given.toml"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("has no tensor \"larger.features\""), "{said}");
+}
+
+/// A pair of files in the layout of MNIST: two tones in a pattern for each of three classes, with noise.
+fn grey_images(place: &Workplace) {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for row in 0..240u32 {
+        let class = row * 7 % 3;
+        labels.push(class as u8);
+        for (at, y, x) in (0..64).map(|at| (at, at / 8, at % 8)) {
+            let light = [x < 4, y < 4, (x + y) % 2 == 0][class as usize];
+            let noise = (row * 31 + at * 17 + row * at) % 61;
+            pixels.push((if light { 180 } else { 40 } + noise) as u8);
+        }
+    }
+    let idx = |sizes: &[u32], bytes: &[u8]| {
+        let mut file = (0x800 + sizes.len() as u32).to_be_bytes().to_vec();
+        sizes.iter().for_each(|size| file.extend(size.to_be_bytes()));
+        [file, bytes.to_vec()].concat()
+    };
+    fs::write(place.at("images-idx3-ubyte"), idx(&[240, 8, 8], &pixels)).unwrap();
+    fs::write(place.at("labels-idx1-ubyte"), idx(&[240], &labels)).unwrap();
+}
+
+const IMAGES: &str = r#"
+name   = "images"
+recipe = "weak-to-strong"
+
+[task]
+source  = "."
+files   = ["images-idx3-ubyte", "labels-idx1-ubyte"]
+classes = ["0", "1", "2"]
+split   = { ground_truth = 30, weak_labels = 100, test = 80 }
+
+[[model]]
+name = "small"
+from = "network"
+
+[[model]]
+name = "large"
+from = "network"
+
+[train]
+epochs        = 10
+batch         = 20
+learning_rate = 5e-2
+
+[infer]
+shard = 40
+"#;
+
+#[test]
+fn what_a_network_makes_of_images_is_computed_once_in_shards() {
+    let place = Workplace::new();
+    grey_images(&place);
+    let fixture = fulcrum_tests::repository().join("worker/models/tests/fixtures/backbone");
+    fs::create_dir(place.at("network")).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(fixture.join(file), place.at("network").join(file)).unwrap();
+    }
+    fs::write(place.at("images.toml"), IMAGES).unwrap();
+    place.succeed(&["run", "images.toml", "--workers", "2"]);
+    let results = results(&place, "images");
+    for what in ["supervisors", "ceilings", "students"] {
+        assert!(accuracy(&results[what][0]) > 0.6, "{results}");
+    }
+    let artifacts = place.artifacts();
+    let made = |stage: &str| {
+        let files = artifacts.iter().filter(|((name, _), _)| name == stage);
+        files.map(|((_, file), bytes)| (file.clone(), bytes.len())).collect::<Vec<_>>()
+    };
+    // Sixteen numbers of four bytes for each image, of a network that both models are.
+    let expected = [("features-00000.f32", 40), ("features-00001.f32", 40), ("features-00002.f32", 20)];
+    assert_eq!(made("features small weak_labels"), expected.map(|(file, rows)| (file.to_owned(), rows * 64)));
+    assert_eq!(made("features large weak_labels"), [], "one network, one pass");
+    place.succeed(&["artifacts", "verify"]);
+
+    // The network's own classifier has five classes.
+    let own = IMAGES.replacen("from = \"network\"", "from = \"network\"\nown_classifier = true", 1);
+    fs::write(place.at("images.toml"), own).unwrap();
+    let output = place.run(&["run", "images.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("the labels have 5 classes, the student has 3"),
+        "{said}"
+    );
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod features;
 pub mod format;
 pub mod formatters;
+pub mod images;
 pub mod mixture;
 pub mod positions;
 pub mod predictions;

@@ -8,12 +8,13 @@ use fulcrum_data::{LogProbabilities, Probabilities};
 use fulcrum_models::Model;
 use fulcrum_train::{Examples, Monitor, log_probabilities, probabilities};
 
-use crate::{Error, Job, Outcome, Shard, generate, job::part_name};
+use crate::{Error, Job, Outcome, Shard, embed, generate, job::part_name};
 
 /// Without a shard: all rows, as one. Of a trial nothing is left.
 pub(crate) fn run(job: &Job<'_>, work: &Infer, monitor: &dyn Monitor) -> Result<Outcome, Error> {
     let batch = work.batch_tokens;
     match &work.output {
+        Output::Features => embed::run(job, work, monitor),
         Output::Completions(sampling) => generate::run(job, work, sampling, monitor),
         Output::Probabilities => {
             let Loaded { rows, model, examples, left } = Loaded::read(job, work)?;

@@ -12,7 +12,7 @@ use fulcrum_common::{
     source::COMPANIONS,
 };
 use fulcrum_data::{Labels, Probabilities, Table, features, tokens};
-use fulcrum_models::{Model, ModelFiles, WeightFiles};
+use fulcrum_models::{Backbone, Model, ModelFiles, WeightFiles};
 use fulcrum_train::{Examples, TokenFiles};
 use tch::Device;
 
@@ -208,13 +208,21 @@ impl Job<'_> {
 
     /// The same, outlined only. Its weights are of a file that was verified and stays open.
     pub(crate) fn outline(&self, role: &str) -> Result<Model, Error> {
+        Ok(Model::outline(&self.model_files(role)?, self.device)?)
+    }
+
+    /// The network for images in a role.
+    pub(crate) fn backbone(&self, role: &str) -> Result<Backbone, Error> {
+        Ok(Backbone::load(&self.model_files(role)?, self.device)?)
+    }
+
+    fn model_files(&self, role: &str) -> Result<ModelFiles, Error> {
         let file = |name| self.file(role, name);
-        let files = ModelFiles {
+        Ok(ModelFiles {
             config: file(ModelFiles::CONFIG)?.to_owned(),
             weights: WeightFiles::Whole(file(ModelFiles::WEIGHTS)?.to_owned()),
             tokenizer: None,
-        };
-        Ok(Model::outline(&files, self.device)?)
+        })
     }
 
     /// The tokenizer of the model in a role, and all that goes with it.

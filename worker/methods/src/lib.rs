@@ -5,6 +5,7 @@
 //!
 //! Nothing here knows of processes, networks or the store.
 
+mod embed;
 mod error;
 mod generate;
 mod infer;

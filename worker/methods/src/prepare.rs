@@ -8,13 +8,14 @@ use fulcrum_common::{
     source::{self, COMPANIONS},
 };
 use fulcrum_data::{
-    Positions, Questions, Table, Tokenizer, features,
+    Positions, Questions, Table, Tokenizer, features, images,
     prepare::{self, Dataset, Longest},
     split::{self, Manifest},
     tokenizer::{BEGIN, Limits, character_tokenizer},
     tokens,
 };
-use fulcrum_models::{Model, ModelFiles, SpecialTokens, Summary};
+use fulcrum_models::{Backbone, Model, ModelFiles, SpecialTokens, Summary};
+use tch::Tensor;
 
 use crate::{
     Error, Job, Outcome,
@@ -55,6 +56,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Prepare) -> Result<Outcome, Error> {
         Prepare::Revised { part, revision } => revise::run(job, *part, revision),
         Prepare::Tokens { part, max_tokens, style } => tokenize(job, *part, *max_tokens, *style),
         Prepare::Features { part, view } => vectors(job, *part, view),
+        Prepare::Images { part, source } => pixels(job, *part, source),
         Prepare::Probe { head } => probe(job, *head),
     }
 }
@@ -177,6 +179,14 @@ fn import(job: &Job<'_>, digest: Key, layers: Option<usize>, adapter: Option<Key
         Error::check_digest(&folder, source::model_digest(&folder)?, digest)
     };
     compare()?;
+    if source::reads_images(&folder) {
+        let network = Backbone::load(&ModelFiles::in_folder(&folder), job.device)?;
+        network.save(job.output)?;
+        compare()?;
+        let files = [ModelFiles::CONFIG, ModelFiles::WEIGHTS].map(str::to_owned).into();
+        let facts = [("parameters".to_owned(), network.parameter_count() as u64)].into();
+        return Ok(Outcome { files, facts });
+    }
     let companions: Companions = COMPANIONS
         .into_iter()
         .map(|name| (name, folder.join(name)))
@@ -246,23 +256,48 @@ fn vectors(job: &Job<'_>, part: Part, view: &View) -> Result<Outcome, Error> {
     Ok(Outcome { files: vec![file], facts: [("rows".to_owned(), rows.len() as u64)].into() })
 }
 
-/// A head over vectors as wide as those of the input.
+/// The pixels of a part's rows.
+fn pixels(job: &Job<'_>, part: Part, source: &Source) -> Result<Outcome, Error> {
+    let rows = job.labels(part)?.rows;
+    let to = job.output.join(images::PIXELS);
+    let [height, width] = unchanged(job, source, |paths| Ok(images::write(source, paths, &rows, &to)?))?;
+    let facts = [("rows", rows.len()), ("height", height), ("width", width)];
+    let facts = facts.map(|(name, count)| (name.to_owned(), count as u64)).into();
+    Ok(Outcome { files: vec![images::PIXELS.to_owned()], facts })
+}
+
+/// A head over vectors as wide as those of the input, or as those that the network makes.
 fn probe(job: &Job<'_>, head: ProbeHead) -> Result<Outcome, Error> {
+    let network = job.inputs.contains_key("model").then(|| job.backbone("model")).transpose()?;
+    let (width, below) = match &network {
+        Some(network) => (network.width(), network.parameter_count()),
+        None => (width(job)?, 0),
+    };
+    let model = Model::probe(width, below, job.device)?;
+    let model = match (head, &network) {
+        (ProbeHead::None, _) => model,
+        (ProbeHead::Identity, _) => {
+            let (width, options) = (width as i64, (tch::Kind::Float, job.device));
+            model.with_classifier(&Tensor::f_eye(width, options)?, &Tensor::f_zeros([width], options)?)?
+        }
+        (ProbeHead::Own, Some(network)) => {
+            let (weight_cd, bias_c) = network.classifier();
+            model.with_classifier(weight_cd, bias_c)?
+        }
+        (ProbeHead::Own, None) => {
+            return Err(Error::Mismatch("there is no network whose classifier it could be".to_owned()));
+        }
+    };
+    job.save(&model, &Companions::new())
+}
+
+/// Numbers of each of the vectors of the input.
+fn width(job: &Job<'_>) -> Result<usize, Error> {
     let mut numbers = 0;
     for path in job.features()? {
         numbers += fs::metadata(path).map_err(Error::io(path))?.len() / 4;
     }
-    let width = numbers.checked_div(job.rows_read()? as u64).unwrap_or(0) as usize;
-    let model = Model::probe(width, 0, job.device)?;
-    let model = match head {
-        ProbeHead::None => model,
-        ProbeHead::Identity => {
-            let options = (tch::Kind::Float, job.device);
-            let bias_c = tch::Tensor::f_zeros([width as i64], options)?;
-            model.with_classifier(&tch::Tensor::f_eye(width as i64, options)?, &bias_c)?
-        }
-    };
-    job.save(&model, &Companions::new())
+    Ok(numbers.checked_div(job.rows_read()? as u64).unwrap_or(0) as usize)
 }
 
 #[cfg(test)]

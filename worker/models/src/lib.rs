@@ -3,13 +3,15 @@
 //! Reading order: [`model`](Model) and `reading_on` (what others call), `description` and `traits` (what a transformer
 //! is made of), `families` (how each family spells it), `layout` (its tensors), `files`, `weights`, `absent` and
 //! `generation_config` (what is on disk), then the computation: `walk`, `given`, `batch`, `attend`, `modules`, `attention`, `rotary`,
-//! `cache`, `decoder`, `encoder`, `probe`, `head`; `lora` and `noise` are for training.
+//! `cache`, `decoder`, `encoder`, `probe`, `head`; `lora` and `noise` are for training. `backbone` stands
+//! apart: networks that make vectors of images, which are not trained.
 //!
 //! Nothing here knows of parallelism or of training.
 
 mod absent;
 mod attend;
 mod attention;
+mod backbone;
 mod batch;
 mod cache;
 mod cost;
@@ -37,6 +39,7 @@ mod traits;
 mod walk;
 mod weights;
 
+pub use backbone::Backbone;
 pub use cache::Cache;
 pub use description::SpecialTokens;
 pub use error::ModelError;

@@ -51,12 +51,12 @@ pub(super) fn format(task: &Task, log: &Log<'_>) -> Option<Format> {
     Some(Format::Templates(Templates { columns, form, group_by, difficulty }))
 }
 
-/// The format of files of vectors, which name their rows and tell their labels themselves.
+/// The format of files of vectors or images, which name their rows and tell their labels themselves.
 pub(super) fn vectors(task: &Task, log: &Log<'_>) -> Option<Format> {
     let columns = [("columns", task.columns.line)];
     let others = lines(task).into_iter().chain(columns).filter(|(key, _)| *key != "classes");
     for (key, line) in others.filter(|(_, line)| line.is_some()) {
-        log.add(line, format!("task.{key} is not read: files of embeddings tell it themselves"));
+        log.add(line, format!("task.{key} is not read: files of embeddings and images tell it themselves"));
     }
     Some(Format::of_vectors(class_names(task, log)))
 }

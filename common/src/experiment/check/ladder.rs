@@ -18,6 +18,7 @@ pub(super) fn ladder(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Vec<Mode
         let line = raw.models.first().and_then(|model| model.line);
         log.add(line, "the ladder needs at least two models: write a [[model]] for each, weakest first");
     }
+    let images = vectors::has_images(raw);
     let mut names = BTreeSet::new();
     for model in &raw.models {
         if !names.insert(&model.name.value.0) {
@@ -25,13 +26,13 @@ pub(super) fn ladder(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Vec<Mode
             log.add(model.name.line, format!("model.name = {name:?} is taken by an earlier model"));
         }
     }
-    let models: Vec<_> = raw.models.iter().map(|model| rung(model, folder, log)).collect();
+    let models: Vec<_> = raw.models.iter().map(|model| rung(model, images, folder, log)).collect();
     models.into_iter().collect()
 }
 
-fn rung(raw: &keys::Model, folder: &Path, log: &Log<'_>) -> Option<Model> {
+fn rung(raw: &keys::Model, images: bool, folder: &Path, log: &Log<'_>) -> Option<Model> {
     let name = &raw.name.value.0;
-    let vectors = vectors::body(raw, log);
+    let vectors = vectors::body(raw, images, folder, log);
     let body = match &raw.from.value {
         _ if vectors.is_some() => vectors?,
         Some(source) => {

@@ -10,7 +10,7 @@ use crate::{
         problem::Log,
         value::{Name, TaskKind, TaskSource},
     },
-    plan::{Arithmetic, Format, MateInOne, Source, SplitRule},
+    plan::{Arithmetic, Format, Holds, MateInOne, Source, SplitRule},
     source::discover::Split,
 };
 
@@ -37,7 +37,10 @@ pub(super) fn task(raw: &Raw, split: &SplitRule, folder: &Path, log: &Log<'_>) -
         TaskSource::Folder(path) => DataPlace::Folder(folder.join(path)),
     };
     let files = DataFiles { place, chosen: chosen(task, log) };
-    let format = if files.hold_vectors() { format::vectors(task, log)? } else { format::format(task, log)? };
+    let format = match files.holds() {
+        Holds::Columns => format::format(task, log)?,
+        Holds::Vectors | Holds::Images => format::vectors(task, log)?,
+    };
     let answer_tokens = speaks(task).then(|| task.answer_tokens.value.map_or(ANSWER_TOKENS, |count| count.0));
     // What is written has no classes.
     let classes = if answer_tokens.is_some() { 0 } else { format.classes()? };

@@ -1,13 +1,15 @@
 //! Rows that are vectors, and the models that read them: who goes with whom, and what needs texts.
 
+use std::path::Path;
+
 use crate::{
     experiment::{
-        Body, Rows, Seen, Task, Tuning, Vectors,
+        Body, Rows, Seen, Task, Tuning, Vectors, held,
         keys::{self, Raw},
         problem::Log,
         value::{OverLong, TaskKind},
     },
-    plan::{ErrorPattern, Format, Mixture, Source, SplitRule},
+    plan::{ErrorPattern, Format, Holds, Mixture, Source, SplitRule},
 };
 
 /// The points of `builtin:mixture`.
@@ -32,8 +34,17 @@ pub(super) fn mixture(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
     }
 }
 
-/// What a model of the ladder reads, where that is vectors.
-pub(super) fn body(raw: &keys::Model, log: &Log<'_>) -> Option<Body> {
+fn holds(raw: &Raw) -> Holds {
+    held(&raw.task.files.value.iter().map(|file| &file.0).collect::<Vec<_>>())
+}
+
+/// Whether the rows are images.
+pub(super) fn has_images(raw: &Raw) -> bool {
+    holds(raw) == Holds::Images
+}
+
+/// What a model of the ladder reads, where that is vectors, or images that become some.
+pub(super) fn body(raw: &keys::Model, images: bool, folder: &Path, log: &Log<'_>) -> Option<Body> {
     let seen = match (&raw.features.value, raw.width.value) {
         (Some(name), width) => {
             if width.is_some() {
@@ -44,11 +55,10 @@ pub(super) fn body(raw: &keys::Model, log: &Log<'_>) -> Option<Body> {
         (None, Some(width)) => {
             Seen::Projected { width: width.0, noise: raw.noise.value.map_or(0.0, |noise| noise.0) }
         }
-        (None, None) => return None,
+        (None, None) => Seen::Network { origin: raw.from.value.as_ref().filter(|_| images)?.below(folder) },
     };
     let name = &raw.name.value.0;
     let others = [
-        ("from", raw.from.line),
         ("adapter", raw.adapter.line),
         ("layers", raw.layers.line),
         ("hidden", raw.hidden.line),
@@ -56,7 +66,8 @@ pub(super) fn body(raw: &keys::Model, log: &Log<'_>) -> Option<Body> {
         ("context", raw.context.line),
         ("readout", raw.readout.line),
     ];
-    for (key, line) in others.into_iter().filter(|(_, line)| line.is_some()) {
+    let from = raw.from.line.filter(|_| !matches!(seen, Seen::Network { .. }));
+    for (key, line) in others.into_iter().chain([("from", from)]).filter(|(_, line)| line.is_some()) {
         log.add(line, format!("model.{key} is not read: {name:?} is a classifier over vectors"));
     }
     if raw.noise.line.is_some() && raw.width.value.is_none() {
@@ -73,6 +84,7 @@ pub(super) fn fit(raw: &Raw, task: &Task, log: &Log<'_>) {
     let generated = matches!(task.rows, Rows::Generated(_));
     let has = match task.has_vectors() {
         true if generated => "task.source generates points: give model.width",
+        true if has_images(raw) => "task.files hold images: give model.from, a network that reads them",
         true => "task.files hold embeddings: give model.features",
         false => "",
     };
@@ -80,6 +92,7 @@ pub(super) fn fit(raw: &Raw, task: &Task, log: &Log<'_>) {
         let name = &model.name.value.0;
         let fits = match task.has_vectors() {
             true if generated => model.width.value.is_some(),
+            true if has_images(raw) => model.from.value.is_some() && model.features.value.is_none(),
             true => model.features.value.is_some(),
             false => model.width.line.or(model.features.line).or(model.own_classifier.line).is_none(),
         };
@@ -96,7 +109,7 @@ pub(super) fn fit(raw: &Raw, task: &Task, log: &Log<'_>) {
 /// What only texts have.
 fn refuse_texts(raw: &Raw, log: &Log<'_>) {
     let refuse = |line: Option<usize>, key: &str| {
-        log.add(line, format!("{key} needs texts, but the rows of this task are vectors: leave it out"));
+        log.add(line, format!("{key} needs texts, but the rows of this task are none: leave it out"));
     };
     for made in &raw.made {
         if !made.hint.value.is_empty() {

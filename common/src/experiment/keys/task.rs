@@ -179,7 +179,7 @@ sections! {
         width: Option<Dimensions> = None, else "needed for `builtin:mixture`";
         /// Of `builtin:mixture`: standard deviation of what is added to each of these numbers.
         noise: Option<NonNegative> = None, else "0 for `builtin:mixture`";
-        /// Of given embeddings: as a supervisor the model is the classifier that it came with (`NAME.logits`), and
+        /// Of given embeddings (`NAME.logits`) and of images: as a supervisor the model is the classifier that it came with, and
         /// is not trained. As a student it is a new classifier all the same.
         own_classifier: bool = false;
         /// Peak learning rate of this model's finetuning.

@@ -11,7 +11,7 @@ pub struct Infer {
     pub part: Part,
     /// What is written per row.
     pub output: Output,
-    /// Most tokens of a forward pass, padding counted; a row that is longer has one of its own.
+    /// Most tokens of a forward pass, padding counted; a row that is longer has one of its own. An image counts as one.
     pub batch_tokens: usize,
     /// Rows per shard. Rows of about one length share a forward pass, within a shard only.
     pub shard: usize,
@@ -44,6 +44,8 @@ pub enum Output {
     /// `row` (i64), `tokens` (i64) and `log_probability` (f64), summed over all tokens but the first. Of rows with a
     /// prompt both count what follows the prompt alone.
     LogProbability,
+    /// The vectors that a network makes of images, as [`super::Prepare::Features`] leaves them.
+    Features,
     /// `row` (i64), `sample` (i64), `text` (utf8), `tokens` (i64), `log_probability` (f64) and `finish` (utf8: `stop`
     /// or `length`): what the model says after each row's prompt.
     Completions(Sampling),

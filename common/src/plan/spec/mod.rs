@@ -13,7 +13,9 @@
 //! | prepare prompted | `data`, `model`, and `labels` where answers are not true | `<part>.parquet` | `rows/<part>`, `shots`, `shortened` |
 //! | prepare head | `model` | a model as above | `parameters` |
 //! | prepare features | `data` | `features-00000.f32`: f32, the vectors of a part's rows one after the other | `rows` |
-//! | prepare probe | `features` | `config.json`, `model.safetensors` | `parameters` |
+//! | prepare images | `data` | `images.u8`: red, green and blue of each pixel of a part's rows | `rows`, `height`, `width` |
+//! | infer features | `model`, `data`, `images` | `features-00000.f32`, ... | `rows` |
+//! | prepare probe | `features`, or `model` of a network for images | `config.json`, `model.safetensors` | `parameters` |
 //! | prepare revised | `data`, `labels` | `<part>.parquet`, and its labels in `part-00000.parquet` | `rows/<part>`, `rows` |
 //! | train | `model`, `data`, `tokens` or `features`, and `labels` for weak labels | a model as above, `losses.jsonl`, `training.json`; before another span of steps, `state.bin` and `state.safetensors`, which that one has as `before`; of adapters, `adapter_config.json` and `adapter_model.safetensors` too | `parameters`, `steps` |
 //! | infer | `model`, `data`, `tokens` or `features` | `part-00000.parquet`, ... | `rows`, `left_out`, `left_out/<row>` |

@@ -117,7 +117,15 @@ pub enum Prepare {
         /// What is seen of them.
         view: View,
     },
-    /// A model that is nothing but a head over vectors as wide as those of the input `features`.
+    /// The pixels of the rows of a part of the input `data`, which are images.
+    Images {
+        /// Rows that are read.
+        part: Part,
+        /// The files, which the data was made of too.
+        source: Source,
+    },
+    /// A model that is nothing but a head over vectors as wide as those of the input `features`, or as those that the
+    /// input `model` makes of images.
     Probe {
         /// What it begins with.
         head: ProbeHead,

@@ -1,4 +1,4 @@
-//! Rows that models read as vectors, not as texts: embeddings that are given, or generated.
+//! Rows that models read as vectors, not as texts: embeddings that are given, generated, or made of images.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,8 @@ pub enum ProbeHead {
     None,
     /// A classifier whose logits are the vectors themselves.
     Identity,
+    /// That of the network that makes the vectors.
+    Own,
 }
 
 /// Parameters of `builtin:mixture`: points of a space, drawn around a centre for each class.
@@ -71,7 +73,29 @@ impl Format {
     }
 }
 
-/// Whether a file of that name holds vectors with the classes of its rows, in place of texts.
-pub fn holds_vectors(name: &str) -> bool {
-    name.to_ascii_lowercase().ends_with(".safetensors")
+/// What the rows of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Columns, of which texts are made.
+    Columns,
+    /// Vectors, by a tensor for each model, with the classes of the rows.
+    Vectors,
+    /// Images in folders that tell their classes, or the files of MNIST.
+    Images,
+}
+
+impl Holds {
+    /// What the name of a file tells.
+    pub fn of(name: &str) -> Self {
+        let lower = name.to_ascii_lowercase();
+        let packed = [".zst", ".gz"].into_iter().find_map(|ending| lower.strip_suffix(ending));
+        let stem = packed.unwrap_or(&lower);
+        if lower.ends_with(".safetensors") {
+            Self::Vectors
+        } else if [".tar", "idx1-ubyte", "idx3-ubyte"].iter().any(|ending| stem.ends_with(ending)) {
+            Self::Images
+        } else {
+            Self::Columns
+        }
+    }
 }

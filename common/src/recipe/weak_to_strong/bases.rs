@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::{
     Key,
-    experiment::{self, Body, Experiment, Model, Pretrain, Seen, Vectors},
+    experiment::{self, Batches, Body, Experiment, Model, Origin, Pretrain, Seen, Vectors},
     plan::{
-        Arithmetic, Estimate, Head, MateInOne, Objective, Part, Plan, Prepare, ProbeHead, Source, Spec,
+        Arithmetic, Estimate, Head, Infer, MateInOne, Objective, Output, Part, Plan, Prepare, ProbeHead, Source, Spec,
         Style, Train, Trainable, View, Work,
     },
     recipe::{
@@ -54,11 +54,14 @@ pub(super) struct Base<'a> {
 }
 
 /// What a model reads of a row.
+#[derive(Clone)]
 enum Reads {
     /// Tokens of its tokenizer, which a stage has, cut to so many.
     Tokens { reader: Key, max_tokens: usize },
     /// Vectors, where they lie on this machine if they are in files.
     Vectors { view: View, locations: BTreeMap<String, String> },
+    /// Vectors that a network, which a stage has, makes of images, where those lie on this machine.
+    Images { backbone: Key, source: Source, locations: BTreeMap<String, String> },
 }
 
 impl<'a> Bases<'a> {
@@ -72,7 +75,7 @@ impl<'a> Bases<'a> {
         let mut bases = Self { experiment, data, ladder: Vec::new() };
         for model in &experiment.ladder {
             let rung = match &model.body {
-                Body::Vectors(vectors) => bases.probes(plan, sources, model, vectors),
+                Body::Vectors(vectors) => bases.probes(plan, sources, model, vectors)?,
                 _ => Rung::of(Base::prepare(plan, experiment, sources, model)?),
             };
             bases.ladder.push(rung);
@@ -91,39 +94,53 @@ impl<'a> Bases<'a> {
     }
 
     /// Classifiers over the vectors that a model makes of rows: a new one, and where it came with its own, that.
-    fn probes(&self, plan: &mut Plan, sources: &Sources, model: &'a Model, vectors: &Vectors) -> Rung<'a> {
-        let mut probe = |view: View, head: ProbeHead, title: String| {
-            let given = matches!(view, View::Stored { .. });
-            let locations = if given { locations(sources.files()) } else { BTreeMap::new() };
-            let reads = Reads::Vectors { view, locations };
-            let mut base = Base {
-                model,
-                name: &model.name,
-                key: self.data,
-                reads,
-                is_ready: head == ProbeHead::Identity,
-            };
-            let (role, features) = self.input(plan, &base, &self.rows(Part::WeakLabels));
-            let work = Work::Prepare(Prepare::Probe { head });
-            base.key = plan.add(title, Spec { work, inputs: roles([(role, features)]) }, Estimate::default());
-            base
+    fn probes(
+        &self,
+        plan: &mut Plan,
+        sources: &Sources,
+        model: &'a Model,
+        vectors: &Vectors,
+    ) -> Result<Rung<'a>, RecipeError> {
+        let stored = |tensor: String| Reads::Vectors {
+            view: View::Stored { source: files(sources.files()), tensor },
+            locations: locations(sources.files()),
         };
-        let name = &model.name;
-        let stored = |tensor: String| View::Stored { source: files(sources.files()), tensor };
-        let view = match (&vectors.seen, &self.experiment.task.rows) {
+        let (reads, own) = match (&vectors.seen, &self.experiment.task.rows) {
             (Seen::Projected { width, noise }, experiment::Rows::Generated(Source::Mixture(mixture))) => {
-                View::Projected { mixture: mixture.clone(), width: *width, noise: *noise }
+                let view = View::Projected { mixture: mixture.clone(), width: *width, noise: *noise };
+                (Reads::Vectors { view, locations: BTreeMap::new() }, None)
             }
             (Seen::Projected { .. }, _) => unreachable!("only a mixture is seen in projections"),
-            (Seen::Given { name }, _) => stored(format!("{name}.features")),
+            (Seen::Given { name }, _) => {
+                let logits = stored(format!("{name}.logits"));
+                (stored(format!("{name}.features")), Some((logits, ProbeHead::Identity)))
+            }
+            (Seen::Network { origin }, _) => {
+                let backbone = network(plan, sources, &model.name, origin)?;
+                let (source, locations) = (files(sources.files()), locations(sources.files()));
+                let reads = Reads::Images { backbone, source, locations };
+                (reads.clone(), Some((reads, ProbeHead::Own)))
+            }
         };
-        let student = probe(view, ProbeHead::None, format!("model {name}"));
-        let mut rung = Rung::of(student);
-        if let (Seen::Given { name: tensors }, true) = (&vectors.seen, vectors.own_classifier) {
-            let own = stored(format!("{tensors}.logits"));
-            rung.supervisor = Rc::new(probe(own, ProbeHead::Identity, format!("own classifier of {name}")));
+        let mut rung = Rung::of(self.probe(plan, model, reads, ProbeHead::None));
+        if let Some((reads, head)) = own.filter(|_| vectors.own_classifier) {
+            rung.supervisor = Rc::new(self.probe(plan, model, reads, head));
         }
-        rung
+        Ok(rung)
+    }
+
+    /// A classifier over vectors. What has one already is ready.
+    fn probe(&self, plan: &mut Plan, model: &'a Model, reads: Reads, head: ProbeHead) -> Base<'a> {
+        let is_ready = head != ProbeHead::None;
+        let mut base = Base { model, name: &model.name, key: self.data, reads, is_ready };
+        let input = match base.reads {
+            Reads::Images { backbone, .. } => ("model", backbone),
+            _ => self.input(plan, &base, &self.rows(Part::WeakLabels)),
+        };
+        let what = if is_ready { "own classifier of" } else { "model" };
+        let spec = Spec { work: Work::Prepare(Prepare::Probe { head }), inputs: roles([input]) };
+        base.key = plan.add(format!("{what} {}", model.name), spec, Estimate::default());
+        base
     }
 
     /// How many rows a part of the dataset has.
@@ -146,6 +163,18 @@ impl<'a> Bases<'a> {
             Reads::Tokens { reader, max_tokens } => {
                 let shape = (part, *max_tokens, self.experiment.task.style());
                 ("tokens", tokens(plan, title("tokens"), count, shape, [*reader, rows.data]))
+            }
+            Reads::Images { backbone, source, locations } => {
+                let work = Work::Prepare(Prepare::Images { part, source: source.clone() });
+                let spec = Spec { work, inputs: roles([("data", rows.data)]) };
+                let images = format!("images {}", rows.title);
+                let images = plan.add_located(images, spec, estimate(count, 0), locations.clone());
+                let Batches { batch_tokens, shard, .. } = self.experiment.infer;
+                // Whoever reads vectors counts on one for each row.
+                let infer = Infer { part, output: Output::Features, batch_tokens, shard, poison_rows: 0 };
+                let work = Work::Infer(infer);
+                let inputs = roles([("model", *backbone), ("data", rows.data), ("images", images)]);
+                ("features", plan.add(title("features"), Spec { work, inputs }, estimate(count, 0)))
             }
             Reads::Vectors { view, locations } => {
                 let what = if base.is_ready { "logits" } else { "features" };
@@ -198,7 +227,7 @@ impl<'a> Base<'a> {
     pub(super) fn reader(&self) -> Key {
         match self.reads {
             Reads::Tokens { reader, .. } => reader,
-            Reads::Vectors { .. } => self.key,
+            Reads::Vectors { .. } | Reads::Images { .. } => self.key,
         }
     }
 
@@ -206,7 +235,7 @@ impl<'a> Base<'a> {
     pub(super) fn max_tokens(&self) -> usize {
         match self.reads {
             Reads::Tokens { max_tokens, .. } => max_tokens,
-            Reads::Vectors { .. } => 0,
+            Reads::Vectors { .. } | Reads::Images { .. } => 0,
         }
     }
 }
@@ -217,6 +246,19 @@ impl<'a> Rung<'a> {
         let student = Rc::new(base);
         Self { supervisor: Rc::clone(&student), student }
     }
+}
+
+/// The stage that brings a network for images into the store.
+fn network(plan: &mut Plan, sources: &Sources, name: &str, origin: &Origin) -> Result<Key, RecipeError> {
+    let unresolved = || RecipeError::Unresolved { model: name.to_owned() };
+    let folder = sources.model(origin).ok_or_else(unresolved)?;
+    if folder.purpose != Purpose::Images {
+        return Err(RecipeError::Unlike { model: name.to_owned(), reads: "texts", rows: "images" });
+    }
+    let work = Work::Prepare(import(name, folder, None, None)?);
+    let spec = Spec { work, inputs: BTreeMap::new() };
+    let located = model_location(folder, None);
+    Ok(plan.add_located(format!("network {name}"), spec, Estimate::default(), located))
 }
 
 /// The stage that splits the labelled rows.
@@ -258,6 +300,9 @@ fn prepare_model(
             let speaks = experiment.methods.iter().find(|method| method.generative > 0);
             if let Some(method) = speaks.filter(|_| folder.purpose != Purpose::LanguageModel) {
                 return Err(RecipeError::Silent { model: name.clone(), method: method.word.clone() });
+            }
+            if folder.purpose == Purpose::Images {
+                return Err(RecipeError::Unlike { model: name.clone(), reads: "images", rows: "texts" });
             }
             let found = |origin| sources.adapter(origin).ok_or_else(unresolved);
             let adapter = adapter.as_ref().map(found).transpose()?;

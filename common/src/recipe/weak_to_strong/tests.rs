@@ -425,6 +425,57 @@ fn what_a_model_sees_is_made_once_and_read_by_all_that_is_trained_on_it() {
 }
 
 #[test]
+fn the_images_of_a_part_are_decoded_once_and_a_network_sees_them_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    for name in ["small", "large"] {
+        write(&format!("{name}/config.json"), r#"{"model_type": "cifar_resnet"}"#);
+        write(&format!("{name}/model.safetensors"), name);
+    }
+    write(
+        "texts/config.json",
+        r#"{"model_type": "bert", "num_hidden_layers": 1, "max_position_embeddings": 9}"#,
+    );
+    ["model.safetensors", "tokenizer.json"].map(|file| write(&format!("texts/{file}"), ""));
+    write("a.tar", "images");
+    let text = |strong: &str| {
+        format!(
+            "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \".\"\nfiles = [\"a.tar\"]\n\
+             classes = [\"a\", \"b\"]\nsplit = {{ ground_truth = 10, weak_labels = 8, test = 5 }}\n\
+             [[model]]\nname = \"s\"\nfrom = \"small\"\nown_classifier = true\n[[model]]\nname = \"l\"\nfrom = {strong:?}\n"
+        )
+    };
+    let compiled = |strong| {
+        let experiment = experiment::parse("n.toml", &text(strong), folder.path()).unwrap();
+        let cache = folder.path().join("cache");
+        let roots =
+            crate::source::Roots { data: None, hub: crate::source::HubCache::new(cache.clone()), cache };
+        compile(&experiment, &Sources::resolve(&experiment, &roots).unwrap())
+    };
+    let plan = compiled("large").unwrap();
+    for (stage, network) in [("features s weak_labels", "network s"), ("features l weak_labels", "network l")]
+    {
+        assert_eq!(
+            (read(&plan, stage, "images"), read(&plan, stage, "model")),
+            ("images weak_labels", network)
+        );
+    }
+    assert_eq!(read(&plan, "weak labels s seed 0", "model"), "own classifier of s");
+    assert_eq!(read(&plan, "weak labels s seed 0", "features"), "features s weak_labels");
+    assert_eq!(read(&plan, "own classifier of s", "model"), "network s");
+    assert!(
+        plan.stages().iter().all(|stage| !stage.name.contains("ground_truth")),
+        "nobody is trained on it"
+    );
+    let error = compiled("texts").unwrap_err().to_string();
+    assert!(error.starts_with("\"l\" reads texts, but the rows of the task are images"), "{error}");
+}
+
+#[test]
 fn the_surest_rows_have_features_of_their_own() {
     let plan = points("[[method]]\nname = \"f\"\nconfident = 0.2\n");
     let student = "student f s>l seed 0";

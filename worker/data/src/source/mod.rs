@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     error::{DataError, Result},
-    stored,
+    images, stored,
 };
 
 /// One row of a source: its values by column.
@@ -150,7 +150,7 @@ impl Iterator for Rows {
 
 /// What a file holds, by the ending of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     JsonLines,
     Json,
     Csv,
@@ -159,6 +159,9 @@ enum Kind {
     Arrow,
     Text,
     Vectors,
+    Tar,
+    IdxImages,
+    IdxLabels,
 }
 
 /// What a file is packed with.
@@ -176,6 +179,12 @@ impl Kind {
         let packings = [(".zst", Packing::Zstd), (".gz", Packing::Gzip)];
         let unpacked = |(ending, packing)| Some((lower.strip_suffix(ending)?, packing));
         let (stem, packing) = packings.into_iter().find_map(unpacked).unwrap_or((&lower, Packing::None));
+        // The names of MNIST have no ending of their own.
+        for (ending, kind) in [("idx1-ubyte", Self::IdxLabels), ("idx3-ubyte", Self::IdxImages)] {
+            if stem.ends_with(ending) {
+                return Some((kind, packing));
+            }
+        }
         let kind = match stem.rsplit_once('.')?.1 {
             "jsonl" | "ndjson" => Self::JsonLines,
             "json" => Self::Json,
@@ -185,6 +194,7 @@ impl Kind {
             "arrow" => Self::Arrow,
             "txt" => Self::Text,
             "safetensors" => Self::Vectors,
+            "tar" => Self::Tar,
             _ => return None,
         };
         Some((kind, packing))
@@ -196,7 +206,7 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
     let Some((kind, packing)) = Kind::of(&file.name) else {
         return Err(fault(
             "the ending tells no format; known are .jsonl, .json, .csv, .tsv, .txt, .arrow (each also with .zst or .gz) \
-             and .parquet; .safetensors holds embeddings",
+             and .parquet; .safetensors holds embeddings, .tar and idx files images",
         ));
     };
     if !columns.is_empty() && !matches!(kind, Kind::Csv | Kind::Tsv) {
@@ -227,8 +237,16 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
         Kind::Csv => delimited::csv(&file.name, input, columns),
         Kind::Tsv => delimited::tsv(&file.name, input, columns),
         Kind::Arrow => arrow::stream(&file.name, input),
+        Kind::Tar | Kind::IdxImages | Kind::IdxLabels => images::records(&file.name, kind, input),
         Kind::Text | Kind::Parquet | Kind::Vectors => Ok(lines::text(&file.name, input)),
     }
+}
+
+/// What a file is, and its bytes as a stream.
+pub(crate) fn opened(file: &SourceFile) -> Result<(Kind, Box<dyn BufRead>)> {
+    let unknown = || DataError::file(Path::new(&file.name), "the ending tells no format");
+    let (kind, packing) = Kind::of(&file.name).ok_or_else(unknown)?;
+    Ok((kind, unpacked(&file.path, packing)?))
 }
 
 fn unpacked(path: &Path, packing: Packing) -> Result<Box<dyn BufRead>> {

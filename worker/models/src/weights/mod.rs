@@ -8,7 +8,11 @@ mod names;
 mod shards;
 mod write;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use fulcrum_common::source::WeightFiles;
 use safetensors::{Dtype, tensor::TensorInfo};
@@ -87,6 +91,20 @@ pub(crate) fn read_exactly(path: &Path, wanted: &[(String, Vec<usize>)]) -> Resu
     }
     wanted.iter().try_for_each(|(name, shape)| check(name, shape, &shards))?;
     wanted.iter().map(|(name, _)| shards.tensor(name)).collect()
+}
+
+/// Every tensor by its name, in f32 on the CPU, but those whose names end so.
+///
+/// # Errors
+/// If a file cannot be read, or a tensor is of another kind or not finite.
+pub(crate) fn read_all(files: &WeightFiles, but: &str) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let shards = Shards::open(files)?;
+    let wanted = shards.names().filter(|name| !name.ends_with(but));
+    let read = |name: &str| {
+        check(name, &shards.info(name).shape, &shards)?;
+        Ok((name.to_owned(), shards.tensor(name)?))
+    };
+    wanted.map(read).collect()
 }
 
 /// The shape of a tensor of a file, if it is there.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its failure message")]
 
 mod adapters;
+mod backbone;
 mod cached;
 mod configurations;
 mod families;

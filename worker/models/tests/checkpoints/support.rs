@@ -84,6 +84,7 @@ impl Expected {
 fn tensor(view: &TensorView<'_>) -> Tensor {
     let kind = match view.dtype() {
         Dtype::I64 => Kind::Int64,
+        Dtype::U8 => Kind::Uint8,
         Dtype::F32 => Kind::Float,
         other => panic!("no fixture holds {other}"),
     };
