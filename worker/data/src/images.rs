@@ -25,6 +25,12 @@ use crate::{
 /// Bytes that one file of an archive may have.
 const MAX_FILE: u64 = 16 << 20;
 
+/// Bytes that the path of a file in an archive may have, with what is written around it.
+const MAX_PATH: u64 = 1 << 12;
+
+/// Files that an archive may have.
+const MAX_FILES: usize = 1 << 24;
+
 /// Pixels that an image may have in each direction.
 const MAX_SIDE: u32 = 1 << 12;
 
@@ -112,6 +118,11 @@ fn each_image(source: &SourceFile, mut take: impl FnMut(&str, Decode<'_>) -> Res
         Kind::IdxImages => {
             let (sizes, bytes) = idx(&source.name, input, 3)?;
             let [count, height, width] = sizes[..] else { unreachable!("three sizes were asked for") };
+            if height.max(width) > MAX_SIDE as usize {
+                let what =
+                    format!("has images of {:?} pixels: at most {MAX_SIDE} to each side", [height, width]);
+                return Err(DataError::file(Path::new(&source.name), what));
+            }
             for at in 0..count {
                 let grey = &bytes[at * height * width..(at + 1) * height * width];
                 let mut rgb = || Ok(([height, width], grey.iter().flat_map(|&grey| [grey; 3]).collect()));
@@ -144,15 +155,47 @@ fn each_in_archive(
 ) -> Result<()> {
     let fault =
         |error: std::io::Error| DataError::file(Path::new(name), format!("is no whole archive: {error}"));
-    for entry in tar::Archive::new(input).entries().map_err(fault)? {
+    let other = |what: String| DataError::file(Path::new(name), what);
+    let (mut long, mut files) = (None, 0);
+    // Raw: the longer names that stand before a file are read here, where they have a limit.
+    for entry in tar::Archive::new(input).entries().map_err(fault)?.raw(true) {
         let mut entry = entry.map_err(fault)?;
-        let path = entry.path().map_err(fault)?.to_str().map(str::to_owned);
-        let Some(path) = path else { continue };
-        if entry.header().entry_type().is_file() && format(&path).is_some() {
+        files += 1;
+        if files > MAX_FILES {
+            return Err(other(format!("has more than {MAX_FILES} files: make several of it")));
+        }
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            let mut text = Vec::new();
+            entry.by_ref().take(MAX_PATH + 1).read_to_end(&mut text).map_err(fault)?;
+            if text.len() as u64 > MAX_PATH {
+                return Err(other(format!("names a file in more than {MAX_PATH} bytes")));
+            }
+            let found = if kind.is_gnu_longname() { Some(text) } else { pax_path(&text) };
+            long = found.or(long);
+            continue;
+        }
+        let path = long.take().map_or_else(|| entry.path_bytes().into_owned(), until_zero);
+        let Ok(path) = String::from_utf8(path) else { continue };
+        if kind.is_file() && format(&path).is_some() {
             take(&path, &mut entry)?;
         }
     }
     Ok(())
+}
+
+/// The path among the extensions of a header.
+fn pax_path(text: &[u8]) -> Option<Vec<u8>> {
+    let extensions = tar::PaxExtensions::new(text).flatten();
+    extensions
+        .filter(|extension| extension.key() == Ok("path"))
+        .last()
+        .map(|path| path.value_bytes().to_vec())
+}
+
+fn until_zero(mut text: Vec<u8>) -> Vec<u8> {
+    text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(text.len()));
+    text
 }
 
 /// Pixels of an encoded image.
@@ -176,7 +219,7 @@ fn decoded(name: &str, path: &str, reader: &mut dyn Read) -> Result<(Size, Vec<u
 /// Sizes and bytes of a file in the layout of MNIST, which has so many dimensions.
 fn idx(name: &str, mut input: Box<dyn BufRead>, dimensions: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     /// More bytes than any such file has.
-    const MOST: usize = 1 << 31;
+    const MOST: usize = 1 << 30;
     let fault = |what: String| DataError::file(Path::new(name), what);
     let mut word = || {
         let mut bytes = [0; 4];

@@ -17,6 +17,9 @@ use crate::{Error, Job, Outcome, Shard};
 /// The input that holds pixels.
 const IMAGES: &str = "images";
 
+/// An image counts as a token for each square of so many pixels to a side.
+const PATCH: u64 = 8;
+
 /// Without a shard: all rows, as one.
 pub(crate) fn run(job: &Job<'_>, work: &Infer, monitor: &dyn Monitor) -> Result<Outcome, Error> {
     let Shard { range, skip, trial } = job.shard(work.shard, job.fact(IMAGES, "rows")? as usize)?;
@@ -29,7 +32,8 @@ pub(crate) fn run(job: &Job<'_>, work: &Infer, monitor: &dyn Monitor) -> Result<
     let file = File::open(path).map_err(Error::io(path))?;
     let (mut vectors, size) = (Vec::with_capacity(range.len() * network.width() * 4), height * width * 3);
     let rows: Vec<usize> = range.clone().collect();
-    let batches = rows.chunks(work.batch_tokens.max(1));
+    let tokens = (height.div_ceil(PATCH) * width.div_ceil(PATCH)) as usize;
+    let batches = rows.chunks((work.batch_tokens / tokens.max(1)).max(1));
     let steps = batches.len();
     for (step, rows) in batches.enumerate() {
         if monitor.cancelled() {

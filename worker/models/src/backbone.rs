@@ -81,7 +81,10 @@ impl Backbone {
         path: &Path,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let first = find(&tensors, "conv1.weight", path)?.size()[0];
+        let first = find(&tensors, "conv1.weight", path)?.size().first().copied().unwrap_or(0);
+        if first == 0 {
+            return Err(ModelError::field("conv1.weight", "no channels", "it must have some"));
+        }
         let blocks: Vec<Vec<Block>> = (0..3u32)
             .map(|stage| {
                 let begins =

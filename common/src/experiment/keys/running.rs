@@ -72,7 +72,7 @@ sections! {
     /// How models label and are tested.
     "infer" Infer {
         /// Most tokens of a forward pass, padding counted. Rows of about one length go together; a row that is
-        /// longer than this goes alone. The default suits a CPU, a GPU wants more.
+        /// longer than this goes alone. An image counts as a token for each 8 by 8 pixels. The default suits a CPU, a GPU wants more.
         batch_tokens: Count = Count(INFER_BATCH_TOKENS);
         /// Rows per shard, the unit that workers take one at a time.
         shard: Count = Count(INFER_SHARD);

@@ -11,7 +11,8 @@ pub struct Infer {
     pub part: Part,
     /// What is written per row.
     pub output: Output,
-    /// Most tokens of a forward pass, padding counted; a row that is longer has one of its own. An image counts as one.
+    /// Most tokens of a forward pass, padding counted; a row that is longer has one of its own. An image counts as one
+    /// for each 8 by 8 pixels.
     pub batch_tokens: usize,
     /// Rows per shard. Rows of about one length share a forward pass, within a shard only.
     pub shard: usize,

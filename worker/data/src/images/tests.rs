@@ -81,6 +81,38 @@ fn an_archive_tells_classes_by_folders_and_its_pixels_follow_the_rows() {
     assert_eq!((size, pixels), ([1, 2], vec![7, 8, 9, 7, 8, 9, 1, 2, 3, 1, 2, 3]));
 }
 
+/// An archive in which a header of that kind stands before a file.
+fn preceded(kind: tar::EntryType, text: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |kind: tar::EntryType, bytes: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_path("short/0.png").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        builder.append(&header, bytes).unwrap();
+    };
+    add(kind, text);
+    add(tar::EntryType::Regular, &png([1, 1], [5; 3]));
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_longer_name_stands_before_its_file_in_either_layout_and_has_a_limit() {
+    let path = format!("{}/cat/9.png", "d".repeat(150));
+    let record = format!(" path={path}\n");
+    let record = format!("{}{record}", record.len() + 3);
+    let zero = format!("{path}\0");
+    for (kind, text) in [(tar::EntryType::GNULongName, zero), (tar::EntryType::XHeader, record)] {
+        let files = Files::new(&[("a.tar", preceded(kind, text.as_bytes()))]);
+        assert_eq!(files.rows().unwrap(), [(path.clone(), "cat".to_owned())], "{kind:?}");
+        assert_eq!(files.pixels(&[0]).unwrap(), ([1, 1], vec![5; 3]));
+        let files = Files::new(&[("a.tar", preceded(kind, &[b'1'; 5000]))]);
+        let message = files.rows().unwrap_err().to_string();
+        assert!(message.starts_with("a.tar: names a file in more than 4096 bytes"), "{message}");
+    }
+}
+
 #[test]
 fn a_pair_of_idx_files_is_grey_images_with_the_labels_of_the_other() {
     let labels = idx_file(&[2], &[7, 3]);
@@ -98,7 +130,9 @@ fn what_is_no_image_or_of_another_size_is_refused_by_name() {
         files.rows().and_then(|_| files.pixels(rows).map(drop)).unwrap_err().to_string()
     };
     let two = archive(&[("a/0.png", png([1, 1], [0; 3])), ("a/1.png", png([1, 2], [0; 3]))]);
-    let cases: [(&[(&str, Vec<u8>)], &[i64], &str); 7] = [
+    let wide = idx_file(&[1, 1, 5000], &[0; 5000]);
+    let cases: [(&[(&str, Vec<u8>)], &[i64], &str); 8] = [
+        (&[("x-idx3-ubyte", wide)], &[0], "x-idx3-ubyte: has images of [1, 5000] pixels: at most 4096"),
         (&[("x.tar", two.clone())], &[0, 1], "x.tar: a/1.png is [1, 2] pixels, those before are [1, 1]"),
         (&[("x.tar", two)], &[5], "0 of 1 rows are among the 2 images of the source"),
         (&[("x.tar", archive(&[("a/0.png", b"none".to_vec())]))], &[0], "x.tar: a/0.png: "),
