@@ -205,7 +205,7 @@ recipe = "weak-to-strong"
 source  = "."
 files   = ["images-idx3-ubyte", "labels-idx1-ubyte"]
 classes = ["0", "1", "2"]
-split   = { ground_truth = 30, weak_labels = 100, test = 80 }
+split   = { ground_truth = 60, weak_labels = 100, test = 80 }
 
 [[model]]
 name = "small"
@@ -216,7 +216,7 @@ name = "large"
 from = "network"
 
 [train]
-epochs        = 10
+epochs        = 60
 batch         = 20
 learning_rate = 5e-2
 
