@@ -29,8 +29,8 @@ use problem::Log;
 
 use crate::{
     plan::{
-        self, Architecture, Format, Head, HeadInit, Holds, Lora, Numerics, Optimizer, Output, Readout, Sampling,
-        Source, SplitRule, Strategy, Style, Trainable,
+        self, Architecture, Format, Head, HeadInit, Holds, Lora, Numerics, Optimizer, Output, Readout,
+        Sampling, Source, SplitRule, Strategy, Style, Trainable,
     },
     source::{HubId, discover::Split},
 };

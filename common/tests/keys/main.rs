@@ -175,6 +175,7 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_MATES,
         DECIDING_ADAPTED,
         DECIDING_FROM_OUTSIDE,
+        DECIDING_LEVELED,
         DECIDING_DISCOVERED,
         DECIDING_CHOICES,
         DECIDING_PAIR,

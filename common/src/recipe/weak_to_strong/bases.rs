@@ -6,8 +6,8 @@ use crate::{
     Key,
     experiment::{self, Batches, Body, Experiment, Model, Origin, Pretrain, Seen, Vectors},
     plan::{
-        Arithmetic, Estimate, Head, Infer, MateInOne, Objective, Output, Part, Plan, Prepare, ProbeHead, Source, Spec,
-        Style, Train, Trainable, View, Work,
+        Arithmetic, Estimate, Head, Infer, MateInOne, Objective, Output, Part, Plan, Prepare, ProbeHead,
+        Source, Spec, Style, Train, Trainable, View, Work,
     },
     recipe::{
         RecipeError, estimate,

@@ -440,7 +440,9 @@ fn the_images_of_a_part_are_decoded_once_and_a_network_sees_them_once() {
         "texts/config.json",
         r#"{"model_type": "bert", "num_hidden_layers": 1, "max_position_embeddings": 9}"#,
     );
-    ["model.safetensors", "tokenizer.json"].map(|file| write(&format!("texts/{file}"), ""));
+    for file in ["model.safetensors", "tokenizer.json"] {
+        write(&format!("texts/{file}"), "");
+    }
     write("a.tar", "images");
     let text = |strong: &str| {
         format!(

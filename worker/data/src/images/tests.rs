@@ -123,6 +123,9 @@ fn a_pair_of_idx_files_is_grey_images_with_the_labels_of_the_other() {
     assert_eq!(files.pixels(&[1]).unwrap(), ([1, 2], vec![255, 255, 255, 4, 4, 4]));
 }
 
+/// Files of an archive, the labels that are known, and what is said of it.
+type Case<'a> = (&'a [(&'a str, Vec<u8>)], &'a [i64], &'a str);
+
 #[test]
 fn what_is_no_image_or_of_another_size_is_refused_by_name() {
     let refused = |files: &[(&str, Vec<u8>)], rows: &[i64]| {
@@ -131,7 +134,7 @@ fn what_is_no_image_or_of_another_size_is_refused_by_name() {
     };
     let two = archive(&[("a/0.png", png([1, 1], [0; 3])), ("a/1.png", png([1, 2], [0; 3]))]);
     let wide = idx_file(&[1, 1, 5000], &[0; 5000]);
-    let cases: [(&[(&str, Vec<u8>)], &[i64], &str); 8] = [
+    let cases: [Case<'_>; 8] = [
         (&[("x-idx3-ubyte", wide)], &[0], "x-idx3-ubyte: has images of [1, 5000] pixels: at most 4096"),
         (&[("x.tar", two.clone())], &[0, 1], "x.tar: a/1.png is [1, 2] pixels, those before are [1, 1]"),
         (&[("x.tar", two)], &[5], "0 of 1 rows are among the 2 images of the source"),
