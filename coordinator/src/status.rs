@@ -47,6 +47,7 @@ fn stage(state: &State, place: usize) -> StageStatus {
         farthest: entry.farthest,
         note: poison::note(state, place),
         answers: poison::answers(state, place),
+        kept: entry.checkpoints.first().map_or(0, |newest| newest.step),
     }
 }
 

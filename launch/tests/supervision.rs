@@ -49,7 +49,7 @@ fn workers_that_only_die_end_the_run_without_progress() {
     let done = place.run(&RUN);
     assert_eq!(done.code, Some(30), "{}", done.err);
     assert!(done.err.contains("ended with signal SIGKILL, starting it again"), "{}", done.err);
-    assert!(done.err.contains("7 times without progress"), "{}", done.err);
+    assert!(done.err.contains("5 times without progress"), "{}", done.err);
 }
 
 #[test]

@@ -5,6 +5,9 @@ use fulcrum_common::protocol::LEASE_MS;
 use super::{gangs, membership, poison, results};
 use crate::{action::Decisions, input::Failure, state::State};
 
+/// Milliseconds between two looks for those who do not get on, at most.
+const LOOKS_MS: u64 = 10_000;
+
 /// Moves the clock. Where the coordinator itself was away for long (a stopped process, a sleeping machine, a slow
 /// disk), silence tells nothing about the workers: their leases start anew.
 pub(super) fn forgive_absence(state: &mut State, now: u64, out: &mut Decisions) {
@@ -21,9 +24,6 @@ pub(super) fn renew(state: &mut State, seat: &str) {
     state.workers.hear(seat, state.now);
 }
 
-/// Milliseconds between two looks for those who do not get on, at most.
-const LOOKS_MS: u64 = 10_000;
-
 /// Takes the work of workers back that live and do not get on: one that hangs is not heard to be lost. Whoever cannot
 /// give it up ends itself, and the next process in its seat finds in which rows that was.
 pub(super) fn expire_work(state: &mut State, out: &mut Decisions) {
@@ -31,7 +31,7 @@ pub(super) fn expire_work(state: &mut State, out: &mut Decisions) {
         return;
     }
     let patience =
-        |state: &State, epoch| poison::patience(state, epoch).map_or(state.stall, |it| it.min(state.stall));
+        |state: &State, epoch| poison::patience(state, epoch).unwrap_or(state.stall).min(state.stall);
     while let Some((seat, epoch, most)) = state.workers.stalled(state.now, |epoch| patience(state, epoch)) {
         let message = format!("{seat} has not got on for {most} ms");
         gangs::give_up_stalled(state, &seat, epoch, &message, out);

@@ -60,6 +60,8 @@ struct Known {
     reached: u64,
     /// Steps, also of what began and ended between two looks.
     farthest: u64,
+    /// The newest checkpoint: where a training was ahead of its checkpoints, a newer one is a step forward too.
+    kept: u64,
     /// Answers about rows that may not be computable, which are got by workers that die.
     answers: u64,
 }
@@ -82,7 +84,8 @@ impl View {
 
     /// A measure of what has been achieved that never falls, whatever is lost and done again.
     pub(crate) fn reached(&self) -> u64 {
-        self.stages.values().map(|known| known.reached + known.farthest + known.answers).sum()
+        let sum = |known: &Known| known.reached + known.farthest + known.kept + known.answers;
+        self.stages.values().map(sum).sum()
     }
 }
 
@@ -92,6 +95,7 @@ impl Known {
         let reached = if ended { stage.total.max(stage.done) + 1 } else { stage.done };
         self.reached = self.reached.max(reached);
         self.farthest = self.farthest.max(stage.farthest);
+        self.kept = self.kept.max(stage.kept);
         self.answers = self.answers.max(stage.answers);
         let is_new = stage.message != self.message && !stage.message.is_empty();
         if is_new && stage.state != "failed" {
@@ -208,6 +212,16 @@ mod tests {
             view.reached()
         });
         assert_eq!(reached, [0, 16, 18, 18]);
+    }
+
+    #[test]
+    fn a_newer_checkpoint_is_an_achievement_although_no_new_step_was_done() {
+        let mut view = View::default();
+        let reached = [0, 10, 15, 0].map(|kept| {
+            view.update(seconds(0), &reply(StageStatus { farthest: 18, kept, ..stage("ready", 0) }));
+            view.reached()
+        });
+        assert_eq!(reached, [18, 28, 33, 33]);
     }
 
     #[test]

@@ -6,9 +6,8 @@ use fulcrum_common::exit;
 
 use crate::failure::Failure;
 
-/// A child that ends so often without anything having been achieved in between is given up. More often than the coordinator bears
-/// with a training, so that its verdict, which says what stood still, comes first also where progress is seen late.
-pub(crate) const DEATHS_WITHOUT_PROGRESS: u32 = 7;
+/// A child that ends so often without anything having been achieved in between is given up.
+pub(crate) const DEATHS_WITHOUT_PROGRESS: u32 = 5;
 
 const SLOWEST_RESPAWN: Duration = Duration::from_secs(5);
 
@@ -181,7 +180,7 @@ mod tests {
         assert_eq!(delays.len() as u32 + 1, DEATHS_WITHOUT_PROGRESS);
         assert!(delays.is_sorted() && *delays.last().unwrap() <= SLOWEST_RESPAWN, "{delays:?}");
         assert_eq!(failure.code, exit::NO_PROGRESS);
-        assert_eq!(failure.message, "w1 ended 7 times without progress, last with signal SIGKILL");
+        assert_eq!(failure.message, "w1 ended 5 times without progress, last with signal SIGKILL");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::{
 use fulcrum_common::plan::{Source, View};
 
 use crate::{
+    embeddings::Vectors,
     error::{DataError, Result},
     mixture::Eye,
-    stored::Vectors,
 };
 
 /// Name of the file with the vectors of a shard of rows: f32, one after the other.

@@ -1,4 +1,4 @@
-//! Tables of rows, splits, templates, tokens, and the built-in generated task.
+//! Tables of rows, splits, templates, tokens; embeddings, images and chess positions; and the built-in generated tasks.
 //!
 //! Everything here turns bytes from outside (dataset files, tokenizer files) into checked values, or checked
 //! values into files with the same bytes on every machine. No tensors: what a model eats is made in `train`.
@@ -9,6 +9,7 @@ pub mod chess;
 mod columns;
 pub mod completions;
 pub mod decoding;
+pub mod embeddings;
 pub mod error;
 pub mod features;
 pub mod format;
@@ -22,7 +23,6 @@ pub mod questions;
 pub mod soft_labels;
 pub mod source;
 pub mod split;
-pub mod stored;
 pub mod table;
 pub mod template;
 pub mod tokenizer;

@@ -152,6 +152,11 @@ fn mates(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
     }
 }
 
+/// Balancing drops rows, so there must be some to spare.
+pub(super) fn with_spare(needed: usize) -> usize {
+    needed.saturating_add(needed.div_ceil(4))
+}
+
 /// Of a split.
 const PARTS: usize = 5;
 
@@ -163,8 +168,7 @@ fn arithmetic(
     log: &Log<'_>,
 ) -> Arithmetic {
     let keys = &raw.arithmetic;
-    // Balancing drops rows, so there must be some to spare.
-    let rows = keys.rows.value.map_or(needed.saturating_add(needed.div_ceil(4)), |count| count.0);
+    let rows = keys.rows.value.map_or(with_spare(needed), |count| count.0);
     if rows < needed {
         log.add(
             keys.rows.line,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::task::with_spare;
 use crate::{
     experiment::{
         Body, Rows, Seen, Task, Tuning, Vectors, held,
@@ -16,8 +17,7 @@ use crate::{
 pub(super) fn mixture(raw: &Raw, split: &SplitRule, log: &Log<'_>) -> Task {
     let keys = &raw.mixture;
     let needed = split.rows();
-    // Balancing drops rows, so there must be some to spare.
-    let rows = keys.rows.value.map_or(needed.saturating_add(needed.div_ceil(4)), |count| count.0);
+    let rows = keys.rows.value.map_or(with_spare(needed), |count| count.0);
     if rows < needed {
         let problem = format!("task.mixture.rows = {rows} is less than the {needed} rows of task.split");
         log.add(keys.rows.line, problem);

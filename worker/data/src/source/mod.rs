@@ -19,8 +19,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    embeddings,
     error::{DataError, Result},
-    images, stored,
+    images,
 };
 
 /// One row of a source: its values by column.
@@ -228,7 +229,7 @@ fn open(file: &SourceFile, columns: &[String]) -> Result<Records> {
                 "embeddings are read where they lie: unpack the file and drop the second ending",
             ));
         }
-        return Ok(Box::new(stored::records(&file.name, &file.path)?));
+        return Ok(Box::new(embeddings::records(&file.name, &file.path)?));
     }
     let input = unpacked(&file.path, packing)?;
     match kind {

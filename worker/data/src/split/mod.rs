@@ -62,12 +62,14 @@ pub fn split(records: &Records, rule: &SplitRule, lengths: &Lengths) -> Result<S
             "balance = {balance} is out of range: with {classes} classes it lies between {least} and 1"
         )));
     }
+    let queues = queues(records, rule)?;
+    let between = records.len() - queues.iter().map(Vec::len).sum::<usize>();
     let mut filler = Filler {
         records,
         rule,
         lengths,
         classes,
-        queues: queues(records, rule)?.map(|queue| queue.into_iter().peekable()),
+        queues: queues.map(|queue| queue.into_iter().peekable()),
         texts: HashMap::new(),
         duplicates: DuplicateReport::new(rule.duplicates),
         unmeasured: Vec::new(),
@@ -85,7 +87,7 @@ pub fn split(records: &Records, rule: &SplitRule, lengths: &Lengths) -> Result<S
         seed: rule.seed,
         balance: rule.balance,
         drop_over: lengths.most,
-        unused: filler.unused(),
+        unused: between + filler.unused(),
         parts: manifests,
         duplicates: filler.duplicates,
     };

@@ -259,6 +259,8 @@ fn ground_truth_is_easy_and_all_else_is_hard() {
         };
         assert!(!places.is_empty() && places.iter().all(is_right), "{part}: {places:?}");
     }
+    let taken: usize = split.manifest.parts.values().map(|part| part.rows + part.unbalanced).sum();
+    assert_eq!(split.manifest.unused, records.len() - taken, "those between, too");
     let larger = split_all(&records, &SplitRule { ground_truth: 100, ..rule });
     assert!(
         ORDER
