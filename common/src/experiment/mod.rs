@@ -278,6 +278,8 @@ pub(crate) struct Model {
     pub learning_rate: Option<f64>,
     /// Of the confidence loss, where this one is the student.
     pub confidence_weight: Option<f64>,
+    /// Most workers that train it together.
+    pub workers: Option<usize>,
     pub head_init: HeadInit,
     pub readout: Option<Readout>,
 }

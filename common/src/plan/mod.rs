@@ -76,6 +76,9 @@ pub struct Stage {
     pub locations: BTreeMap<String, String>,
     /// What the stage will cost.
     pub estimate: Estimate,
+    /// Most workers of a training that does not take all of a gang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
 }
 
 /// Size of a stage, for `fulcrum plan` and progress bars.
@@ -196,9 +199,17 @@ impl Plan {
         let key = spec.key();
         if let Entry::Vacant(place) = self.places.entry(key) {
             place.insert(self.stages.len());
-            self.stages.push(Stage { key, name: name.into(), spec, locations, estimate });
+            self.stages.push(Stage { key, name: name.into(), spec, locations, estimate, workers: None });
         }
         key
+    }
+
+    /// Lets a training have no more than so many workers. Where two models share it, the first one's word stands.
+    pub(crate) fn limit(&mut self, key: Key, workers: Option<usize>) {
+        if let Some(place) = self.places.get(&key) {
+            let stage = &mut self.stages[*place];
+            stage.workers = stage.workers.or(workers);
+        }
     }
 
     /// The stage of that key.

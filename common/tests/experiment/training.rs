@@ -1,6 +1,6 @@
 //! The keys of `[train]` and `[pretrain]` that exclude each other.
 
-use crate::{GOOD, parse, refused};
+use crate::{GOOD, edited, parse, refused};
 
 #[test]
 fn what_is_trained_is_told_in_one_way() {
@@ -107,4 +107,27 @@ fn a_strategy_fits_the_gang_and_the_rule() {
         &format!("{GOOD}optimizer = \"adafactor\"\n[parallel]\nstrategy = \"zero1\"\n"),
         "exp.toml:21: train.optimizer = \"adafactor\" needs whole matrices: set parallel.strategy = \"data\"",
     );
+}
+
+#[test]
+fn a_model_takes_no_more_workers_than_there_are_and_have_something_to_do() {
+    let model = |workers: usize| edited("layers = 2", &format!("layers = 2\nworkers = {workers}"));
+    for (text, expected) in [
+        (
+            model(3) + "[parallel]\nworkers = 2\n",
+            "exp.toml:16: model.workers = 3 of \"large\" is more than parallel.workers = 2: take fewer",
+        ),
+        (
+            model(3),
+            "exp.toml:16: model.workers = 3 of \"large\" is more than the 2 micro-batches of a batch: take fewer workers or a \
+             smaller train.micro_batch",
+        ),
+        (
+            model(1) + "[parallel]\nstrategy = \"hybrid\"\nshards = 2\n",
+            "exp.toml:16: model.workers = 1 of \"large\" is no multiple of parallel.shards = 2",
+        ),
+    ] {
+        refused(&text, expected);
+    }
+    parse(&(model(1) + "[parallel]\nworkers = 2\n")).unwrap();
 }

@@ -8,6 +8,7 @@ pub(crate) const NEUTRAL: &[(&str, &str, &str)] = &[
     ("parallel", "workers", "2"),
     ("parallel", "threads", "3"),
     ("parallel", "fewest", "1"),
+    ("model", "workers", "1"),
     ("checkpoint", "steps", "7"),
     ("checkpoint", "seconds", "7"),
     ("checkpoint", "verify_steps", "7"),

@@ -200,7 +200,10 @@ impl Entry {
 
     /// Workers that a gang of this stage takes.
     pub(crate) fn world(&self, gang: usize) -> usize {
-        if matches!(self.stage.spec.work, Work::Train(_)) { gang } else { 1 }
+        match self.stage.spec.work {
+            Work::Train(_) => self.stage.workers.map_or(gang, |most| most.clamp(1, gang)),
+            _ => 1,
+        }
     }
 }
 

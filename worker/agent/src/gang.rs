@@ -154,7 +154,14 @@ mod tests {
         let work = serde_json::from_value(json!({ "train": train })).unwrap();
         let spec = Spec { work, inputs: BTreeMap::new() };
         let (key, name) = (spec.key(), "train".to_owned());
-        let stage = Stage { key, name, spec, locations: BTreeMap::new(), estimate: Estimate::default() };
+        let stage = Stage {
+            key,
+            name,
+            spec,
+            locations: BTreeMap::new(),
+            estimate: Estimate::default(),
+            workers: None,
+        };
         Task {
             epoch: 5,
             stage,

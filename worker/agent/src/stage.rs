@@ -206,7 +206,14 @@ mod tests {
     fn stage(work: serde_json::Value, inputs: BTreeMap<String, Key>) -> Stage {
         let spec = fulcrum_common::plan::Spec { work: serde_json::from_value(work).unwrap(), inputs };
         let name = spec.work.kind().to_owned();
-        Stage { key: spec.key(), name, spec, locations: BTreeMap::new(), estimate: Estimate::default() }
+        Stage {
+            key: spec.key(),
+            name,
+            spec,
+            locations: BTreeMap::new(),
+            estimate: Estimate::default(),
+            workers: None,
+        }
     }
 
     fn corpus() -> Stage {

@@ -319,7 +319,8 @@ mod tests {
         let spec = Spec { work, inputs: BTreeMap::new() };
         let locations = BTreeMap::from([("file/0".to_owned(), path.to_str().unwrap().to_owned())]);
         let estimate = Estimate::default();
-        let stage = Stage { key: spec.key(), name: "corpus".into(), spec, locations, estimate };
+        let stage =
+            Stage { key: spec.key(), name: "corpus".into(), spec, locations, estimate, workers: None };
         let (inputs, device) = (BTreeMap::new(), tch::Device::Cpu);
         let job = Job { stage: &stage, inputs: &inputs, shard: None, output: folder.path(), device };
         let text = |paths: &[PathBuf]| fs::read_to_string(&paths[0]).map_err(Error::io(&paths[0]));

@@ -29,8 +29,9 @@ pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outc
             (table.select(&kept), kept.into_iter().map(|place| labels[place].clone()).collect())
         }
         Revision::Errors { pattern, seed } => {
-            let (table, labels) = labelled(job, &table)?;
-            let moved = with_errors(&table, &labels, *pattern, *seed)?;
+            let roles: &[&str] = if pattern.asks_strong() { &["labels", "strong"] } else { &["labels"] };
+            let (table, columns) = predicted(job, &table, roles)?;
+            let moved = with_errors(&table, &columns[0], &columns[columns.len() - 1], *pattern, *seed)?;
             (table, moved)
         }
     };
@@ -43,8 +44,15 @@ pub(crate) fn run(job: &Job<'_>, part: Part, revision: &Revision) -> Result<Outc
 
 /// The rows that have labels, and these.
 fn labelled(job: &Job<'_>, table: &Table) -> Result<(Table, Vec<Vec<f32>>), Error> {
-    let (kept, labels) = labels::whole(vec![labels::join(&table.rows, job.prediction("labels")?)?]);
-    Ok((table.select(&kept), labels.concat()))
+    let (table, labels) = predicted(job, table, &["labels"])?;
+    Ok((table, labels.concat()))
+}
+
+/// The rows of which each input says something, and what each says.
+fn predicted(job: &Job<'_>, table: &Table, roles: &[&str]) -> Result<(Table, Vec<Vec<Vec<f32>>>), Error> {
+    let said = roles.iter().map(|role| labels::join(&table.rows, job.prediction(role)?));
+    let (kept, columns) = labels::whole(said.collect::<Result<_, _>>()?);
+    Ok((table.select(&kept), columns))
 }
 
 /// Leaves the part's rows with what was written after each prompt in place of their texts.
@@ -108,10 +116,11 @@ fn surest(labels: &[Vec<f32>], share: f64) -> Vec<usize> {
 }
 
 /// One-hot labels that are true but on as many rows as `labels` are wrong on. A wrong one is the likeliest of the wrong
-/// classes.
+/// classes. `strong` is what a strong model says of the rows, for patterns that ask it.
 fn with_errors(
     table: &Table,
     labels: &[Vec<f32>],
+    strong: &[Vec<f32>],
     pattern: ErrorPattern,
     seed: u64,
 ) -> Result<Vec<Vec<f32>>, Error> {
@@ -121,11 +130,24 @@ fn with_errors(
     let mut truth: Vec<Vec<f32>> = truth.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect();
     let errors = truth.iter().zip(labels).filter(|(truth, label)| likeliest(truth) != likeliest(label));
     let errors = errors.count();
+    if let Some(row) = strong.iter().find(|row| row.len() != classes) {
+        let found = row.len();
+        return Err(Error::Mismatch(format!(
+            "the strong model knows {found} classes, the labels have {classes}"
+        )));
+    }
     let mut places: Vec<usize> = (0..table.len()).collect();
     match pattern {
         ErrorPattern::Random => Rng::new(seed, "errors", 0).shuffle(&mut places),
         ErrorPattern::Longest => places.sort_by_key(|&place| Reverse(length(table, place))),
         ErrorPattern::Shortest => places.sort_by_key(|&place| length(table, place)),
+        ErrorPattern::StrongUnconfident => {
+            places.sort_by(|&a, &b| top(&strong[a]).total_cmp(&top(&strong[b])));
+        }
+        ErrorPattern::StrongConfident => {
+            let of_truth = |place: usize| strong[place][likeliest(&truth[place])];
+            places.sort_by(|&a, &b| of_truth(b).total_cmp(&of_truth(a)));
+        }
     }
     for &place in &places[..errors] {
         let right = likeliest(&truth[place]);
@@ -136,6 +158,11 @@ fn with_errors(
         truth[place][wrong] = 1.0;
     }
     Ok(truth)
+}
+
+/// The largest of the probabilities.
+fn top(probabilities: &[f32]) -> f32 {
+    probabilities[likeliest(probabilities)]
 }
 
 /// Bytes of a row's text, or of its two.
@@ -200,7 +227,7 @@ mod tests {
         let mut labels = Vec::from(truth);
         labels[0].swap(0, 1);
         for (pattern, wrong) in [(ErrorPattern::Longest, 3), (ErrorPattern::Shortest, 0)] {
-            let moved = with_errors(&pairs(), &labels, pattern, 0).unwrap();
+            let moved = with_errors(&pairs(), &labels, &[], pattern, 0).unwrap();
             let errors: Vec<_> = (0..4)
                 .filter(|&place| likeliest(&moved[place]) as i32 != pairs().labels.unwrap()[place])
                 .collect();
@@ -219,25 +246,28 @@ mod tests {
 
     #[test]
     fn a_control_has_as_many_errors_as_the_labels_and_chooses_their_rows() {
+        let strong = [0.9, 0.2, 0.4, 0.55].map(|p: f32| vec![p, 1.0 - p]);
         let wrong = |pattern, seed| -> Vec<usize> {
-            let moved = with_errors(&table(), &labels(), pattern, seed).unwrap();
+            let moved = with_errors(&table(), &labels(), &strong, pattern, seed).unwrap();
             let truth = table().labels.unwrap();
             (0..4).filter(|&place| likeliest(&moved[place]) as i32 != truth[place]).collect()
         };
         assert_eq!(wrong(ErrorPattern::Longest, 0), [1]);
         assert_eq!(wrong(ErrorPattern::Shortest, 0), [0]);
+        assert_eq!(wrong(ErrorPattern::StrongUnconfident, 0), [3]);
+        assert_eq!(wrong(ErrorPattern::StrongConfident, 0), [0]);
         let drawn: Vec<_> = (0..40).map(|seed| wrong(ErrorPattern::Random, seed)).collect();
         assert!(drawn.iter().all(|places| places.len() == 1));
         assert!((0..4).all(|place| drawn.contains(&vec![place])), "{drawn:?}");
         let unlabelled = Table { labels: None, ..table() };
-        assert!(with_errors(&unlabelled, &labels(), ErrorPattern::Random, 0).is_err());
+        assert!(with_errors(&unlabelled, &labels(), &[], ErrorPattern::Random, 0).is_err());
     }
 
     #[test]
     fn a_wrong_label_of_many_is_the_likeliest_wrong_one() {
         let table =
             Table { labels: Some(vec![2]), rows: vec![0], texts: vec!["x".into()], ..Table::default() };
-        let moved = with_errors(&table, &[vec![0.2, 0.5, 0.3]], ErrorPattern::Longest, 0).unwrap();
+        let moved = with_errors(&table, &[vec![0.2, 0.5, 0.3]], &[], ErrorPattern::Longest, 0).unwrap();
         assert_eq!(moved, [[0.0, 1.0, 0.0]]);
     }
 }

@@ -39,7 +39,7 @@ impl Bench {
         let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
         let locations = locations.iter().map(|(role, path)| ((*role).to_owned(), path.display().to_string()));
         let (locations, estimate) = (locations.collect(), Estimate::default());
-        let stage = Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate };
+        let stage = Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate, workers: None };
         let (inputs, device) = (BTreeMap::new(), tch::Device::Cpu);
         let job = Job { stage: &stage, inputs: &inputs, shard: None, output: &output, device };
         let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &(), None)?;

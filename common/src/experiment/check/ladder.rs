@@ -8,7 +8,7 @@ use crate::{
         Body, Model, Pair,
         keys::{self, Raw},
         problem::Log,
-        value::Pairs,
+        value::{Pairs, Through},
     },
     plan::{Architecture, Head, HeadInit},
 };
@@ -60,6 +60,7 @@ fn rung(raw: &keys::Model, images: bool, folder: &Path, log: &Log<'_>) -> Option
         body,
         learning_rate: raw.learning_rate.value.map(|rate| rate.0),
         confidence_weight: raw.confidence_weight.value.map(|weight| weight.0),
+        workers: raw.workers.value.map(|count| count.0),
         head_init: raw.head_init.value.clone(),
         readout: raw.readout.value,
     })
@@ -139,13 +140,23 @@ pub(super) fn pairs(raw: &Raw, log: &Log<'_>) -> Vec<Pair> {
         }
     }
     for (place, model) in raw.models.iter().enumerate() {
-        if !pairs.iter().any(|pair| pair.weak == place || pair.strong == place) {
-            let name = &model.name.value.0;
-            log.add(
-                model.line,
-                format!("model {name:?} is in none of methods.pairs: add a pair or drop the model"),
-            );
+        let name = &model.name.value.0;
+        let is_in =
+            |pair: &Pair| pair.weak == place || pair.strong == place || teaches(raw, name, place, *pair);
+        if !pairs.iter().any(is_in) {
+            let way_out = "add a pair, lead a method through it, or drop the model";
+            log.add(model.line, format!("model {name:?} is in none of methods.pairs: {way_out}"));
         }
     }
     pairs
+}
+
+/// Whether a method leads from one model of the pair to the other through this one.
+fn teaches(raw: &Raw, name: &str, place: usize, pair: Pair) -> bool {
+    let leads = |method: &keys::Method| match &method.through.value {
+        Some(Through::Intermediate) => true,
+        Some(Through::List(names)) => names.iter().any(|one| one == name),
+        None => false,
+    };
+    (pair.weak + 1..pair.strong).contains(&place) && raw.made.iter().any(leads)
 }

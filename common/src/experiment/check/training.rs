@@ -63,7 +63,29 @@ pub(super) fn train(raw: &Raw, log: &Log<'_>) -> Option<Training> {
         let problem = format!("parallel.workers = {count} is more than the {slots} micro-batches of a batch");
         log.add(workers.line, format!("{problem}: {way_out}"));
     }
+    gangs(raw, slots, log);
     Some(training)
+}
+
+/// How many workers train each model, where it says so.
+fn gangs(raw: &Raw, slots: usize, log: &Log<'_>) {
+    let keys = &raw.parallel;
+    for model in &raw.models {
+        let Some(Count(workers)) = model.workers.value else { continue };
+        let (name, line) = (&model.name.value.0, model.workers.line);
+        let wrong =
+            |problem: String| log.add(line, format!("model.workers = {workers} of {name:?} {problem}"));
+        if let Some(Count(all)) = keys.workers.value.filter(|all| all.0 < workers) {
+            wrong(format!("is more than parallel.workers = {all}: take fewer"));
+        } else if workers > slots {
+            wrong(format!(
+                "is more than the {slots} micro-batches of a batch: take fewer workers or a smaller train.micro_batch"
+            ));
+        }
+        if let Some(Count(shards)) = keys.shards.value.filter(|shards| !workers.is_multiple_of(shards.0)) {
+            wrong(format!("is no multiple of parallel.shards = {shards}"));
+        }
+    }
 }
 
 /// With how few workers a training goes on. Where that changes no byte, any number will do.

@@ -43,7 +43,9 @@ sections! {
         /// Of each class only this share of the rows is learned from: those whose labels are surest.
         confident: Option<Portion> = None, else "all rows";
         /// A control: the true labels with as many errors as the supervisor made, but on any rows (`random`, which nobody
-        /// can imitate), on the longest texts or on the shortest.
+        /// can imitate), on the longest texts or on the shortest, on those of which the strong model is least sure once it learned
+        /// from the true labels of other rows (`strong-unconfident`), or on those whose true label it is surest of
+        /// (`strong-confident`).
         errors: Option<ErrorPattern> = None, else "the supervisor's own";
         /// A control: what a text ends in, for each class in class order, such as `" I think this is wrong."`. Each text, in the
         /// test too, then ends in what its teacher says of it.

@@ -186,6 +186,9 @@ sections! {
         learning_rate: Option<Positive> = None, else "that of `[train]`";
         /// Largest weight of the confidence loss where this model is the student.
         confidence_weight: Option<Share> = None, else "that of `[methods.confidence]`";
+        /// Most workers that train this model together. Those that it leaves free do what else is ready: small models learn
+        /// side by side, one worker each, where large ones take them all. Part of no content key.
+        workers: Option<Count> = None, else "all of a gang";
         /// How a new classifier begins: drawn from a normal distribution, zero, or, for a decoder, with the unembedding
         /// rows of these tokens, one for each class in class order, of a preference one (Burns et al. 2023, appendix A.1). Each must be one
         /// token of the model's tokenizer, such as `" no"` and `" yes"`.

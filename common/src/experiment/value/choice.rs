@@ -81,7 +81,13 @@ choice!(@value Tuning {
     Prompt = "prompt"
 } later []);
 choice!(@value Stop { WeakLabels = "weak-labels", GroundTruth = "ground-truth" } later []);
-choice!(@value ErrorPattern { Random = "random", Longest = "longest", Shortest = "shortest" } later []);
+choice!(@value ErrorPattern {
+    Random = "random",
+    Longest = "longest",
+    Shortest = "shortest",
+    StrongUnconfident = "strong-unconfident",
+    StrongConfident = "strong-confident"
+} later []);
 choice!(@value Threshold { Median = "median", Prior = "prior" } later []);
 choice!(@value Duplicates { Report = "report", Drop = "drop", Refuse = "refuse" } later []);
 choice!(@value Pick { All = "all", Two = "two", One = "one" } later []);

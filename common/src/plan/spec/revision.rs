@@ -39,6 +39,17 @@ pub enum ErrorPattern {
     Longest,
     /// The shortest.
     Shortest,
+    /// Those of which a strong model that learned from true labels of other rows (the input `strong`) is least sure.
+    StrongUnconfident,
+    /// Those whose true label it is surest of: errors against what a strong model knows best.
+    StrongConfident,
+}
+
+impl ErrorPattern {
+    /// Whether a strong model says which rows.
+    pub fn asks_strong(self) -> bool {
+        matches!(self, Self::StrongUnconfident | Self::StrongConfident)
+    }
 }
 
 /// Rows with their answers in front of a text.

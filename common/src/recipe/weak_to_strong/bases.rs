@@ -215,7 +215,7 @@ impl<'a> Base<'a> {
         let max_tokens = experiment.train.max_tokens.min(positions);
         let key = match (&model.body, &experiment.pretrain) {
             (Body::New(_), Some(settings)) => {
-                pretrain(plan, experiment, settings, &model.name, (reader, positions))
+                pretrain(plan, experiment, settings, model, (reader, positions))
             }
             _ => reader,
         };
@@ -333,14 +333,14 @@ fn pretrain(
     plan: &mut Plan,
     experiment: &Experiment,
     settings: &Pretrain,
-    name: &str,
-    (model, context): (Key, usize),
+    model: &Model,
+    (reader, context): (Key, usize),
 ) -> Key {
     let (rows, source) = (settings.rows, settings.corpus.clone());
     let corpus = Spec { work: Work::Prepare(Prepare::Corpus { source }), inputs: BTreeMap::new() };
     let corpus = plan.add("corpus", corpus, estimate(rows, 0));
-    let title = format!("tokens {name} corpus");
-    let tokens = tokens(plan, title, rows, (Part::Corpus, context, Style::Plain), [model, corpus]);
+    let title = format!("tokens {} corpus", model.name);
+    let tokens = tokens(plan, title, rows, (Part::Corpus, context, Style::Plain), [reader, corpus]);
     let train = Train {
         part: Part::Corpus,
         head: Head::LanguageModel.into(),
@@ -354,8 +354,10 @@ fn pretrain(
         seed: settings.seed,
     };
     let cost = estimate(rows.saturating_mul(train.optimizer.passes), context);
-    let inputs = roles([("model", model), ("data", corpus), ("tokens", tokens)]);
-    plan.add(format!("pretrain {name}"), Spec { work: Work::Train(train), inputs }, cost)
+    let inputs = roles([("model", reader), ("data", corpus), ("tokens", tokens)]);
+    let key = plan.add(format!("pretrain {}", model.name), Spec { work: Work::Train(train), inputs }, cost);
+    plan.limit(key, model.workers);
+    key
 }
 
 /// Rows of a stage as a model reads them.

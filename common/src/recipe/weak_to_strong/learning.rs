@@ -227,19 +227,34 @@ impl<'a> Compiler<'a> {
         let mut moments = Vec::new();
         for begin in 0..of - 1 {
             let (title, train) = (format!("{title}: {} of {of}", begin + 1), train.clone());
-            moments.push(self.stretch(title, train, inputs.clone(), cost, begin..of, &moments));
+            moments.push(self.stretch(title, base, train, inputs.clone(), cost, begin..of, &moments));
         }
         let model = match of {
-            1 => self.plan.add(title, Spec { work: Work::Train(train), inputs }, cost),
-            _ => self.stretch(title, train, inputs, cost, of - 1..of, &moments),
+            1 => self.training(title, base, train, inputs, cost),
+            _ => self.stretch(title, base, train, inputs, cost, of - 1..of, &moments),
         };
         Learned { model, moments }
+    }
+
+    /// The stage of a training, on as many workers as its model may have.
+    fn training(
+        &mut self,
+        title: String,
+        base: &Base<'_>,
+        train: Train,
+        inputs: BTreeMap<String, Key>,
+        cost: Estimate,
+    ) -> Key {
+        let key = self.plan.add(title, Spec { work: Work::Train(train), inputs }, cost);
+        self.plan.limit(key, base.model.workers);
+        key
     }
 
     /// One of the stages of a training, which goes on from the last of those before.
     fn stretch(
         &mut self,
         title: String,
+        base: &Base<'_>,
         train: Train,
         mut inputs: BTreeMap<String, Key>,
         cost: Estimate,
@@ -248,7 +263,7 @@ impl<'a> Compiler<'a> {
     ) -> Key {
         inputs.extend(before.last().map(|before| ("before".to_owned(), *before)));
         let span = Some(Span { begin, end: begin + 1, of });
-        self.plan.add(title, Spec { work: Work::Train(Train { span, ..train }), inputs }, cost)
+        self.training(title, base, Train { span, ..train }, inputs, cost)
     }
 
     /// Runs a trained model over the test rows, for the table.

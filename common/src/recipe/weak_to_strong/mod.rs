@@ -132,7 +132,8 @@ impl Compiler<'_> {
                 true => self.bases.fresh(&mut self.plan, round, path.len() - 1),
                 false => self.bases.rows(Part::WeakLabels),
             };
-            let lesson = self.lesson(method, &teacher, rows, &title, round == 0, seed);
+            let errors = method.errors.filter(|_| round == 0).map(|pattern| (pattern, pair.strong));
+            let lesson = self.lesson(method, &teacher, rows, &title, errors, seed);
             let learned = self.learn(&title, &base, method, lesson, seed);
             if last {
                 let (weak, strong) = (weak.name.clone(), strong.name.clone());

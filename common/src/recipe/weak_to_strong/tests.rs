@@ -128,6 +128,32 @@ fn bootstrapping_labels_from_model_to_model() {
 }
 
 #[test]
+fn a_model_that_only_passes_labels_on_needs_no_pair() {
+    let method = "[[method]]\nname = \"b\"\nthrough = [\"m\"]";
+    let plan = plan_with("pairs = [[\"s\", \"l\"]]", method);
+    assert_eq!(read(&plan, "student b s>l seed 0", "labels"), "weak labels student b s>m round 1 seed 0");
+    let ceilings = plan.stages().iter().filter(|stage| stage.name.starts_with("ceiling"));
+    assert_eq!(ceilings.count(), 1, "of the student alone");
+    let text = written("", "pairs = [[\"s\", \"l\"]]", "[[method]]\nname = \"b\"");
+    let error = experiment::parse("t.toml", &text, "".as_ref()).unwrap_err().to_string();
+    assert!(error.contains("model \"m\" is in none of methods.pairs: add a pair, lead a method"), "{error}");
+}
+
+#[test]
+fn a_model_trains_on_as_many_workers_as_it_says() {
+    let text =
+        written("", "pairs = [[\"s\", \"l\"]]", "[[method]]\nname = \"a\"\nthrough = \"intermediate\"");
+    let limited = text.replacen("name = \"s\"", "name = \"s\"\nworkers = 1", 1);
+    let (plan, free) = (compiled(&limited), compiled(&text));
+    for stage in plan.stages() {
+        let is_small = ["pretrain s", "weak s seed 0"].contains(&stage.name.as_str());
+        assert_eq!(stage.workers, is_small.then_some(1), "{}", stage.name);
+    }
+    let keys = |plan: &Plan| plan.stages().iter().map(|stage| stage.key).collect::<Vec<_>>();
+    assert_eq!(keys(&plan), keys(&free));
+}
+
+#[test]
 fn a_chain_shares_its_first_student_with_the_naive_one() {
     let one = plan("[[method]]\nname = \"a\"");
     let both = plan("[[method]]\nname = \"a\"\n[[method]]\nname = \"b\"\nthrough = [\"m\"]");
@@ -205,6 +231,16 @@ fn a_control_moves_errors_before_the_first_lesson_and_leaves_the_rows() {
         ("dataset", "tokens m weak_labels")
     );
     assert_eq!(read(&plan, "student c s>m seed 0", "labels"), format!("weak labels {first}"));
+}
+
+#[test]
+fn errors_of_a_strong_model_are_those_of_one_that_never_saw_the_rows() {
+    let plan = plan("[[method]]\nname = \"c\"\nerrors = \"strong-unconfident\"");
+    let moved = read(&plan, "student c s>l seed 0", "labels");
+    assert_eq!(read(&plan, moved, "labels"), "weak labels s seed 0");
+    let strong = read(&plan, moved, "strong");
+    assert_eq!((strong, read(&plan, strong, "model")), ("weak labels l seed 0", "weak l seed 0"));
+    assert_eq!(training(&plan, "weak l seed 0").part, Part::GroundTruth);
 }
 
 #[test]

@@ -34,6 +34,33 @@ fn stages_run_side_by_side_where_workers_are_free() {
 }
 
 #[test]
+fn small_trainings_run_side_by_side_and_large_ones_take_everybody() {
+    let mut sketch = Sketch::default();
+    let data = sketch.prepare("data", 0);
+    let small = [1, 2, 3].map(|seed| sketch.train_on(&format!("small {seed}"), seed, data, 1));
+    let whole = sketch.train("whole", 4, data);
+    let wider = sketch.train_on("wider", 5, data, 8);
+    sketch.measure("goal", &[("a", small[0]), ("b", small[1]), ("c", small[2]), ("d", whole), ("e", wider)]);
+    let mut scene = Scene::with(sketch.0, 2, &["w0", "w1"]);
+    scene.done("w0");
+    scene.commit();
+    let at_work = |scene: &Scene| ["w0", "w1"].map(|seat| scene.works_on(seat).unwrap_or_default());
+    assert_eq!(at_work(&scene), ["small 1", "small 2"]);
+    scene.done("w1");
+    scene.commit();
+    assert_eq!(at_work(&scene), ["small 1", "small 3"]);
+    for seat in ["w0", "w1"] {
+        scene.done(seat);
+        scene.commit();
+    }
+    assert_eq!(at_work(&scene), ["whole", "whole"]);
+    scene.done("w1");
+    scene.done("w0");
+    scene.commit();
+    assert_eq!(at_work(&scene), ["wider", "wider"], "no gang is larger than a gang");
+}
+
+#[test]
 fn a_gang_that_waits_for_busy_workers_holds_back_what_comes_after_it() {
     let mut sketch = Sketch::default();
     let data = sketch.prepare("data", 0);

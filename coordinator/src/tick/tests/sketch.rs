@@ -61,6 +61,16 @@ impl Sketch {
         self.add(name, Work::Train(train), &[("data", data)])
     }
 
+    /// [`Sketch::train`] by no more than so many workers.
+    pub(crate) fn train_on(&mut self, name: &str, seed: u64, data: Key, workers: usize) -> Key {
+        let key = self.train(name, seed, data);
+        let mut stages = Vec::from(std::mem::take(&mut self.0));
+        let stage = stages.iter_mut().find(|stage| stage.key == key).unwrap();
+        stage.workers = Some(workers);
+        self.0 = stages.into();
+        key
+    }
+
     pub(crate) fn infer(&mut self, name: &str, model: Key, data: Key) -> Key {
         let infer = Infer {
             part: Part::Corpus,

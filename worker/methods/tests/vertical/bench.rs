@@ -40,8 +40,14 @@ impl Bench {
             .iter()
             .map(|(role, path)| ((*role).to_owned(), path.to_str().unwrap().to_owned()))
             .collect();
-        let stage =
-            Stage { key: spec.key(), name: "stage".into(), spec, locations, estimate: Estimate::default() };
+        let stage = Stage {
+            key: spec.key(),
+            name: "stage".into(),
+            spec,
+            locations,
+            estimate: Estimate::default(),
+            workers: None,
+        };
         let inputs = inputs.iter().map(|(role, input)| ((*role).to_owned(), (*input).clone())).collect();
         let job = Job { stage: &stage, inputs: &inputs, shard, output: &output, device: tch::Device::Cpu };
         let outcome = run(&job, &Gang::data(Arc::new(Solo::new())), &(), None)?;
