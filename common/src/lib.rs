@@ -2,6 +2,7 @@
 //!
 //! Nothing here imports libtorch or runs a network server.
 
+pub mod access;
 pub mod bench;
 pub mod codec;
 pub mod duty;
@@ -12,6 +13,7 @@ pub mod flight;
 pub mod invariant;
 pub mod key;
 pub mod metrics;
+pub mod network;
 pub mod order;
 pub mod pattern;
 pub mod plan;

@@ -11,7 +11,9 @@ use std::{
 };
 
 use fulcrum_common::{
-    Key, exit,
+    Key,
+    access::{Doorkeeper, Token, TokenError},
+    exit,
     experiment::Cadence,
     fault::{self, Who, strike},
     plan::{Plan, PlanError},
@@ -24,7 +26,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
     driver::Driver,
@@ -62,10 +64,8 @@ pub struct Config {
     pub cadence: Cadence,
     /// How long a worker may live and not get on with its work; zero for ever.
     pub stall: Duration,
-    /// Where to listen; port 0 for any free one.
+    /// Where to listen; port 0 for any free one. Nobody is answered who does not know the run's [`Token`].
     pub listen: SocketAddr,
-    /// Allow an address that other machines reach. There is no authentication: whoever reaches it commands the run.
-    pub insecure_listen: bool,
 }
 
 /// How a run ended.
@@ -96,11 +96,12 @@ pub enum ServeError {
         /// Seats of the run.
         workers: usize,
     },
-    /// An address that others reach.
-    #[error(
-        "{0} can be reached from other machines and nothing asks them who they are: listen on 127.0.0.1, or allow it with --insecure-listen"
-    )]
-    Exposed(SocketAddr),
+    /// An address that stands for all of a machine's.
+    #[error("{0} is no address that workers can be told: listen on one of this machine's own")]
+    Everywhere(SocketAddr),
+    /// What callers must know is not fit for use.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// Another coordinator serves this run.
     #[error("another coordinator serves the run in {0:?}: stop it, or give this run another name")]
     Busy(PathBuf),
@@ -134,7 +135,13 @@ impl ServeError {
     pub fn code(&self) -> i32 {
         match self {
             Self::Plan(_) => exit::MISMATCH,
-            Self::Empty | Self::Gang { .. } | Self::Exposed(_) | Self::Busy(_) | Self::Size(_) => exit::USAGE,
+            Self::Token(TokenError::Io { .. }) => START_AGAIN,
+            Self::Empty
+            | Self::Gang { .. }
+            | Self::Everywhere(_)
+            | Self::Token(_)
+            | Self::Busy(_)
+            | Self::Size(_) => exit::USAGE,
             Self::Store(error) if error.is_damage() => exit::DIGEST,
             Self::Journal(JournalError::Foreign { .. }) => exit::MISMATCH,
             Self::Journal(error) if error.is_damage() => exit::DIGEST,
@@ -161,6 +168,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     fault::i_am(Who::Coordinator);
     std::fs::create_dir_all(&config.folder).map_err(io(format!("folder {:?}", config.folder)))?;
     let lock = lock(&config.folder)?;
+    let door = Doorkeeper::new(Token::keep(&config.folder)?);
     let store = Store::open(&config.store)?;
     let mut journal = Journal::open(&config.folder.join(crate::journal::FILE))?;
     let made = made(&store, &config.plan).await?;
@@ -179,7 +187,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     tracing::info!("run {:?} listens on {address}", config.run);
     let (asks, asked) = mpsc::channel(ASK_QUEUE);
     let driver = Driver::new(state, journal, store, asked, asks.clone());
-    Ok(Bound { driver, asks, listener, address, contact, _lock: lock })
+    Ok(Bound { driver, asks, door, listener, address, contact, _lock: lock })
 }
 
 /// A coordinator that holds its run's folder and its socket.
@@ -187,6 +195,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
 pub struct Bound {
     driver: Driver,
     asks: mpsc::Sender<Ask>,
+    door: Doorkeeper,
     listener: TcpListener,
     address: SocketAddr,
     contact: PathBuf,
@@ -208,6 +217,7 @@ impl Bound {
         let (over, until) = oneshot::channel::<()>();
         let service =
             CoordinatorServer::new(Service::new(self.asks)).max_decoding_message_size(MESSAGE_LIMIT);
+        let service = InterceptedService::new(service, self.door);
         let server = Server::builder().tcp_nodelay(true).add_service(service);
         let incoming = TcpListenerStream::new(self.listener);
         let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async {
@@ -241,11 +251,8 @@ fn check(config: &Config) -> Result<usize, ServeError> {
     if gang > workers {
         return Err(ServeError::Gang { gang, workers });
     }
-    if !config.listen.ip().is_loopback() {
-        if !config.insecure_listen {
-            return Err(ServeError::Exposed(config.listen));
-        }
-        tracing::warn!("listening on {}: whoever reaches it commands this run", config.listen);
+    if config.listen.ip().is_unspecified() {
+        return Err(ServeError::Everywhere(config.listen));
     }
     Ok(gang)
 }
@@ -363,7 +370,6 @@ mod tests {
             fewest: None,
             cadence: Cadence::default(),
             stall: Duration::ZERO,
-            insecure_listen: false,
         };
         let error = bind(config).await.expect_err("it is too large");
         assert!(matches!(error, ServeError::Size(_)) && error.to_string().contains("goal"), "{error}");

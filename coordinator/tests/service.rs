@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure message")]
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{
+    fs::OpenOptions, io::Write as _, net::SocketAddr, num::NonZeroUsize, os::unix::fs::OpenOptionsExt as _, path::Path,
+    time::Duration,
+};
 
 use fulcrum_common::experiment::Cadence;
 use fulcrum_common::{
+    access::{Introduction, TOKEN_FILE, Token},
     exit,
     plan::{
         Arithmetic, CODE_VERSION, Estimate, Head, Infer, Measure, Objective, Optimizer, Output, Part, Plan,
@@ -21,7 +25,11 @@ use fulcrum_common::{
 use fulcrum_coordinator::{Bound, Config, Outcome, ServeError, bind};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{
+    Code, Streaming,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 
 /// No test waits longer for anything.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -92,17 +100,29 @@ fn config(folder: &Path) -> Config {
         fewest: None,
         cadence: Cadence::default(),
         stall: Duration::ZERO,
-        insecure_listen: false,
     }
 }
 
 async fn start(folder: &Path) -> (SocketAddr, JoinHandle<Result<Outcome, ServeError>>) {
+    let run = folder.join("run");
+    std::fs::create_dir_all(&run).unwrap();
+    let mut file = OpenOptions::new();
+    let file = file.write(true).create(true).mode(0o600).open(run.join(TOKEN_FILE));
+    file.unwrap().write_all(TOKEN.as_bytes()).unwrap();
     let bound: Bound = bind(config(folder)).await.unwrap();
     (bound.address(), tokio::spawn(bound.serve()))
 }
 
-async fn client(address: SocketAddr) -> CoordinatorClient<Channel> {
-    CoordinatorClient::connect(format!("http://{address}")).await.unwrap()
+/// What the runs of these tests know each other by.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+async fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+async fn client(address: SocketAddr) -> CoordinatorClient<InterceptedService<Channel, Introduction>> {
+    let introduction = Introduction::new(Token::parse(TOKEN, "here").unwrap());
+    CoordinatorClient::with_interceptor(channel(address).await, introduction)
 }
 
 async fn end(serving: JoinHandle<Result<Outcome, ServeError>>) -> Outcome {
@@ -362,7 +382,7 @@ async fn what_cannot_be_served_is_refused_before_anything_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let good = || config(folder.path());
     for (bad, part) in [
-        (Config { listen: "0.0.0.0:0".parse().unwrap(), ..good() }, "--insecure-listen"),
+        (Config { listen: "0.0.0.0:0".parse().unwrap(), ..good() }, "one of this machine's own"),
         (Config { plan: Plan::default(), ..good() }, "no stages"),
         (Config { gang: NonZeroUsize::new(3), ..good() }, "at least 3 workers"),
     ] {
@@ -412,4 +432,36 @@ async fn a_stream_that_breaks_the_protocol_is_closed_and_the_run_goes_on() {
     assert!(newer.next().await.is_none());
     client(address).await.stop(StopRequest {}).await.unwrap();
     assert_eq!(end(serving).await.phase, "stopping");
+}
+
+#[tokio::test]
+async fn nobody_is_answered_who_does_not_know_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    let mut bare = CoordinatorClient::new(channel(address).await);
+    let wrong = Introduction::new(Token::parse(&TOKEN.replace('f', "e"), "here").unwrap());
+    let mut stranger = CoordinatorClient::with_interceptor(channel(address).await, wrong);
+    let refused = [
+        bare.status(StatusRequest {}).await.map(|_| ()).unwrap_err(),
+        bare.stop(StopRequest {}).await.map(|_| ()).unwrap_err(),
+        bare.session(tokio_stream::empty::<WorkerEvent>()).await.map(|_| ()).unwrap_err(),
+        stranger.status(StatusRequest {}).await.map(|_| ()).unwrap_err(),
+        stranger.stop(StopRequest {}).await.map(|_| ()).unwrap_err(),
+        stranger.session(tokio_stream::empty::<WorkerEvent>()).await.map(|_| ()).unwrap_err(),
+    ];
+    assert!(refused.iter().all(|status| status.code() == Code::Unauthenticated), "{refused:?}");
+    assert!(refused.iter().all(|status| !status.message().contains(TOKEN)));
+    assert_eq!(client(address).await.status(StatusRequest {}).await.unwrap().into_inner().phase, "running");
+    client(address).await.stop(StopRequest {}).await.unwrap();
+    assert_eq!(end(serving).await.phase, "stopping");
+}
+
+#[tokio::test]
+async fn a_token_that_others_can_read_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(run.join(TOKEN_FILE), TOKEN).unwrap();
+    let error = bind(config(folder.path())).await.unwrap_err();
+    assert!(error.code() == exit::USAGE && error.to_string().contains("chmod 600"), "{error}");
 }

@@ -3,27 +3,31 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
-use fulcrum_common::protocol::{
-    MESSAGE_LIMIT, StatusReply, StatusRequest, StopRequest, coordinator_client::CoordinatorClient,
+use fulcrum_common::{
+    access::{Introduction, Token},
+    protocol::{MESSAGE_LIMIT, StatusReply, StatusRequest, StopRequest, coordinator_client::CoordinatorClient},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 
 /// A coordinator on the loopback answers in milliseconds or is in trouble.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection to one coordinator, made when first used and made again when lost.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(CoordinatorClient<Channel>);
+pub(crate) struct Client(CoordinatorClient<InterceptedService<Channel, Introduction>>);
 
 impl Client {
-    /// For the coordinator at `address`.
+    /// For the coordinator at `address`, which asks for `token`.
     ///
     /// # Errors
     /// Never for a socket address.
-    pub(crate) fn new(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn new(address: SocketAddr, token: Token) -> Result<Self> {
         let endpoint =
             Endpoint::from_shared(format!("http://{address}"))?.timeout(PATIENCE).connect_timeout(PATIENCE);
-        let client = CoordinatorClient::new(endpoint.connect_lazy());
+        let client = CoordinatorClient::with_interceptor(endpoint.connect_lazy(), Introduction::new(token));
         Ok(Self(client.max_decoding_message_size(MESSAGE_LIMIT)))
     }
 

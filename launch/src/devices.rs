@@ -1,6 +1,6 @@
 //! What the workers of this machine compute on.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 /// A device for every seat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,16 @@ impl Devices {
                 let shares = (workers > 1).then(|| "--shares-device".to_owned());
                 [format!("--device=cuda:{number}")].into_iter().chain(shares).collect()
             }
+        }
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::OneGpuEach => f.write_str("cuda"),
+            Self::Gpu(number) => write!(f, "cuda:{number}"),
         }
     }
 }
@@ -54,6 +64,9 @@ mod tests {
         assert_eq!(of("cuda", 2).unwrap(), "--device=cuda:1");
         assert_eq!(of("cuda:0", 2).unwrap(), "--device=cuda:0 --shares-device");
         assert_eq!(of("cuda:0", 1).unwrap(), "--device=cuda:0");
+        for text in ["cpu", "cuda", "cuda:3"] {
+            assert_eq!(text.parse::<Devices>().unwrap().to_string(), text);
+        }
         assert_eq!(of("gpu", 1).unwrap_err(), "\"gpu\" is none of cpu, cuda and cuda:N");
     }
 }

@@ -1,6 +1,11 @@
-//! A plan brought to its goal on this machine: nothing is started if the goal is in the store already.
+//! A plan brought to its goal: nothing is started if the goal is in the store already.
 
-use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    thread::available_parallelism,
+};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
@@ -14,7 +19,7 @@ use crate::{
     failure::Failure,
     progress::Progress,
     run_folder::{RunFolder, write_json},
-    supervise::{self, Cluster},
+    supervise::{self, Cluster, Hand, Head, Programs, Team},
 };
 
 /// How many processes of what width, as the user said it.
@@ -39,6 +44,24 @@ pub(crate) struct Crew {
     pub(crate) fewest: Option<NonZeroUsize>,
     pub(crate) threads: NonZeroUsize,
     pub(crate) devices: Devices,
+}
+
+/// Where the workers of a run are.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread {
+    /// Where the coordinator listens.
+    pub(crate) listen: IpAddr,
+    /// How many workers are started on this machine; none for all of the run.
+    pub(crate) here: Option<usize>,
+    /// What brings workers on other machines. Those that nothing brings come by themselves.
+    pub(crate) elsewhere: Vec<Hand>,
+}
+
+impl Default for Spread {
+    /// All on this machine.
+    fn default() -> Self {
+        Self { listen: Ipv4Addr::LOCALHOST.into(), here: None, elsewhere: Vec::new() }
+    }
 }
 
 impl Crew {
@@ -70,7 +93,7 @@ pub(crate) async fn run(
     plan: &Plan,
     folder: &RunFolder,
     store: &Store,
-    crew: Crew,
+    (crew, spread): (Crew, Spread),
     checkpoints: Cadence,
 ) -> Result<Manifest> {
     let goal = plan.goal().ok_or_else(|| Failure::bug("the plan has no stages"))?;
@@ -78,17 +101,25 @@ pub(crate) async fn run(
         return Ok(manifest);
     }
     write_json(&folder.plan(), plan)?;
-    let cluster = Cluster {
+    let root = PathBuf::from(store.root());
+    let here = spread.here.unwrap_or(crew.workers.get());
+    let mut hands = Vec::new();
+    if here > 0 {
+        let seats = (0..here).map(|seat| format!("w{seat}")).collect();
+        let team = Team { seats, threads: crew.threads, devices: crew.devices, options: Vec::new() };
+        hands = Programs::find()?.workers(folder, &root, &team);
+    }
+    hands.extend(spread.elsewhere);
+    let head = Head {
         run: name.to_owned(),
-        folder: folder.clone(),
-        store: PathBuf::from(store.root()),
+        store: root,
         workers: crew.workers,
         gang: crew.gang,
         fewest: crew.fewest,
-        threads: crew.threads,
         checkpoints,
-        devices: crew.devices,
+        listen: spread.listen,
     };
+    let cluster = Cluster { folder: folder.clone(), head: Some(head), hands };
     let mut progress = Progress::new();
     supervise::run(&cluster, &mut progress).await?;
     let missing =

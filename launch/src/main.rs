@@ -4,6 +4,7 @@
 //! to its goal), `supervise` (the processes of a run), `progress`, `report`.
 
 mod client;
+mod cluster;
 mod commands;
 mod compare;
 mod devices;
@@ -14,6 +15,7 @@ mod hub;
 mod job;
 mod outcome;
 mod outputs;
+mod parent;
 mod predictions;
 mod progress;
 mod report;

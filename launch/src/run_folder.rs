@@ -11,6 +11,7 @@
 //! | `logs/<who>.log` | what coordinator and workers said |
 //! | `flight/<worker>-<epoch>.jsonl` | what a worker did last before its assignment went wrong |
 //! | `coordinator.json`, `journal.sqlite` | the coordinator's own |
+//! | `token` | what its processes know each other by; for its owner alone |
 //! | `lock` | held while a `fulcrum run` works here |
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use fulcrum_common::{Key, plan::Plan};
+use fulcrum_common::{Key, access::Token, plan::Plan};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Larger files in a run folder are not ours.
@@ -156,6 +157,14 @@ impl RunFolder {
     /// The log of a child process.
     pub(crate) fn log(&self, who: &str) -> PathBuf {
         self.0.join("logs").join(format!("{who}.log"))
+    }
+
+    /// What the run's processes know each other by.
+    ///
+    /// # Errors
+    /// If there is none yet, or others can read it.
+    pub(crate) fn token(&self) -> Result<Token> {
+        Ok(Token::find(&self.0)?)
     }
 
     /// The plan of the run.

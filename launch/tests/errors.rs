@@ -114,7 +114,7 @@ fn a_disk_that_refuses_is_not_bad_usage() {
 }
 
 #[test]
-fn a_coordinator_does_not_listen_to_the_world_unasked() {
+fn a_coordinator_says_where_it_listens() {
     let place = Place::new();
     place.write("plan.json", "{\"stages\": []}");
     let args = ["coordinator", "--run-folder", "r", "--plan", "plan.json", "--store", "s", "--workers", "1"];
@@ -123,5 +123,5 @@ fn a_coordinator_does_not_listen_to_the_world_unasked() {
     let plan = place.run(&["plan", "tiny.toml", "--json"]).out;
     place.write("plan.json", &format!("{{\"stages\": {plan}}}"));
     let exposed = [&args[..], &["--listen", "0.0.0.0:0"]].concat();
-    check(&place, &exposed, 2, "--insecure-listen");
+    check(&place, &exposed, 2, "one of this machine's own");
 }

@@ -60,6 +60,7 @@ pub struct Experiment {
     pub(crate) bootstrap: Bootstrap,
     parallel: Parallel,
     checkpoints: Cadence,
+    cluster: Cluster,
     pub(crate) numerics: Numerics,
     pub(crate) strategy: Strategy,
     store: PathBuf,
@@ -84,6 +85,11 @@ impl Experiment {
     /// When trainings keep checkpoints.
     pub fn checkpoints(&self) -> Cadence {
         self.checkpoints
+    }
+
+    /// What a scheduler is asked for.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// The artifact store, relative to where the program was started.
@@ -138,6 +144,29 @@ pub struct Parallel {
     pub fewest: Option<usize>,
     /// Threads per worker; none for cores over local workers.
     pub threads: Option<usize>,
+}
+
+/// What a scheduler is asked for. Part of no content key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The partition of the machines.
+    pub partition: Option<String>,
+    /// Who is charged.
+    pub account: Option<String>,
+    /// Most time of a job.
+    pub time: Option<String>,
+    /// Machines.
+    pub nodes: Option<usize>,
+    /// Cores of each worker.
+    pub cpus: usize,
+    /// Memory of each core.
+    pub memory: Option<String>,
+    /// Whether each worker has a GPU.
+    pub gpus: bool,
+    /// Seconds before the end of its time at which the run is asked to stop.
+    pub grace: usize,
+    /// Further options of `sbatch`.
+    pub flags: Vec<String>,
 }
 
 /// When trainings keep checkpoints. Part of no content key: nothing depends on it but how much is lost with a worker.

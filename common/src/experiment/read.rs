@@ -64,7 +64,8 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         (file.section(), file.section(), file.section(), file.section());
     let train = file.section();
     let (lora, grid, infer, parallel) = (file.section(), file.section(), file.section(), file.section());
-    let (checkpoint, store, report) = (file.section(), file.section(), file.section());
+    let (checkpoint, cluster, store, report) =
+        (file.section(), file.section(), file.section(), file.section());
     let (models, made) = (file.list(), file.list());
     Some(Raw {
         top: top?,
@@ -91,6 +92,7 @@ pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
         infer: infer?,
         parallel: parallel?,
         checkpoint: checkpoint?,
+        cluster: cluster?,
         store: store?,
         report: report?,
     })

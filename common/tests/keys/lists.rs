@@ -12,6 +12,15 @@ pub(crate) const NEUTRAL: &[(&str, &str, &str)] = &[
     ("checkpoint", "steps", "7"),
     ("checkpoint", "seconds", "7"),
     ("checkpoint", "verify_steps", "7"),
+    ("cluster", "partition", r#""gpu""#),
+    ("cluster", "account", r#""me""#),
+    ("cluster", "time", r#""1:00:00""#),
+    ("cluster", "nodes", "2"),
+    ("cluster", "cpus", "2"),
+    ("cluster", "memory", r#""4G""#),
+    ("cluster", "gpus", "true"),
+    ("cluster", "grace", "60"),
+    ("cluster", "flags", r#"["--constraint=ib"]"#),
     ("store", "path", r#""elsewhere""#),
 ];
 

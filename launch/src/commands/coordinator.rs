@@ -3,12 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use fulcrum_common::exit;
-use fulcrum_common::experiment::Cadence;
+use fulcrum_common::{exit, experiment::Cadence};
 use fulcrum_coordinator::{Config, serve};
-use tokio::sync::oneshot;
 
-use crate::{failure::Failure, run_folder::read_json};
+use crate::{failure::Failure, parent, run_folder::read_json};
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
@@ -46,12 +44,10 @@ pub(crate) struct Args {
     /// Name of the run [default: the name of its folder]
     #[arg(long)]
     name: Option<String>,
-    /// Where to listen; port 0 takes any free one
+    /// Where to listen, an address of this machine; port 0 takes any free one. Callers must know the run's token, which is that
+    /// of FULCRUM_TOKEN, else in the file `token` of the run's folder
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Allow an address that other machines reach: whoever reaches it commands the run
-    #[arg(long)]
-    insecure_listen: bool,
     /// End when standard input ends: it does when the process that started this one is gone
     #[arg(long)]
     watch_stdin: bool,
@@ -66,7 +62,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     end_on_panic();
     let outcome = tokio::select! {
         outcome = serve(config) => outcome.map_err(|error| Failure::new(error.code(), error.to_string()))?,
-        () = parent_gone(args.watch_stdin) => {
+        () = parent::gone(args.watch_stdin) => {
             return Err(Failure::new(exit::PREEMPTED, "the process that started this coordinator is gone").into());
         }
     };
@@ -103,21 +99,5 @@ fn check(args: &Args) -> Result<Config> {
         },
         stall: Duration::from_secs(args.stall_seconds.into()),
         listen: args.listen,
-        insecure_listen: args.insecure_listen,
     })
-}
-
-/// Ends when standard input does; never if nobody asked for that.
-async fn parent_gone(watch: bool) {
-    let (gone, ended) = oneshot::channel();
-    if watch {
-        // A thread of its own: reading standard input cannot be given up once begun.
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-            let _ = gone.send(());
-        });
-        let _ = ended.await;
-    } else {
-        std::future::pending().await
-    }
 }

@@ -7,6 +7,7 @@ mod coordinator;
 mod generate;
 mod import_labels;
 mod infer;
+mod launch;
 mod one_off;
 mod plan;
 mod report;
@@ -14,6 +15,7 @@ mod run;
 mod status;
 mod train;
 mod why;
+mod worker;
 
 use std::io::{self, Write};
 
@@ -40,6 +42,8 @@ enum Command {
     Plan(plan::Args),
     /// Run an experiment on this machine; run again, it goes on where it stopped
     Run(run::Args),
+    /// Run an experiment on other machines: hosts over ssh, a Slurm cluster
+    Launch(Box<launch::Args>),
     /// Write the report of a finished run; show several runs as tasks
     Report(report::Args),
     /// Show what two runs have different, in settings and in numbers
@@ -60,6 +64,8 @@ enum Command {
     Artifacts(artifacts::Args),
     /// Serve one run to its workers; `fulcrum run` starts this by itself
     Coordinator(coordinator::Args),
+    /// Look after workers on this machine, for a run that `fulcrum run --here N` leads on another
+    Worker(worker::Args),
 }
 
 impl Cli {
@@ -78,6 +84,7 @@ impl Cli {
         match self.command {
             Command::Plan(args) => plan::run(args).await,
             Command::Run(args) => run::run(args).await,
+            Command::Launch(args) => launch::run(*args).await,
             Command::Report(args) => report::run(args).await,
             Command::Compare(args) => compare::run(args).await,
             Command::Status(args) => status::run(args).await,
@@ -88,6 +95,7 @@ impl Cli {
             Command::ImportLabels(args) => import_labels::run(&args),
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
+            Command::Worker(args) => worker::run(args).await,
         }
     }
 }

@@ -14,7 +14,7 @@ use fulcrum_common::{
 use crate::{
     experiment::{Copies, fetch_missing},
     hub::Needs,
-    job::{self, Crew, Width},
+    job::{self, Crew, Spread, Width},
     run_folder::RunFolder,
     splice::{parts, splice},
     warnings::left_out,
@@ -73,7 +73,7 @@ impl OneOff {
         let store = Store::open(&self.store)?;
         let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
         let folder = RunFolder::create(runs.path(), name)?;
-        let done = job::run(name, plan, &folder, &store, crew, Cadence::default()).await;
+        let done = job::run(name, plan, &folder, &store, (crew, Spread::default()), Cadence::default()).await;
         if let Err(error) = &done
             && format!("{error:#}").contains(&runs.path().display().to_string())
         {

@@ -1,27 +1,29 @@
-//! `fulcrum run`: an experiment from its file to its report, on this machine.
+//! `fulcrum run`: an experiment from its file to its report.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::Ipv4Addr, num::NonZeroUsize, path::PathBuf};
 
-use anyhow::Result;
-use fulcrum_common::store::Store;
+use anyhow::{Result, bail};
+use fulcrum_common::{
+    experiment::Experiment,
+    network::{Interface, reachable},
+    store::Store,
+};
 
 use super::print;
 use crate::{
     experiment::{Compiled, Fetch, Places, compile},
-    job::{self, Crew, Width},
+    job::{self, Crew, Spread, Width},
     outputs,
     report::table,
     run_folder::{RunFacts, RunFolder, write, write_json},
     warnings::warnings,
 };
 
-/// What was asked.
+/// What is to be run, and where its files are.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(super) struct Wanted {
     /// The experiment file
     file: PathBuf,
-    #[command(flatten)]
-    width: Width,
     #[command(flatten)]
     places: Places,
     /// Folder of all runs; this one is kept in a folder of its name below it
@@ -29,22 +31,52 @@ pub(crate) struct Args {
     runs: PathBuf,
 }
 
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    what: Wanted,
+    #[command(flatten)]
+    width: Width,
+    /// How many of the workers are started here; the others come from elsewhere, by `fulcrum worker` [default: all]
+    #[arg(long, value_name = "N")]
+    here: Option<usize>,
+    /// The network interface that workers elsewhere find the coordinator on: its name, or a network like 10.1.0.0/16
+    /// [default: loopback with all workers here, else the first that is not]
+    #[arg(long, value_name = "INTERFACE")]
+    interface: Option<Interface>,
+}
+
 /// Runs the experiment, writes its reports, prints its table. What is in the store already is not done again.
 ///
 /// # Errors
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let compiled = compile(&args.file, &args.places, Fetch::Missing)?;
+    args.what.bring(args.width, |_, crew, _| spread(&args, crew)).await
+}
+
+impl Wanted {
+    /// Brings the experiment to its report. The workers are where `spread` says, which is told how many, and the run's folder.
+    ///
+    /// # Errors
+    /// With the exit code of the contract.
+    pub(super) async fn bring(
+        &self,
+        width: Width,
+        spread: impl FnOnce(&Experiment, Crew, &RunFolder) -> Result<Spread>,
+    ) -> Result<()> {
+    let compiled = compile(&self.file, &self.places, Fetch::Missing)?;
     let parallel = compiled.experiment.parallel();
-    let crew = Crew::new(args.width, parallel.workers, parallel.threads)?;
+    let crew = Crew::new(width, parallel.workers, parallel.threads)?;
     let crew = Crew { fewest: parallel.fewest.and_then(NonZeroUsize::new), ..crew };
-    let folder = RunFolder::create(&args.runs, compiled.experiment.name())?;
+    let folder = RunFolder::create(&self.runs, compiled.experiment.name())?;
+    let spread = spread(&compiled.experiment, crew, &folder)?;
     let _lock = folder.lock()?;
     let store = Store::open(&compiled.store)?;
-    describe(&args, &compiled, &folder, &store)?;
+    self.describe(&compiled, &folder, &store)?;
 
     let Compiled { experiment, plan, .. } = &compiled;
-    let goal = job::run(experiment.name(), plan, &folder, &store, crew, experiment.checkpoints()).await?;
+    let goal = job::run(experiment.name(), plan, &folder, &store, (crew, spread), experiment.checkpoints()).await?;
     let warnings = warnings(&compiled.plan, &store).await?;
     let outcome = outputs::write_all(&folder, &store, &goal, &warnings).await?;
     let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
@@ -52,7 +84,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
 }
 
 /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
-fn describe(args: &Args, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
+fn describe(&self, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
     if outputs::facts(folder).is_none_or(|facts| facts.goal != compiled.goal) {
         outputs::remove_all(folder)?;
     }
@@ -61,9 +93,25 @@ fn describe(args: &Args, compiled: &Compiled, folder: &RunFolder, store: &Store)
     let facts = RunFacts {
         name: compiled.experiment.name().to_owned(),
         recipe: compiled.experiment.recipe().to_owned(),
-        experiment_file: args.file.clone(),
+        experiment_file: self.file.clone(),
         goal: compiled.goal,
         store: store.root().to_owned(),
     };
     write_json(&folder.facts(), &facts)
+}
+}
+
+/// Where the workers are, as the command line has it.
+fn spread(args: &Args, crew: Crew) -> Result<Spread> {
+    let all = crew.workers.get();
+    if let Some(here) = args.here.filter(|here| *here > all) {
+        bail!("--here {here} is more than all {all} workers of the run");
+    }
+    let is_alone = args.here.is_none_or(|here| here == all);
+    let listen = match &args.interface {
+        Some(interface) => interface.find()?.address,
+        None if is_alone => Ipv4Addr::LOCALHOST.into(),
+        None => reachable()?,
+    };
+    Ok(Spread { listen, here: args.here, elsewhere: Vec::new() })
 }

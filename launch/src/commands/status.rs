@@ -68,11 +68,11 @@ async fn warned(folder: &RunFolder) -> Result<String> {
 /// What the run's coordinator says, if one is there.
 pub(super) async fn live(folder: &RunFolder) -> Option<StatusReply> {
     let Contact { address, .. } = Contact::read(folder.path()).ok()?;
-    ask(address).await.ok()
+    ask(folder, address).await.ok()
 }
 
-async fn ask(address: SocketAddr) -> Result<StatusReply> {
-    Client::new(address)?.status().await
+async fn ask(folder: &RunFolder, address: SocketAddr) -> Result<StatusReply> {
+    Client::new(address, folder.token()?)?.status().await
 }
 
 /// What the folder and the store say of a run that nobody serves.

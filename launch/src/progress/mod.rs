@@ -31,17 +31,26 @@ pub(crate) struct Progress {
 enum Face {
     Bars(Bars),
     Plain(Plain<io::Stderr>),
+    /// Lines that stay, and nothing else.
+    Notes(Plain<io::Stderr>),
 }
 
 impl Progress {
     /// The face that fits standard error.
     pub(crate) fn new() -> Self {
-        let face = if io::stderr().is_terminal() {
-            Face::Bars(Bars::new())
-        } else {
-            Face::Plain(Plain::new(io::stderr()))
-        };
+        Self::with(match io::stderr().is_terminal() {
+            true => Face::Bars(Bars::new()),
+            false => Face::Plain(Plain::new(io::stderr())),
+        })
+    }
+
+    fn with(face: Face) -> Self {
         Self { start: Instant::now(), view: View::default(), last: StatusReply::default(), face }
+    }
+
+    /// For whoever only looks after workers: the run is shown where its coordinator is looked after.
+    pub(crate) fn of_notes() -> Self {
+        Self::with(Face::Notes(Plain::new(io::stderr())))
     }
 
     /// Takes in what the coordinator says.
@@ -52,6 +61,7 @@ impl Progress {
         match &mut self.face {
             Face::Bars(bars) => bars.show(&headline(now, reply), &events, &running),
             Face::Plain(plain) => plain.show(now, &events, &running),
+            Face::Notes(_) => {}
         }
     }
 
@@ -68,7 +78,7 @@ impl Progress {
     pub(crate) fn note(&mut self, line: &str) {
         match &mut self.face {
             Face::Bars(bars) => bars.note(line),
-            Face::Plain(plain) => plain.note(line),
+            Face::Plain(plain) | Face::Notes(plain) => plain.note(line),
         }
     }
 

@@ -1,4 +1,5 @@
-//! A coordinator and its workers on this machine: started, watched, respawned, stopped.
+//! The processes of a run that are looked after from here, its coordinator, workers or both: started, watched, respawned,
+//! stopped.
 
 mod policy;
 mod programs;
@@ -8,9 +9,12 @@ mod stopping;
 mod watcher;
 
 use std::{
+    ffi::OsString,
     fs,
+    net::IpAddr,
     num::NonZeroUsize,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -23,13 +27,13 @@ use fulcrum_common::{
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{client::Client, devices::Devices, failure::Failure, progress::Progress, run_folder::RunFolder};
+use crate::{client::Client, failure::Failure, progress::Progress, run_folder::RunFolder};
 use policy::{Death, Part, Verdict};
-use programs::Programs;
 use seat::Seat;
 use stopping::Step;
 use watcher::Watcher;
 
+pub(crate) use programs::{Programs, Team};
 pub(crate) use ranks::measure;
 
 /// How often the children are looked after.
@@ -41,16 +45,25 @@ const SILENCE: (&str, u64) = ("FULCRUM_SILENCE_SECONDS", 30);
 /// Once the run is over its processes have so long to end by themselves.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// What is to be run on this machine.
+/// The part of a run that this process looks after.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
-    /// The run's name.
-    pub(crate) run: String,
     /// Its folder, with the plan in it.
     pub(crate) folder: RunFolder,
+    /// The coordinator; none where another process looks after it.
+    pub(crate) head: Option<Head>,
+    /// The workers, or what brings them.
+    pub(crate) hands: Vec<Hand>,
+}
+
+/// A coordinator to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// The run's name.
+    pub(crate) run: String,
     /// The artifact store.
     pub(crate) store: PathBuf,
-    /// How many workers.
+    /// Workers of the run, here and elsewhere.
     pub(crate) workers: NonZeroUsize,
     /// Workers per gang; all of them where it is not said.
     pub(crate) gang: Option<NonZeroUsize>,
@@ -58,13 +71,29 @@ pub(crate) struct Cluster {
     pub(crate) fewest: Option<NonZeroUsize>,
     /// When trainings keep checkpoints.
     pub(crate) checkpoints: Cadence,
-    /// Threads per worker.
-    pub(crate) threads: NonZeroUsize,
-    /// What they compute on.
-    pub(crate) devices: Devices,
+    /// Where it listens.
+    pub(crate) listen: IpAddr,
 }
 
-/// Runs the plan in the cluster's folder to its end. No process is left when this returns, however it returns.
+/// A child that is a worker, or that looks after some on another machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Hand {
+    /// What it is called.
+    pub(crate) name: String,
+    /// The command that starts it.
+    pub(crate) words: Vec<OsString>,
+}
+
+impl Hand {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]);
+        command
+    }
+}
+
+/// Looks after the cluster until the run is over, or its workers were all sent home where it has no coordinator. No
+/// process is left when this returns, however it returns.
 ///
 /// # Errors
 /// A [`Failure`] with the exit code of the contract if the run did not reach its goal, or was stopped.
@@ -82,7 +111,7 @@ pub(crate) async fn run(cluster: &Cluster, progress: &mut Progress) -> Result<()
         }
     };
     supervisor.say_goodbye(end.is_ok()).await?;
-    if end.is_ok() {
+    if end.is_ok() && cluster.head.is_some() {
         progress.finish();
     }
     Ok(end?)
@@ -115,10 +144,10 @@ impl Signals {
 struct Supervisor<'a> {
     cluster: &'a Cluster,
     programs: Programs,
-    coordinator: Seat,
+    coordinator: Option<Seat>,
     workers: Vec<Seat>,
-    /// Whether the coordinator listens, so that workers have somewhere to go to.
-    listening: bool,
+    /// Where the coordinator listens, so that workers have somewhere to go to.
+    contact: Option<Contact>,
     /// Whether the coordinator has begun to send its workers home.
     ending: bool,
     watcher: Watcher,
@@ -140,14 +169,17 @@ impl<'a> Supervisor<'a> {
             let log = cluster.folder.log(&name);
             Seat::new(name, part, log)
         };
-        // What a coordinator that was killed left behind must not be taken for the new one's.
-        let _ = fs::remove_file(cluster.folder.path().join(CONTACT_FILE));
+        if cluster.head.is_some() {
+            // What a coordinator that was killed left behind must not be taken for the new one's.
+            let _ = fs::remove_file(cluster.folder.path().join(CONTACT_FILE));
+        }
+        let part = if cluster.head.is_some() { Part::Worker } else { Part::Guest };
         Ok(Self {
             cluster,
             programs: Programs::find()?,
-            coordinator: seat("coordinator".into(), Part::Coordinator),
-            workers: (0..cluster.workers.get()).map(|i| seat(format!("w{i}"), Part::Worker)).collect(),
-            listening: false,
+            coordinator: cluster.head.as_ref().map(|_| seat("coordinator".into(), Part::Coordinator)),
+            workers: cluster.hands.iter().map(|hand| seat(hand.name.clone(), part)).collect(),
+            contact: None,
             ending: false,
             watcher: Watcher::new(),
             silence: silence()?,
@@ -176,15 +208,15 @@ impl<'a> Supervisor<'a> {
     /// Kills a coordinator that hangs: the next one takes its gangs back.
     fn end_silence(&mut self, progress: &mut Progress) {
         let silent = self.watcher.silence().filter(|silent| self.silence.is_some_and(|most| *silent > most));
-        if let Some(silent) = silent {
+        if let (Some(silent), Some(coordinator)) = (silent, &self.coordinator) {
             progress.note(&format!("coordinator has not answered for {} s, killing it", silent.as_secs()));
-            self.coordinator.signal(Signal::SIGKILL);
+            coordinator.signal(Signal::SIGKILL);
             self.watcher.look_at(None);
         }
     }
 
     fn seats(&mut self) -> impl Iterator<Item = &mut Seat> {
-        [&mut self.coordinator].into_iter().chain(&mut self.workers)
+        self.coordinator.iter_mut().chain(&mut self.workers)
     }
 
     /// Takes note of the dead. The coordinator comes first: its end explains that of its workers.
@@ -199,6 +231,7 @@ impl<'a> Supervisor<'a> {
             };
             coordinator_died |= seat.part == Part::Coordinator;
             match seat.record.judge(&seat.name, seat.part, death, reached) {
+                Verdict::Finished if seat.part == Part::Guest => {}
                 Verdict::Finished => end = end.or(Some(Ok(()))),
                 // What ends after a request to stop does as it was told.
                 _ if stopping => {}
@@ -212,38 +245,60 @@ impl<'a> Supervisor<'a> {
             }
         }
         if coordinator_died {
-            self.listening = false;
-            self.ending = false;
-            self.watcher.look_at(None);
+            self.lose_coordinator();
         }
-        Ok(end)
+        Ok(end.or_else(|| self.are_home().then_some(Ok(()))))
+    }
+
+    /// Whether there is nobody left to look after: the coordinator elsewhere has sent all workers home.
+    fn are_home(&self) -> bool {
+        let is_home = |seat: &Seat| seat.pid().is_none() && seat.due.is_none();
+        self.coordinator.is_none() && self.stopping.is_none() && self.workers.iter().all(is_home)
+    }
+
+    fn lose_coordinator(&mut self) {
+        (self.contact, self.ending) = (None, false);
+        self.watcher.look_at(None);
     }
 
     /// Starts the children whose time has come; workers only where there is a coordinator to go to.
     fn start_what_is_due(&mut self) -> Result<()> {
         let now = Instant::now();
         let is_due = |seat: &Seat| seat.due.is_some_and(|due| due <= now);
-        if is_due(&self.coordinator) {
-            self.coordinator.start(self.programs.coordinator(self.cluster))?;
+        let head = self.cluster.head.as_ref();
+        if let (Some(head), Some(seat)) = (head, self.coordinator.as_mut().filter(|seat| is_due(seat))) {
+            seat.start(self.programs.coordinator(&self.cluster.folder, head))?;
         }
-        if self.listening && !self.ending {
-            for (number, seat) in self.workers.iter_mut().enumerate().filter(|(_, seat)| is_due(seat)) {
-                seat.start(self.programs.worker(self.cluster, &seat.name, number))?;
+        if self.contact.is_some() && !self.ending {
+            let hands = self.workers.iter_mut().zip(&self.cluster.hands);
+            for (seat, hand) in hands.filter(|(seat, _)| is_due(seat)) {
+                seat.start(hand.command())?;
             }
         }
         Ok(())
     }
 
-    /// Learns where a coordinator that was just started listens.
+    /// Learns where the coordinator listens: one that was just started here, or whichever is there elsewhere.
     fn find_coordinator(&mut self) -> Result<()> {
-        if self.listening || self.coordinator.pid().is_none() {
+        let found = Contact::read(self.cluster.folder.path()).ok();
+        let Some(seat) = &self.coordinator else {
+            // One that is restarted says nothing in between; workers wait for it where they are.
+            if let Some(contact) = found.filter(|contact| self.contact != Some(*contact)) {
+                return self.greet(contact);
+            }
             return Ok(());
+        };
+        let (Some(pid), None) = (seat.pid(), self.contact) else { return Ok(()) };
+        match found.filter(|contact| contact.pid == pid) {
+            Some(contact) => self.greet(contact),
+            None => Ok(()),
         }
-        let Ok(contact) = Contact::read(self.cluster.folder.path()) else { return Ok(()) };
-        if Some(contact.pid) == self.coordinator.pid() {
-            self.listening = true;
-            self.watcher.look_at(Some(Client::new(contact.address)?));
-        }
+    }
+
+    fn greet(&mut self, contact: Contact) -> Result<()> {
+        self.contact = Some(contact);
+        self.ending = false;
+        self.watcher.look_at(Some(Client::new(contact.address, self.cluster.folder.token()?)?));
         Ok(())
     }
 
@@ -257,7 +312,11 @@ impl<'a> Supervisor<'a> {
                     "stopping: what runs has {grace} s to finish (Ctrl-C again stops at once)"
                 ));
                 self.stopping = Some(Stopping { since: Instant::now(), requests: 1, step: Step::Finish });
-                self.coordinator.signal(Signal::SIGTERM);
+                // Workers whose coordinator is elsewhere are told themselves.
+                match &self.coordinator {
+                    Some(coordinator) => coordinator.signal(Signal::SIGTERM),
+                    None => self.workers.iter().for_each(|seat| seat.signal(Signal::SIGTERM)),
+                }
             }
         }
     }
@@ -268,7 +327,7 @@ impl<'a> Supervisor<'a> {
             return Some(Err(stopped()));
         }
         // Without a coordinator nobody tells the workers.
-        let orphaned = self.coordinator.pid().is_none();
+        let orphaned = self.coordinator.as_ref().is_some_and(|seat| seat.pid().is_none());
         let stopping = self.stopping.as_mut()?;
         let step = stopping::step(stopping.since.elapsed(), stopping.requests).max(if orphaned {
             Step::GiveUp
@@ -322,7 +381,7 @@ fn explained(mut failure: Failure, seat: &Seat) -> Failure {
     let log = seat.log().display();
     failure.message = match (seat.part, seat.last_error()) {
         (Part::Coordinator, Some(reason)) => format!("{reason} (log: {log})"),
-        (Part::Worker, Some(reason)) => format!("{}: {reason} (log: {log})", failure.message),
+        (Part::Worker | Part::Guest, Some(reason)) => format!("{}: {reason} (log: {log})", failure.message),
         (_, None) => format!("{}, see {log}", failure.message),
     };
     failure

@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Coordinator,
     /// Does the work.
     Worker,
+    /// Does the work for a coordinator that somebody else looks after: it ends well when it is sent home.
+    Guest,
 }
 
 /// How a child ended.
@@ -76,7 +78,7 @@ impl Record {
         }
         self.deaths += 1;
         match (part, death) {
-            (Part::Coordinator, Death::Code(exit::DONE)) => Verdict::Finished,
+            (Part::Coordinator | Part::Guest, Death::Code(exit::DONE)) => Verdict::Finished,
             (
                 Part::Coordinator,
                 Death::Code(code @ (exit::PREEMPTED | exit::NO_PROGRESS | exit::STANDSTILL)),
@@ -124,9 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn the_coordinators_clean_end_is_the_end_of_the_run() {
-        let verdict = Record::default().judge("coordinator", Part::Coordinator, Death::Code(exit::DONE), 0);
-        assert_eq!(verdict, Verdict::Finished);
+    fn the_coordinators_clean_end_is_the_end_of_the_run_and_a_guests_of_its_stay() {
+        for part in [Part::Coordinator, Part::Guest] {
+            let verdict = Record::default().judge("it", part, Death::Code(exit::DONE), 0);
+            assert_eq!(verdict, Verdict::Finished, "{part:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod corruption;
 mod disk;
+mod elsewhere;
 mod generation;
 mod one_off;
 mod poison;

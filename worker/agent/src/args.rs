@@ -3,28 +3,32 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Parser};
-use fulcrum_common::protocol::Contact;
+use fulcrum_common::{
+    access::{Token, TokenError},
+    network::Interface,
+    protocol::Contact,
+};
 
-use crate::{device::Device, network::Wanted};
+use crate::device::Device;
 
 /// Takes stages and shards from a coordinator and runs them. Usually started by `fulcrum run`.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fulcrum-worker", version, group(ArgGroup::new("where").required(true)))]
 pub(crate) struct Args {
-    /// The coordinator's address, e.g. 127.0.0.1:4600
-    #[arg(long, group = "where")]
+    /// The coordinator's address, e.g. 10.1.2.3:4600; FULCRUM_TOKEN then has the run's token
+    #[arg(long, group = "where", env = "FULCRUM_COORDINATOR")]
     pub(crate) coordinator: Option<SocketAddr>,
 
-    /// The folder of a run, whose coordinator.json has the address
+    /// The folder of a run, whose coordinator.json has the address, and whose file `token` the token
     #[arg(long, group = "where")]
     pub(crate) run_folder: Option<PathBuf>,
 
     /// The artifact store
-    #[arg(long)]
+    #[arg(long, env = "FULCRUM_STORE")]
     pub(crate) store: PathBuf,
 
     /// This worker's place in the run; the same after a restart
-    #[arg(long)]
+    #[arg(long, env = "FULCRUM_SEAT")]
     pub(crate) seat: String,
 
     /// Compute threads; workers train together only with equal numbers
@@ -38,7 +42,7 @@ pub(crate) struct Args {
     /// The network interface to meet other workers on: its name, or a network like 10.1.0.0/16 [default: the one on the way
     /// to the coordinator]
     #[arg(long)]
-    pub(crate) interface: Option<Wanted>,
+    pub(crate) interface: Option<Interface>,
 
     /// Other workers of the gang compute on the same GPU; they take turns, so this is for tests
     #[arg(long)]
@@ -68,6 +72,14 @@ impl Place {
         match self {
             Self::Address(_) => None,
             Self::RunFolder(folder) => Some(folder.clone()),
+        }
+    }
+
+    /// What the coordinator asks for.
+    pub(crate) fn token(&self) -> Result<Token, TokenError> {
+        match self {
+            Self::Address(_) => Token::told()?.ok_or(TokenError::Untold),
+            Self::RunFolder(folder) => Token::find(folder),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
     attempt::{Attempt, told},
     black_box::BlackBox,
     engine::{EngineThread, Fault, Outcome, Product, Task},
-    session::{Desk, Session, look},
+    session::{ConnectError, Desk, Session, look},
 };
 
 /// Pauses between attempts to connect grow from the first to the second.
@@ -112,6 +112,10 @@ impl Control {
                         reason
                     }
                 },
+                Err(ConnectError::Stranger(reason)) => {
+                    tracing::error!("refused by the coordinator: {reason}");
+                    return exit::MISMATCH;
+                }
                 Err(error) => error.to_string(),
             };
             if reason != told {

@@ -13,7 +13,6 @@ mod device;
 mod engine;
 mod gang;
 mod identity;
-mod network;
 mod note;
 mod scratch;
 mod session;
@@ -30,7 +29,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use fulcrum_common::{exit, protocol::Hello, store::Store};
+use fulcrum_common::{exit, network::Interface, protocol::Hello, store::Store};
 use nix::sys::signal::{Signal, raise};
 use tokio::{
     runtime::{Builder, Handle},
@@ -44,7 +43,6 @@ use crate::{
     control::{Asked, Config, Control},
     device::Device,
     engine::EngineThread,
-    network::Wanted,
     scratch::Scratch,
     stage::Stages,
 };
@@ -97,7 +95,7 @@ fn measure(args: &bench::Args) -> i32 {
 
 /// Makes interface and device ready, while this process has one thread and no tensor; the address of the interface.
 fn prepare(args: &Args) -> anyhow::Result<Option<IpAddr>> {
-    let interface = args.interface.as_ref().map(Wanted::find).transpose()?;
+    let interface = args.interface.as_ref().map(Interface::find).transpose()?;
     if args.shares_device {
         fulcrum_collective::share_device(&args.seat)?;
     }

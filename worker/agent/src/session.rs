@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use fulcrum_common::access::{Introduction, TokenError};
 use fulcrum_common::protocol::{
     Command, Heartbeat, Hello, Leaving, MESSAGE_LIMIT, WorkerEvent, coordinator_client::CoordinatorClient,
     worker_event::Event,
@@ -16,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Endpoint};
+use tonic::{Code, Streaming, transport::Endpoint};
 
 use crate::{args::Place, attempt::Attempt, identity};
 
@@ -60,6 +61,12 @@ pub(crate) enum ConnectError {
     /// It is not known where it is.
     #[error("no coordinator is there: {0}")]
     Place(#[from] std::io::Error),
+    /// It is not known what it asks for.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It does not let this worker in.
+    #[error("{0}")]
+    Stranger(String),
     /// Nobody answers.
     #[error("coordinator at {address}: {message}")]
     Answer {
@@ -74,6 +81,7 @@ impl Session {
     /// Connects and says hello.
     pub(crate) async fn open(place: &Place, hello: &Hello) -> Result<Self, ConnectError> {
         let address = place.address()?;
+        let introduction = Introduction::new(place.token()?);
         let silent = |message: String| ConnectError::Answer { address, message };
         let host = identity::host_towards(address)?;
         let channel = Endpoint::from_shared(format!("http://{address}"))
@@ -88,10 +96,14 @@ impl Session {
         let (events, outgoing) = mpsc::channel(EVENT_QUEUE);
         let session = Self::try_say(&events, Event::Hello(hello.clone()));
         debug_assert!(session, "the queue is new");
-        let mut client = CoordinatorClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+        let mut client = CoordinatorClient::with_interceptor(channel, introduction)
+            .max_decoding_message_size(MESSAGE_LIMIT);
         let answer = timeout(ANSWER, client.session(ReceiverStream::new(outgoing))).await;
         let commands = match answer {
             Ok(Ok(commands)) => commands.into_inner(),
+            Ok(Err(status)) if status.code() == Code::Unauthenticated => {
+                return Err(ConnectError::Stranger(status.message().to_owned()));
+            }
             Ok(Err(status)) => return Err(silent(status.message().to_owned())),
             Err(_) => return Err(silent(format!("no answer within {ANSWER:?}"))),
         };

@@ -13,10 +13,10 @@ mod vectors;
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Batches, Body, Bootstrap, Cadence, Experiment, Method, Pair, Parallel,
+    Batches, Body, Bootstrap, Cadence, Cluster, Experiment, Method, Pair, Parallel,
     keys::Raw,
     problem::Log,
-    value::{OverLong, TaskKind},
+    value::{Count, Line, OverLong, TaskKind},
 };
 use crate::plan::{Levels, SplitRule};
 
@@ -81,10 +81,32 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
             seconds: raw.checkpoint.seconds.value.0 as u64,
             verify_steps: raw.checkpoint.verify_steps.value,
         },
+        cluster: cluster(raw, log),
         numerics,
         strategy: strategy?,
         store: raw.store.path.value.clone().into(),
     })
+}
+
+/// What a scheduler is asked for.
+fn cluster(raw: &Raw, log: &Log<'_>) -> Cluster {
+    let keys = &raw.cluster;
+    let text = |line: &Option<Line>| line.as_ref().map(|line| line.0.clone());
+    let number = |count: Option<Count>| count.map(|count| count.0);
+    if let Some(Line(flag)) = keys.flags.value.iter().find(|flag| !flag.0.starts_with('-')) {
+        log.add(keys.flags.line, format!("cluster.flags has {flag:?}, which is no option: begin it with --"));
+    }
+    Cluster {
+        partition: text(&keys.partition.value),
+        account: text(&keys.account.value),
+        time: text(&keys.time.value),
+        nodes: number(keys.nodes.value),
+        cpus: number(keys.cpus.value).or(number(raw.parallel.threads.value)).unwrap_or(1),
+        memory: text(&keys.memory.value),
+        gpus: keys.gpus.value,
+        grace: keys.grace.value.0,
+        flags: keys.flags.value.iter().map(|flag| flag.0.clone()).collect(),
+    }
 }
 
 fn split(raw: &Raw, log: &Log<'_>) -> SplitRule {

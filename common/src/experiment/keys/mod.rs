@@ -120,6 +120,7 @@ pub(super) struct Raw {
     pub infer: Infer,
     pub parallel: Parallel,
     pub checkpoint: Checkpoint,
+    pub cluster: Cluster,
     pub store: Store,
     pub report: Report,
 }

@@ -5,7 +5,7 @@ use crate::{
     experiment::{
         read::Table,
         value::{
-            Count, Draws, Fraction, NonNegative, PoisonRows, Positive, Rank, Share, StrategyName,
+            Count, Draws, Fraction, Line, NonNegative, PoisonRows, Positive, Rank, Share, StrategyName,
             TrainableName, Value,
         },
     },
@@ -116,6 +116,28 @@ sections! {
         /// After every so many steps, and at every checkpoint, workers that hold the same weights compare them: a bit that
         /// flipped in one of them is found. 0 for never.
         verify_steps: u64 = 50;
+    }
+
+    /// What `fulcrum launch slurm` asks of the scheduler. Part of no content key. See `cluster.md`.
+    "cluster" Cluster {
+        /// The partition of the machines.
+        partition: Option<Line> = None, else "the scheduler's own";
+        /// Who is charged.
+        account: Option<Line> = None, else "the scheduler's own";
+        /// Most time of a job, such as `"4:00:00"`. Before it is over, trainings keep a checkpoint, and the job is queued again.
+        time: Option<Line> = None, else "the partition's own";
+        /// Machines.
+        nodes: Option<Count> = None, else "as many as the workers need";
+        /// Cores of each worker.
+        cpus: Option<Count> = None, else "`parallel.threads`, else 1";
+        /// Memory of each core, such as `"4G"`.
+        memory: Option<Line> = None, else "the scheduler's own";
+        /// Whether each worker has a GPU.
+        gpus: bool = false;
+        /// Seconds before the end of its time at which the run is asked to stop.
+        grace: Count = Count(120);
+        /// Further options of `sbatch`, such as `"--constraint=ib"`.
+        flags: Vec<Line> = Vec::new();
     }
 
     /// Where artifacts are kept. Experiments that share a store share what they have in common.

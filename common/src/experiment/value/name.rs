@@ -14,6 +14,10 @@ use crate::{experiment::Origin, plan::MateInOne, source::HubId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::experiment) struct Name(pub String);
 
+/// What fits into a line of a script, and is no comment in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::experiment) struct Line(pub String);
+
 /// A path that stays below the folder it is joined to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::experiment) struct RelativePath(pub String);
@@ -67,6 +71,22 @@ fn is_name(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+impl Value for Line {
+    fn kind() -> String {
+        "one line of at most 256 characters".into()
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let text = String::read(value)?;
+        let is_line = text.len() <= 256 && !text.contains(char::is_control) && text.trim() == text;
+        if is_line { Ok(Self(text)) } else { Err(Wrong::Kind) }
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
 }
 
 impl Value for RelativePath {

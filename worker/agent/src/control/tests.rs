@@ -11,6 +11,7 @@ use std::{
 use fulcrum_common::experiment::Cadence;
 use fulcrum_common::{
     Key,
+    access::{Introduction, TOKEN_FILE, Token},
     flight::dump::{Header, latest},
     plan::{Estimate, Plan, Spec},
     protocol::{StopRequest, coordinator_client::CoordinatorClient},
@@ -19,6 +20,7 @@ use fulcrum_common::{
 use fulcrum_coordinator::{Config as Run, bind};
 use serde_json::json;
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tonic::transport::Endpoint;
 
 use super::*;
 use crate::{device::Device, engine::Engine, identity};
@@ -159,7 +161,6 @@ impl Scene {
             fewest: None,
             cadence: Cadence::default(),
             stall: Duration::ZERO,
-            insecure_listen: false,
         };
         let bound = bind(run).await.unwrap();
         tokio::spawn(async { bound.serve().await.unwrap().phase })
@@ -319,9 +320,27 @@ async fn a_worker_of_another_version_is_refused_for_good() {
     let stranger =
         scene.worker_with(Config { place, hello, host: None, patience: DEADLINE, grace: DEADLINE }, &[]);
     assert_eq!(stranger.code().await, exit::MISMATCH);
-    let mut client = CoordinatorClient::connect(format!("http://{address}")).await.unwrap();
-    client.stop(StopRequest {}).await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let introduction = Introduction::new(Token::find(&scene.run_folder()).unwrap());
+    CoordinatorClient::with_interceptor(channel, introduction).stop(StopRequest {}).await.unwrap();
     assert_eq!(phase(serving).await, "stopping");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_the_token_is_not_let_in_and_does_not_ask_again() {
+    let scene = Scene::new();
+    let serving = scene.coordinator().await;
+    let token = scene.run_folder().join(TOKEN_FILE);
+    let known = std::fs::read_to_string(&token).unwrap();
+    std::fs::write(&token, "f".repeat(64)).unwrap();
+    let stranger = scene.worker("w0", &[]);
+    assert_eq!(stranger.code().await, exit::MISMATCH);
+    std::fs::write(&token, known).unwrap();
+    let workers = ["w0", "w1"].map(|seat| scene.worker(seat, &[]));
+    assert_eq!(phase(serving).await, "done");
+    for worker in workers {
+        assert_eq!(worker.code().await, exit::DONE);
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
-//! Which network interface the gangs of this worker talk through, chosen by name, subnet or address.
+//! Which network interface processes talk through, chosen by name, subnet or address.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 use nix::ifaddrs::getifaddrs;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Interface {
     /// The interface of this name.
     Name(String),
     /// The interface with an address in this network, of so many leading bits.
@@ -15,18 +19,20 @@ pub(crate) enum Wanted {
 
 /// An address of this machine, and the interface that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Local {
-    pub(crate) name: String,
-    pub(crate) address: IpAddr,
+pub struct Local {
+    /// Of the interface.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
 }
 
-impl Wanted {
+impl Interface {
     /// The interface on this machine.
     ///
     /// # Errors
     /// If there is none such; the message lists those that there are.
-    pub(crate) fn find(&self) -> anyhow::Result<Local> {
-        Ok(self.choose(&locals()?)?)
+    pub fn find(&self) -> io::Result<Local> {
+        self.choose(&locals()?).map_err(io::Error::other)
     }
 
     /// The first that fits; among those of one name IPv4 goes first.
@@ -40,11 +46,21 @@ impl Wanted {
     }
 }
 
+impl Interface {
+    /// As a command line has it.
+    pub fn word(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Subnet(network, bits) => format!("{network}/{bits}"),
+        }
+    }
+}
+
 /// Nothing on this machine is what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("no interface {wanted}: there are {}", list(.locals))]
-pub(crate) struct NoInterface {
-    wanted: Wanted,
+pub struct NoInterface {
+    wanted: Interface,
     locals: Vec<Local>,
 }
 
@@ -53,7 +69,7 @@ fn list(locals: &[Local]) -> String {
     words.join(", ")
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "is named {name}"),
@@ -62,7 +78,7 @@ impl fmt::Display for Wanted {
     }
 }
 
-impl FromStr for Wanted {
+impl FromStr for Interface {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -78,6 +94,19 @@ impl FromStr for Wanted {
             _ => Err(format!("{bits:?} is no number of bits up to {}", width(network))),
         }
     }
+}
+
+/// The first address of this machine that others may reach; that of the loopback where it has no other.
+///
+/// # Errors
+/// If the system does not tell its addresses.
+pub fn reachable() -> io::Result<IpAddr> {
+    Ok(first_reachable(&locals()?))
+}
+
+fn first_reachable(locals: &[Local]) -> IpAddr {
+    let others = locals.iter().map(|local| local.address).filter(|address| !address.is_loopback());
+    others.min_by_key(IpAddr::is_ipv6).unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
 /// The bits of an address.
@@ -139,7 +168,7 @@ mod tests {
             ("0.0.0.0/0", "lo", "127.0.0.1"),
             ("::/0", "lo", "::1"),
         ] {
-            let found = wanted.parse::<Wanted>().unwrap().choose(&machine()).unwrap();
+            let found = wanted.parse::<Interface>().unwrap().choose(&machine()).unwrap();
             assert_eq!((found.name.as_str(), found.address), (name, address.parse().unwrap()), "{wanted}");
         }
     }
@@ -151,22 +180,29 @@ mod tests {
             ("10.2.0.0/16", "no interface has an address in 10.2.0.0/16: there are lo (127.0.0.1)"),
             ("fd00:2::/32", "no interface has an address in fd00:2::/32: "),
         ] {
-            let error = wanted.parse::<Wanted>().unwrap().choose(&machine()).unwrap_err().to_string();
+            let error = wanted.parse::<Interface>().unwrap().choose(&machine()).unwrap_err().to_string();
             assert!(error.starts_with(said), "{error}");
         }
     }
 
     #[test]
+    fn others_reach_any_address_but_the_loopbacks() {
+        assert_eq!(first_reachable(&machine()).to_string(), "192.168.4.7");
+        assert!(first_reachable(&machine()[..2]).is_loopback());
+        assert_eq!(first_reachable(&machine()[..3]).to_string(), "fd00:1::7");
+    }
+
+    #[test]
     fn what_is_no_network_is_refused() {
         for wrong in ["10.1.0.0/33", "10.1.0.0/", "eth0/8", "::/129", "10.1.0.0/-1", ""] {
-            assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Interface>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn this_machine_has_a_loopback() {
-        let found = "127.0.0.0/8".parse::<Wanted>().unwrap().find().unwrap();
+        let found = "127.0.0.0/8".parse::<Interface>().unwrap().find().unwrap();
         assert!(found.address.is_loopback());
-        assert_eq!(Wanted::Name(found.name.clone()).find().unwrap().name, found.name);
+        assert_eq!(Interface::Name(found.name.clone()).find().unwrap().name, found.name);
     }
 }

@@ -1,0 +1,38 @@
+//! `fulcrum launch`: the same experiment file on other machines.
+
+mod slurm;
+mod ssh;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::run;
+
+/// What was asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    engine: Engine,
+}
+
+#[derive(Debug, Subcommand)]
+enum Engine {
+    /// Run on this machine, as `fulcrum run` does
+    Local(run::Args),
+    /// Run with workers on other hosts, started over ssh; they share a file system
+    Ssh(ssh::Args),
+    /// Write a job for Slurm, and submit it; several experiments are an array
+    Slurm(slurm::Args),
+}
+
+/// Brings an experiment to the machines that were named.
+///
+/// # Errors
+/// With the exit code of the contract.
+pub(super) async fn run(args: Args) -> Result<()> {
+    match args.engine {
+        Engine::Local(args) => run::run(args).await,
+        Engine::Ssh(args) => ssh::run(args).await,
+        Engine::Slurm(args) => slurm::run(&args),
+    }
+}
