@@ -41,13 +41,17 @@ pub enum TokenError {
         place: String,
     },
     /// Others could read it.
-    #[error("{path:?} can be read by others than its owner: chmod 600 it, and let nobody use what it held before")]
+    #[error(
+        "{path:?} can be read by others than its owner: chmod 600 it, and let nobody use what it held before"
+    )]
     Open {
         /// The file.
         path: PathBuf,
     },
     /// Nothing says what it is.
-    #[error("no token: set {TOKEN_VARIABLE} to that of the run, which lies in its folder, or name the folder")]
+    #[error(
+        "no token: set {TOKEN_VARIABLE} to that of the run, which lies in its folder, or name the folder"
+    )]
     Untold,
     /// It cannot be read or made.
     #[error("token {path:?}: {source}")]
@@ -234,7 +238,10 @@ mod tests {
             assert!(error.starts_with("here holds no token"), "{error}");
         }
         let token = Token::parse(&format!("{WORD}\n"), "here").unwrap();
-        assert_eq!(format!("{token:?} {:?}", Introduction::new(token.clone())), "Token(..) Introduction(Token(..))");
+        assert_eq!(
+            format!("{token:?} {:?}", Introduction::new(token.clone())),
+            "Token(..) Introduction(Token(..))"
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure message")]
 
 use std::{
-    fs::OpenOptions, io::Write as _, net::SocketAddr, num::NonZeroUsize, os::unix::fs::OpenOptionsExt as _, path::Path,
-    time::Duration,
+    fs::OpenOptions, io::Write as _, net::SocketAddr, num::NonZeroUsize, os::unix::fs::OpenOptionsExt as _,
+    path::Path, time::Duration,
 };
 
 use fulcrum_common::experiment::Cadence;

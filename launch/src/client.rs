@@ -5,7 +5,9 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result};
 use fulcrum_common::{
     access::{Introduction, Token},
-    protocol::{MESSAGE_LIMIT, StatusReply, StatusRequest, StopRequest, coordinator_client::CoordinatorClient},
+    protocol::{
+        MESSAGE_LIMIT, StatusReply, StatusRequest, StopRequest, coordinator_client::CoordinatorClient,
+    },
 };
 use tonic::{
     service::interceptor::InterceptedService,

@@ -36,12 +36,26 @@ fn a_worker_looks_after_its_own_and_leaves_none() {
     let place = Place::with_worker(STAY);
     let run = place.start(&["run", "tiny.toml", "--workers", "3", "--here", "1", "--interface", "127.0.0.1"]);
     wait_for("the coordinator", || pid_in(&place.at("runs/tiny/coordinator.json")));
-    let far = place.start(&["worker", "--run-folder", "runs/tiny", "--count", "2", "--seat", "far", "--threads", "3"]);
+    let far = place.start(&[
+        "worker",
+        "--run-folder",
+        "runs/tiny",
+        "--count",
+        "2",
+        "--seat",
+        "far",
+        "--threads",
+        "3",
+    ]);
     let words = wait_for("three workers", || Some(words(&place)).filter(|words| words.len() == 3));
     for seat in ["w0", "far-0", "far-1"] {
         assert!(words.iter().any(|words| words.contains(&format!("--seat {seat} "))), "{words:?}");
     }
-    assert_eq!(words.iter().filter(|words| words.contains("--threads 3 --device=cpu")).count(), 2, "{words:?}");
+    assert_eq!(
+        words.iter().filter(|words| words.contains("--threads 3 --device=cpu")).count(),
+        2,
+        "{words:?}"
+    );
     assert!(place.at("runs/tiny/logs/far-1.log").is_file());
     kill(Pid::from_raw(far.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(finish(far).code, Some(10));
@@ -53,7 +67,10 @@ fn a_worker_looks_after_its_own_and_leaves_none() {
 fn more_workers_here_than_there_are_is_refused() {
     let place = Place::with_worker(STAY);
     let done = place.run(&["run", "tiny.toml", "--workers", "2", "--here", "3"]);
-    assert_eq!((done.code, done.err.as_str()), (Some(2), "error: --here 3 is more than all 2 workers of the run\n"));
+    assert_eq!(
+        (done.code, done.err.as_str()),
+        (Some(2), "error: --here 3 is more than all 2 workers of the run\n")
+    );
 }
 
 /// What stands for ssh: the last word is run by a shell of this machine, as a host's would.
@@ -63,13 +80,15 @@ const SSH: &str = "for last; do :; done; echo \"$@\" > \"ssh.$$\"; exec sh -c \"
 fn hosts_are_given_workers_over_ssh_and_lose_them_with_the_run() {
     let place = Place::with_worker(STAY);
     place.program("bin/ssh", SSH);
-    let run = place.start(&["launch", "ssh", "tiny.toml", "--hosts", "me@a,b[1-2]", "--per-host", "2", "--ssh=-v"]);
+    let run =
+        place.start(&["launch", "ssh", "tiny.toml", "--hosts", "me@a,b[1-2]", "--per-host", "2", "--ssh=-v"]);
     let words = wait_for("six workers", || Some(words(&place)).filter(|words| words.len() == 6));
     for seat in ["a-0", "a-1", "b1-0", "b1-1", "b2-0", "b2-1"] {
         assert!(words.iter().any(|words| words.contains(&format!("--seat {seat} "))), "{words:?}");
     }
     let entries = std::fs::read_dir(place.at(".")).unwrap().map(|entry| entry.unwrap().path());
-    let ssh: Vec<_> = entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("ssh.")).collect();
+    let ssh: Vec<_> =
+        entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("ssh.")).collect();
     let said: String = ssh.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     assert!(said.contains("-oConnectTimeout=10 -v -- me@a cd ") && ssh.len() == 3, "{said}");
     assert!(!said.contains(place.read("runs/tiny/token").trim()), "the token is in a command line");

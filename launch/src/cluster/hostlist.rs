@@ -52,7 +52,8 @@ pub(crate) fn expand(list: &str) -> Result<Vec<String>, HostlistError> {
             if hosts.len() + found.len().saturating_mul(endings.len()) > MOST {
                 return Err(HostlistError::Many(list.to_owned()));
             }
-            let longer = |begin: &String| endings.iter().map(|end| format!("{begin}{end}")).collect::<Vec<_>>();
+            let longer =
+                |begin: &String| endings.iter().map(|end| format!("{begin}{end}")).collect::<Vec<_>>();
             found = found.iter().flat_map(longer).collect();
         }
         hosts.append(&mut found);

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_shell_reads_what_was_meant() {
-        let words = ["plain", "", "two words", "it's", "$HOME `id` \\ \"", "*", "~", "a;b", "\u{e9}"].map(str::to_owned);
+        let words = ["plain", "", "two words", "it's", "$HOME `id` \\ \"", "*", "~", "a;b", "\u{e9}"]
+            .map(str::to_owned);
         let command = format!("printf '%s\\n' {}", line(&words).unwrap());
         let output = Command::new("sh").arg("-c").arg(command).output().unwrap();
         let read = String::from_utf8(output.stdout).unwrap();

@@ -26,12 +26,17 @@ while kill -0 "$head" 2> /dev/null; do
     code=0
     wait "$head" || code=$?
 done
-kill -TERM "$workers" 2> /dev/null
-wait "$workers"
 
-# 10 says that the same command goes on from what was kept.
-if [ "$code" = 10 ]; then
-    scontrol requeue "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+# The workers were sent home. Who has not heard of it is told.
+{ sleep 20 && kill -TERM "$workers"; } 2> /dev/null &
+late=$!
+wait "$workers"
+kill "$late" 2> /dev/null
+
+# 10 says that the same command goes on from what was kept. A job that was preempted waits in the queue already.
+job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+if [ "$code" = 10 ] && [ "$(squeue --noheader --format=%T --jobs="$job")" != PENDING ]; then
+    scontrol requeue "$job"
 fi
 exit "$code"
 "#;

@@ -51,7 +51,9 @@ pub(crate) fn hands(hosts: &[String], remote: &Remote<'_>) -> Result<Vec<Hand>> 
 /// A host's name, as a seat has it.
 fn seat(host: &str) -> String {
     let name = host.rsplit_once('@').map_or(host, |(_, name)| name);
-    name.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' }).collect()
+    name.chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' })
+        .collect()
 }
 
 /// What the shell of a host is given. Its standard input ends with the connection.
@@ -78,7 +80,8 @@ mod tests {
             options: vec!["--device=cuda".to_owned()],
             ssh: &ssh,
         };
-        let of = |hosts: &[&str]| hands(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>(), &remote);
+        let of =
+            |hosts: &[&str]| hands(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>(), &remote);
         let made = of(&["a", "me@b.example"]).unwrap();
         assert_eq!(made[1].name, "b.example");
         let words: Vec<_> = made[1].words.iter().map(|word| word.to_str().unwrap()).collect();

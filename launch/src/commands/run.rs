@@ -65,40 +65,42 @@ impl Wanted {
         width: Width,
         spread: impl FnOnce(&Experiment, Crew, &RunFolder) -> Result<Spread>,
     ) -> Result<()> {
-    let compiled = compile(&self.file, &self.places, Fetch::Missing)?;
-    let parallel = compiled.experiment.parallel();
-    let crew = Crew::new(width, parallel.workers, parallel.threads)?;
-    let crew = Crew { fewest: parallel.fewest.and_then(NonZeroUsize::new), ..crew };
-    let folder = RunFolder::create(&self.runs, compiled.experiment.name())?;
-    let spread = spread(&compiled.experiment, crew, &folder)?;
-    let _lock = folder.lock()?;
-    let store = Store::open(&compiled.store)?;
-    self.describe(&compiled, &folder, &store)?;
+        let compiled = compile(&self.file, &self.places, Fetch::Missing)?;
+        let parallel = compiled.experiment.parallel();
+        let crew = Crew::new(width, parallel.workers, parallel.threads)?;
+        let crew = Crew { fewest: parallel.fewest.and_then(NonZeroUsize::new), ..crew };
+        let folder = RunFolder::create(&self.runs, compiled.experiment.name())?;
+        let spread = spread(&compiled.experiment, crew, &folder)?;
+        let _lock = folder.lock()?;
+        let store = Store::open(&compiled.store)?;
+        self.describe(&compiled, &folder, &store)?;
 
-    let Compiled { experiment, plan, .. } = &compiled;
-    let goal = job::run(experiment.name(), plan, &folder, &store, (crew, spread), experiment.checkpoints()).await?;
-    let warnings = warnings(&compiled.plan, &store).await?;
-    let outcome = outputs::write_all(&folder, &store, &goal, &warnings).await?;
-    let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
-    print(&format!("{}\n{warnings}\n{}\n", table(&outcome.results), folder.report().display()))
-}
-
-/// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
-fn describe(&self, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
-    if outputs::facts(folder).is_none_or(|facts| facts.goal != compiled.goal) {
-        outputs::remove_all(folder)?;
+        let Compiled { experiment, plan, .. } = &compiled;
+        let goal =
+            job::run(experiment.name(), plan, &folder, &store, (crew, spread), experiment.checkpoints())
+                .await?;
+        let warnings = warnings(&compiled.plan, &store).await?;
+        let outcome = outputs::write_all(&folder, &store, &goal, &warnings).await?;
+        let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
+        print(&format!("{}\n{warnings}\n{}\n", table(&outcome.results), folder.report().display()))
     }
-    write(&folder.experiment(), compiled.text.as_bytes())?;
-    write_json(&folder.plan(), &compiled.plan)?;
-    let facts = RunFacts {
-        name: compiled.experiment.name().to_owned(),
-        recipe: compiled.experiment.recipe().to_owned(),
-        experiment_file: self.file.clone(),
-        goal: compiled.goal,
-        store: store.root().to_owned(),
-    };
-    write_json(&folder.facts(), &facts)
-}
+
+    /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
+    fn describe(&self, compiled: &Compiled, folder: &RunFolder, store: &Store) -> Result<()> {
+        if outputs::facts(folder).is_none_or(|facts| facts.goal != compiled.goal) {
+            outputs::remove_all(folder)?;
+        }
+        write(&folder.experiment(), compiled.text.as_bytes())?;
+        write_json(&folder.plan(), &compiled.plan)?;
+        let facts = RunFacts {
+            name: compiled.experiment.name().to_owned(),
+            recipe: compiled.experiment.recipe().to_owned(),
+            experiment_file: self.file.clone(),
+            goal: compiled.goal,
+            store: store.root().to_owned(),
+        };
+        write_json(&folder.facts(), &facts)
+    }
 }
 
 /// Where the workers are, as the command line has it.

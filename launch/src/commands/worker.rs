@@ -79,7 +79,9 @@ async fn begun(folder: &RunFolder, patience: Duration) -> Result<RunFacts> {
     while Contact::read(folder.path()).is_err() {
         if Instant::now() >= until {
             let (path, seconds) = (folder.path().display(), patience.as_secs());
-            bail!("no run has begun in {path} within {seconds} s: start `fulcrum run`, or name another folder");
+            bail!(
+                "no run has begun in {path} within {seconds} s: start `fulcrum run`, or name another folder"
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -97,7 +99,8 @@ fn team(args: &Args) -> Result<Team> {
         1 => vec![name],
         count => (0..count).map(|number| format!("{name}-{number}")).collect(),
     };
-    let options = args.interface.iter().map(|interface| format!("--interface={}", interface.word())).collect();
+    let options =
+        args.interface.iter().map(|interface| format!("--interface={}", interface.word())).collect();
     Ok(Team { seats, threads: args.threads.unwrap_or(share), devices: args.device, options })
 }
 

@@ -14,8 +14,10 @@ fn workers_from_elsewhere_leave_the_same_bytes_also_where_one_is_killed() {
     expected.succeed(&["run", "tiny.toml", "--workers", "2", "--threads", "1"]);
     let place = Workplace::new();
     // It is there before the run is, and waits for it.
-    let far =
-        quiet(&place, &["worker", "--run-folder", "runs/tiny", "--threads", "1", "--seat", "far", "--wait", "60"]);
+    let far = quiet(
+        &place,
+        &["worker", "--run-folder", "runs/tiny", "--threads", "1", "--seat", "far", "--wait", "60"],
+    );
     let run = quiet(&place, &["run", "tiny.toml", "--workers", "2", "--threads", "1", "--here", "1"]);
     let status = place.in_the_middle_of("train", 64);
     let workers = status["workers"].as_array().unwrap();

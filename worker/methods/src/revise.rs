@@ -48,8 +48,11 @@ fn labelled(job: &Job<'_>, table: &Table) -> Result<(Table, Vec<Vec<f32>>), Erro
     Ok((table, labels.concat()))
 }
 
+/// What an input says of rows: the probabilities of each.
+type Column = Vec<Vec<f32>>;
+
 /// The rows of which each input says something, and what each says.
-fn predicted(job: &Job<'_>, table: &Table, roles: &[&str]) -> Result<(Table, Vec<Vec<Vec<f32>>>), Error> {
+fn predicted(job: &Job<'_>, table: &Table, roles: &[&str]) -> Result<(Table, Vec<Column>), Error> {
     let said = roles.iter().map(|role| labels::join(&table.rows, job.prediction(role)?));
     let (kept, columns) = labels::whole(said.collect::<Result<_, _>>()?);
     Ok((table.select(&kept), columns))

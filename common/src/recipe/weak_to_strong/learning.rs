@@ -224,15 +224,17 @@ impl<'a> Compiler<'a> {
         let read = self.bases.input(&mut self.plan, base, &rows);
         let inputs = [("model", model), ("data", rows.data), read];
         let inputs = roles(inputs.into_iter().chain(labels.map(|labels| ("labels", labels))));
-        let mut moments = Vec::new();
+        let mut moments: Vec<Key> = Vec::new();
         for begin in 0..of - 1 {
-            let (title, train) = (format!("{title}: {} of {of}", begin + 1), train.clone());
-            moments.push(self.stretch(title, base, train, inputs.clone(), cost, begin..of, &moments));
+            let title = format!("{title}: {} of {of}", begin + 1);
+            let (train, inputs) = stretch(train.clone(), inputs.clone(), begin..of, moments.last());
+            moments.push(self.training(title, base, train, inputs, cost));
         }
-        let model = match of {
-            1 => self.training(title, base, train, inputs, cost),
-            _ => self.stretch(title, base, train, inputs, cost, of - 1..of, &moments),
+        let (train, inputs) = match of {
+            1 => (train, inputs),
+            _ => stretch(train, inputs, of - 1..of, moments.last()),
         };
+        let model = self.training(title, base, train, inputs, cost);
         Learned { model, moments }
     }
 
@@ -248,22 +250,6 @@ impl<'a> Compiler<'a> {
         let key = self.plan.add(title, Spec { work: Work::Train(train), inputs }, cost);
         self.plan.limit(key, base.model.workers);
         key
-    }
-
-    /// One of the stages of a training, which goes on from the last of those before.
-    fn stretch(
-        &mut self,
-        title: String,
-        base: &Base<'_>,
-        train: Train,
-        mut inputs: BTreeMap<String, Key>,
-        cost: Estimate,
-        Range { start: begin, end: of }: Range<usize>,
-        before: &[Key],
-    ) -> Key {
-        inputs.extend(before.last().map(|before| ("before".to_owned(), *before)));
-        let span = Some(Span { begin, end: begin + 1, of });
-        self.training(title, base, Train { span, ..train }, inputs, cost)
     }
 
     /// Runs a trained model over the test rows, for the table.
@@ -298,6 +284,17 @@ impl<'a> Compiler<'a> {
         let cost = estimate(rows.count, base.max_tokens());
         self.plan.add(title, Spec { work, inputs: roles(inputs) }, cost)
     }
+}
+
+/// One of the stages of a training, which goes on from the last of those before.
+fn stretch(
+    train: Train,
+    mut inputs: BTreeMap<String, Key>,
+    Range { start: begin, end: of }: Range<usize>,
+    before: Option<&Key>,
+) -> (Train, BTreeMap<String, Key>) {
+    inputs.extend(before.map(|before| ("before".to_owned(), *before)));
+    (Train { span: Some(Span { begin, end: begin + 1, of }), ..train }, inputs)
 }
 
 /// The seed of a member of an ensemble; the first has that of the experiment. Seeds of experiments are small numbers.

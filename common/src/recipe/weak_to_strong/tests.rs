@@ -1,5 +1,7 @@
 //! What each part of a method adds to the plan.
 
+mod ladder;
+
 use super::*;
 use crate::{
     experiment,
@@ -111,56 +113,6 @@ fn models_of_preferences_end_in_a_reward_and_read_pairs() {
         panic!("no dataset")
     };
     assert!(matches!(source, Source::ArithmeticQuestions(_)) && format.compares(), "{source:?} {format:?}");
-}
-
-#[test]
-fn bootstrapping_labels_from_model_to_model() {
-    let plan = plan("[[method]]\nname = \"b\"\nthrough = \"intermediate\"\nrounds = 1");
-    let first = "student b s>m round 1 seed 0";
-    let second = "student b s>l round 2 seed 0";
-    let last = "student b s>l seed 0";
-    assert_eq!(read(&plan, first, "labels"), "weak labels s seed 0");
-    assert_eq!(read(&plan, second, "labels"), format!("weak labels {first}"));
-    assert_eq!(read(&plan, last, "labels"), format!("weak labels {second}"));
-    let students = roles(&plan).into_iter().filter(|role| matches!(role, Role::Student { .. }));
-    let expected = Role::Student { method: "b".into(), weak: "s".into(), strong: "l".into() };
-    assert_eq!(students.collect::<Vec<_>>(), [expected], "pairs with nobody between have no student");
-}
-
-#[test]
-fn a_model_that_only_passes_labels_on_needs_no_pair() {
-    let method = "[[method]]\nname = \"b\"\nthrough = [\"m\"]";
-    let plan = plan_with("pairs = [[\"s\", \"l\"]]", method);
-    assert_eq!(read(&plan, "student b s>l seed 0", "labels"), "weak labels student b s>m round 1 seed 0");
-    let ceilings = plan.stages().iter().filter(|stage| stage.name.starts_with("ceiling"));
-    assert_eq!(ceilings.count(), 1, "of the student alone");
-    let text = written("", "pairs = [[\"s\", \"l\"]]", "[[method]]\nname = \"b\"");
-    let error = experiment::parse("t.toml", &text, "".as_ref()).unwrap_err().to_string();
-    assert!(error.contains("model \"m\" is in none of methods.pairs: add a pair, lead a method"), "{error}");
-}
-
-#[test]
-fn a_model_trains_on_as_many_workers_as_it_says() {
-    let text =
-        written("", "pairs = [[\"s\", \"l\"]]", "[[method]]\nname = \"a\"\nthrough = \"intermediate\"");
-    let limited = text.replacen("name = \"s\"", "name = \"s\"\nworkers = 1", 1);
-    let (plan, free) = (compiled(&limited), compiled(&text));
-    for stage in plan.stages() {
-        let is_small = ["pretrain s", "weak s seed 0"].contains(&stage.name.as_str());
-        assert_eq!(stage.workers, is_small.then_some(1), "{}", stage.name);
-    }
-    let keys = |plan: &Plan| plan.stages().iter().map(|stage| stage.key).collect::<Vec<_>>();
-    assert_eq!(keys(&plan), keys(&free));
-}
-
-#[test]
-fn a_chain_shares_its_first_student_with_the_naive_one() {
-    let one = plan("[[method]]\nname = \"a\"");
-    let both = plan("[[method]]\nname = \"a\"\n[[method]]\nname = \"b\"\nthrough = [\"m\"]");
-    let key = |plan: &Plan, name: &str| named(plan, name).key();
-    assert_eq!(key(&one, "student a s>m seed 0"), key(&both, "student a s>m seed 0"));
-    let name = read(&both, "student b s>l seed 0", "labels");
-    assert_eq!(read(&both, name, "model"), "student a s>m seed 0");
 }
 
 #[test]

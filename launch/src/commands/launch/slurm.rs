@@ -107,7 +107,8 @@ fn member(args: &Args, experiment: &Experiment, file: &Path) -> Result<Member> {
 fn options(args: &Args, workers: usize, threads: usize) -> Result<Vec<String>> {
     let mut options = vec![format!("--workers={workers}"), "--here=0".to_owned()];
     options.push(format!("--threads={threads}"));
-    let paths = [("runs", Some(&args.runs)), ("store", args.store.as_ref()), ("data-root", args.data_root.as_ref())];
+    let paths =
+        [("runs", Some(&args.runs)), ("store", args.store.as_ref()), ("data-root", args.data_root.as_ref())];
     for (key, path) in paths {
         if let Some(path) = path {
             options.push(format!("--{key}={}", text(path)?));
@@ -121,7 +122,9 @@ fn options(args: &Args, workers: usize, threads: usize) -> Result<Vec<String>> {
 fn submit(script: &Path, wait: bool) -> Result<()> {
     let mut command = Command::new("sbatch");
     command.arg("--parsable").args(wait.then_some("--wait")).arg(script).stderr(Stdio::inherit());
-    let output = command.output().context("cannot start sbatch: is this a machine of the cluster? --print shows the job")?;
+    let output = command
+        .output()
+        .context("cannot start sbatch: is this a machine of the cluster? --print shows the job")?;
     let number = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     match (output.status.code(), number.is_empty()) {
         (Some(0), _) => print(&format!("job {number}: {}\n", script.display())),

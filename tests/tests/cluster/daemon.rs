@@ -1,0 +1,123 @@
+//! Programs that serve for as long as a test takes.
+
+use std::{
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use fulcrum_tests::workplace::Workplace;
+
+/// Nothing here takes so long unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Small enough for seconds, large enough to have a middle.
+const EXPERIMENT: &str = r#"
+name   = "tiny"
+recipe = "weak-to-strong"
+
+[task]
+source = "builtin:arithmetic"
+split  = { ground_truth = 160, weak_labels = 160, test = 100 }
+
+[[model]]
+name    = "small"
+layers  = 1
+hidden  = 16
+heads   = 2
+context = 16
+
+[[model]]
+name    = "large"
+layers  = 2
+hidden  = 32
+heads   = 4
+context = 16
+
+[pretrain]
+rows        = 6000
+batch       = 32
+micro_batch = 16
+
+[parallel]
+workers = 2
+threads = 1
+
+[checkpoint]
+steps = 20
+
+[cluster]
+partition = "low"
+"#;
+
+/// A folder with the experiment in it.
+pub(crate) fn workplace() -> Workplace {
+    Workplace::new("tiny", EXPERIMENT)
+}
+
+/// A run that nothing disturbs, on this machine.
+pub(crate) fn undisturbed() -> Workplace {
+    let place = workplace();
+    let output = place.command(&["run", "tiny.toml"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    place
+}
+
+/// Whether these tests are left out here.
+pub(crate) fn left_out() -> bool {
+    let left_out = std::env::var_os("FULCRUM_NO_CLUSTER").is_some_and(|value| !value.is_empty());
+    if left_out {
+        eprintln!("left out: FULCRUM_NO_CLUSTER is set");
+    }
+    left_out
+}
+
+/// A program in the foreground. It ends with the test.
+#[derive(Debug)]
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    /// Starts it; what it says goes to a file.
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
+        let log = std::fs::File::create(log).unwrap();
+        let command = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let started = command.spawn();
+        let name = command.get_program().to_owned();
+        Self(started.unwrap_or_else(|error| {
+            panic!("{name:?}: {error}; apt-get install slurm-wlm munge openssh-server, or set FULCRUM_NO_CLUSTER=1")
+        }))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Ports that nobody listens on.
+pub(crate) fn ports<const N: usize>() -> [u16; N] {
+    // All are held until all are known, so that no two are the same.
+    let held = std::array::from_fn::<_, N, _>(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// Waits until somebody listens on a port.
+pub(crate) fn listens(port: u16, log: &Path) {
+    wait_for(log, || TcpStream::connect(("127.0.0.1", port)).ok());
+}
+
+/// Waits until `found` finds something; the log is shown where it never does.
+pub(crate) fn wait_for<T>(log: &Path, mut found: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        let log = || std::fs::read_to_string(log).unwrap_or_default();
+        assert!(began.elapsed() < PATIENCE, "waited in vain\n{}", log());
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
