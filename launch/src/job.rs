@@ -25,7 +25,7 @@ use crate::{
 /// How many processes of what width, as the user said it.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Width {
-    /// Worker processes on this machine
+    /// Worker processes
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<NonZeroUsize>,
     /// Threads per worker [default: cores over workers]

@@ -69,6 +69,11 @@ fn parts_of_methods_that_contradict_each_other_are_refused() {
             "exp.toml:14: model \"large\" has no answers to give: name them by its head_init",
         ),
         (
+            "context = 32\n[train]",
+            "context = 32\nhead_init = [\"a\", \"b\"]\nreadout = \"mean\"\n[[method]]\nname = \"m\"\ntuning = \"prompt\"\n[train]",
+            "exp.toml:20: model.readout = \"mean\" is not read by a method that asks: what comes after the last token is the answer",
+        ),
+        (
             "[train]",
             "[grid]\n[train]",
             "exp.toml:19: grid tries nothing: give it a list, such as learning_rate = [1e-5, 1e-4]",

@@ -5,6 +5,7 @@ mod bench;
 mod compare;
 mod coordinator;
 mod generate;
+mod generated;
 mod import_labels;
 mod infer;
 mod launch;
@@ -32,8 +33,9 @@ pub(crate) struct Cli {
 }
 
 const AFTER: &str = "\
-Exit codes: 0 done; 2 bad usage or experiment file; 10 stopped, run it again to go on; 20 versions or
-configurations do not fit together; 21 damaged bytes; 30 no progress, see the logs; 40 a bug in Fulcrum.
+Exit codes: 0 done; 2 bad usage or experiment file; 10 stopped, run it again to go on;
+20 versions or configurations do not fit together; 21 damaged bytes; 30 no progress, see the logs;
+31 a training came no farther; 40 a bug in Fulcrum.
 FULCRUM_LOG sets the detail of the logs, e.g. FULCRUM_LOG=debug.";
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +68,10 @@ enum Command {
     Coordinator(coordinator::Args),
     /// Look after workers on this machine, for a run that `fulcrum run --here N` leads on another
     Worker(worker::Args),
+    /// Print completions for a shell
+    Completions(generated::Completions),
+    /// Write manual pages
+    Man(generated::Man),
 }
 
 impl Cli {
@@ -96,6 +102,8 @@ impl Cli {
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
             Command::Worker(args) => worker::run(args).await,
+            Command::Completions(args) => generated::completions(&args),
+            Command::Man(args) => generated::man(&args),
         }
     }
 }

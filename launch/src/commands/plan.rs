@@ -1,6 +1,9 @@
 //! `fulcrum plan`: the stage graph of an experiment, what is cached, what the rest will cost.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use fulcrum_common::{
@@ -28,7 +31,15 @@ pub(crate) struct Args {
 /// # Errors
 /// What is wrong with the experiment file.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let compiled = compile(&args.file, &args.places, Fetch::Missing)?;
+    show(&args.file, &args.places, args.json).await
+}
+
+/// The same for whoever has read the command line.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn show(file: &Path, places: &Places, json: bool) -> Result<()> {
+    let compiled = compile(file, places, Fetch::Missing)?;
     let mut cached = BTreeSet::new();
     if compiled.store.join("artifacts").is_dir() {
         let store = Store::open(&compiled.store)?;
@@ -38,7 +49,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
             }
         }
     }
-    if args.json {
+    if json {
         print(&format!("{}\n", serde_json::to_string_pretty(&view(&compiled.plan, &cached))?))
     } else {
         print(&render(&compiled.plan, &cached))

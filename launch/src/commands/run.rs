@@ -9,7 +9,7 @@ use fulcrum_common::{
     store::Store,
 };
 
-use super::print;
+use super::{plan, print};
 use crate::{
     experiment::{Compiled, Fetch, Places, compile},
     job::{self, Crew, Spread, Width},
@@ -31,8 +31,15 @@ pub(super) struct Wanted {
     runs: PathBuf,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  fulcrum run exp.toml --workers 2                   all on this machine
+  fulcrum run exp.toml --workers 8 --device cuda     a GPU for each worker
+  fulcrum run exp.toml --workers 8 --here 0          the workers come by `fulcrum worker`";
+
 /// What was asked.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     what: Wanted,
@@ -45,6 +52,9 @@ pub(crate) struct Args {
     /// [default: loopback with all workers here, else the first that is not]
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<Interface>,
+    /// Start nothing: show the stages and what they will cost, as `fulcrum plan` does
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs the experiment, writes its reports, prints its table. What is in the store already is not done again.
@@ -52,6 +62,9 @@ pub(crate) struct Args {
 /// # Errors
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
+    if args.dry_run {
+        return plan::show(&args.what.file, &args.what.places, false).await;
+    }
     args.what.bring(args.width, |_, crew, _| spread(&args, crew)).await
 }
 

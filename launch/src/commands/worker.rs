@@ -22,8 +22,14 @@ use crate::{
 /// How often a run's folder is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
+const EXAMPLES: &str = "\
+Examples:
+  fulcrum worker --run-folder runs/exp --count 8 --device cuda
+  fulcrum worker --run-folder runs/exp --seat spare --interface ib0";
+
 /// What was asked.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Folder of the run, on storage that this machine shares with the coordinator's
     #[arg(long, value_name = "DIR", env = "FULCRUM_RUN_FOLDER")]

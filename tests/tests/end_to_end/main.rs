@@ -9,6 +9,7 @@ mod corruption;
 mod disk;
 mod elsewhere;
 mod generation;
+mod ladder;
 mod one_off;
 mod poison;
 mod probes;

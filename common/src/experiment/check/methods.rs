@@ -8,9 +8,9 @@ use crate::{
         keys::{self, Raw},
         method::Between,
         problem::Log,
-        value::{ConfidenceForm, MethodName, ShotLabels, TaskKind, Through},
+        value::{ConfidenceForm, MethodName, ShotLabels, TaskKind, Through, Value as _},
     },
-    plan::{HeadInit, Objective, Threshold},
+    plan::{HeadInit, Objective, Readout, Threshold},
 };
 
 pub(super) fn methods(raw: &Raw, log: &Log<'_>) -> Vec<Method> {
@@ -192,6 +192,10 @@ pub(super) fn answers(raw: &Raw, pairs: &[Pair], methods: &[Method], log: &Log<'
             let name = &model.name.value.0;
             let problem = format!("model {name:?} has no answers to give: name them by its head_init");
             log.add(model.head_init.line.or(model.name.line), problem);
+        }
+        if let Some(readout) = model.readout.value.filter(|readout| *readout != Readout::Last) {
+            let problem = format!("model.readout = {} is not read by a method that asks", readout.show());
+            log.add(model.readout.line, format!("{problem}: what comes after the last token is the answer"));
         }
     }
 }

@@ -23,8 +23,15 @@ use crate::{
     supervise::Programs,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  fulcrum launch slurm exp.toml --workers 8 --print    see the job
+  fulcrum launch slurm exp.toml --workers 8            submit it
+  fulcrum launch slurm sst2.toml blimp.toml            an array of jobs";
+
 /// What was asked.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The experiment files; several are an array of jobs
     #[arg(value_name = "FILE", required = true)]

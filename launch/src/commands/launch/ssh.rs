@@ -16,8 +16,14 @@ use crate::{
     supervise::Programs,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  fulcrum launch ssh exp.toml --hosts 'node[01-04]' --per-host 8 --device cuda
+  fulcrum launch ssh exp.toml --hosts me@a,me@b --ssh=-oPort=2222 --interface 10.1.0.0/16";
+
 /// What was asked.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     what: Wanted,
