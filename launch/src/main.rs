@@ -26,6 +26,7 @@ mod supervise;
 mod table;
 mod usage;
 mod warnings;
+mod watch;
 mod weak_labels;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

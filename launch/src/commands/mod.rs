@@ -13,8 +13,9 @@ mod one_off;
 mod plan;
 mod report;
 mod run;
-mod status;
+pub(crate) mod status;
 mod train;
+mod watch;
 mod why;
 mod worker;
 
@@ -52,6 +53,8 @@ enum Command {
     Compare(compare::Args),
     /// Show stages and workers of a run
     Status(status::Args),
+    /// Serve a page that shows a run as it goes, and its metrics for Prometheus
+    Watch(watch::Args),
     /// Finetune one model on one table of rows
     Train(Box<train::Args>),
     /// Run one model over one table of rows
@@ -94,6 +97,7 @@ impl Cli {
             Command::Report(args) => report::run(args).await,
             Command::Compare(args) => compare::run(args).await,
             Command::Status(args) => status::run(args).await,
+            Command::Watch(args) => watch::run(args).await,
             Command::Train(args) => train::run(*args).await,
             Command::Infer(args) => infer::run(args).await,
             Command::Generate(args) => generate::run(args).await,

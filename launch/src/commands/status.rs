@@ -66,7 +66,7 @@ async fn warned(folder: &RunFolder) -> Result<String> {
 }
 
 /// What the run's coordinator says, if one is there.
-pub(super) async fn live(folder: &RunFolder) -> Option<StatusReply> {
+pub(crate) async fn live(folder: &RunFolder) -> Option<StatusReply> {
     let Contact { address, .. } = Contact::read(folder.path()).ok()?;
     ask(folder, address).await.ok()
 }
@@ -76,7 +76,7 @@ async fn ask(folder: &RunFolder, address: SocketAddr) -> Result<StatusReply> {
 }
 
 /// What the folder and the store say of a run that nobody serves.
-pub(super) async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
+pub(crate) async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
     let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
     let store = Store::open(&facts.store)?;
     let mut cached = std::collections::BTreeSet::new();
