@@ -53,7 +53,10 @@ pub enum TokenError {
         "no token: set {TOKEN_VARIABLE} to that of the run, which lies in its folder, or name the folder"
     )]
     Untold,
-    /// It cannot be read or made.
+    /// The system has no chance to give.
+    #[error("no token can be made: {0}")]
+    Chance(String),
+    /// It cannot be read or written.
     #[error("token {path:?}: {source}")]
     Io {
         /// The file.
@@ -106,7 +109,7 @@ impl Token {
         let path = folder.join(TOKEN_FILE);
         match Self::find(folder) {
             Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let token = Self::new(&path)?;
+                let token = Self::new()?;
                 token.write(&path)?;
                 Ok(token)
             }
@@ -114,12 +117,19 @@ impl Token {
         }
     }
 
-    fn new(path: &Path) -> Result<Self, TokenError> {
+    /// One that nobody can guess.
+    ///
+    /// # Errors
+    /// If the system has no chance to give.
+    pub fn new() -> Result<Self, TokenError> {
         let mut bytes = [0; BYTES];
-        let source = |error: getrandom::Error| io::Error::other(error.to_string());
-        getrandom::fill(&mut bytes)
-            .map_err(|error| TokenError::Io { path: path.to_owned(), source: source(error) })?;
+        getrandom::fill(&mut bytes).map_err(|error| TokenError::Chance(error.to_string()))?;
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// What it is, for whoever hands it on.
+    pub fn secret(&self) -> &str {
+        &self.0
     }
 
     fn read(path: &Path) -> Result<Self, TokenError> {

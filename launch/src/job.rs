@@ -1,7 +1,7 @@
 //! A plan brought to its goal: nothing is started if the goal is in the store already.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
     thread::available_parallelism,
@@ -50,7 +50,7 @@ pub(crate) struct Crew {
 #[derive(Clone, Debug)]
 pub(crate) struct Spread {
     /// Where the coordinator listens.
-    pub(crate) listen: IpAddr,
+    pub(crate) listen: SocketAddr,
     /// How many workers are started on this machine; none for all of the run.
     pub(crate) here: Option<usize>,
     /// What brings workers on other machines. Those that nothing brings come by themselves.
@@ -60,7 +60,7 @@ pub(crate) struct Spread {
 impl Default for Spread {
     /// All on this machine.
     fn default() -> Self {
-        Self { listen: Ipv4Addr::LOCALHOST.into(), here: None, elsewhere: Vec::new() }
+        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), here: None, elsewhere: Vec::new() }
     }
 }
 

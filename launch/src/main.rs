@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod compare;
 mod devices;
+mod doctor;
 mod experiment;
 mod failure;
 mod fetch;

@@ -4,6 +4,7 @@ mod artifacts;
 mod bench;
 mod compare;
 mod coordinator;
+mod doctor;
 mod generate;
 mod generated;
 mod import_labels;
@@ -45,7 +46,7 @@ enum Command {
     Plan(plan::Args),
     /// Run an experiment on this machine; run again, it goes on where it stopped
     Run(run::Args),
-    /// Run an experiment on other machines: hosts over ssh, a Slurm cluster
+    /// Run an experiment on other machines: hosts over ssh, a Slurm cluster, Kubernetes
     Launch(Box<launch::Args>),
     /// Write the report of a finished run; show several runs as tasks
     Report(report::Args),
@@ -65,6 +66,8 @@ enum Command {
     Bench(bench::Args),
     /// Bring weak labels of other programs (Arrow folders of the datasets library) into one Parquet file
     ImportLabels(import_labels::Args),
+    /// See whether this machine is fit for runs
+    Doctor(doctor::Args),
     /// Look after the artifact store
     Artifacts(artifacts::Args),
     /// Serve one run to its workers; `fulcrum run` starts this by itself
@@ -103,6 +106,7 @@ impl Cli {
             Command::Generate(args) => generate::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::ImportLabels(args) => import_labels::run(&args),
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
             Command::Worker(args) => worker::run(args).await,

@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// [default: loopback with all workers here, else the first that is not]
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<Interface>,
+    /// The port that the coordinator listens on [default: any that is free]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    port: u16,
     /// Start nothing: show the stages and what they will cost, as `fulcrum plan` does
     #[arg(long)]
     dry_run: bool,
@@ -123,10 +126,10 @@ fn spread(args: &Args, crew: Crew) -> Result<Spread> {
         bail!("--here {here} is more than all {all} workers of the run");
     }
     let is_alone = args.here.is_none_or(|here| here == all);
-    let listen = match &args.interface {
+    let address = match &args.interface {
         Some(interface) => interface.find()?.address,
         None if is_alone => Ipv4Addr::LOCALHOST.into(),
         None => reachable()?,
     };
-    Ok(Spread { listen, here: args.here, elsewhere: Vec::new() })
+    Ok(Spread { listen: (address, args.port).into(), here: args.here, elsewhere: Vec::new() })
 }

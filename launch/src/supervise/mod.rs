@@ -11,7 +11,7 @@ mod watcher;
 use std::{
     ffi::OsString,
     fs,
-    net::IpAddr,
+    net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
     process::Command,
@@ -72,7 +72,7 @@ pub(crate) struct Head {
     /// When trainings keep checkpoints.
     pub(crate) checkpoints: Cadence,
     /// Where it listens.
-    pub(crate) listen: IpAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 /// A child that is a worker, or that looks after some on another machine.

@@ -52,6 +52,11 @@ impl Programs {
         &self.fulcrum
     }
 
+    /// The worker.
+    pub(crate) fn worker_program(&self) -> &Path {
+        &self.worker
+    }
+
     /// The coordinator of a run.
     pub(super) fn coordinator(&self, folder: &RunFolder, head: &Head) -> Command {
         let mut command = Command::new(&self.fulcrum);
@@ -64,7 +69,7 @@ impl Programs {
         let Cadence { steps, seconds, verify_steps } = head.checkpoints;
         command.args([format!("--checkpoint-steps={steps}"), format!("--checkpoint-seconds={seconds}")]);
         command.arg(format!("--verify-steps={verify_steps}"));
-        command.arg(format!("--listen={}", std::net::SocketAddr::from((head.listen, 0))));
+        command.arg(format!("--listen={}", head.listen));
         command
     }
 

@@ -7,5 +7,6 @@
 
 mod daemon;
 mod hosts;
+mod k8s;
 mod namespaces;
 mod slurm;

@@ -1,5 +1,6 @@
 //! `fulcrum launch`: the same experiment file on other machines.
 
+mod k8s;
 mod slurm;
 mod ssh;
 
@@ -21,6 +22,8 @@ enum Engine {
     Local(run::Args),
     /// Run with workers on other hosts, started over ssh; they share a file system
     Ssh(ssh::Args),
+    /// Print what Kubernetes makes a run of, for `kubectl apply -f -`
+    K8s(k8s::Args),
     /// Write a job for Slurm, and submit it; several experiments are an array
     Slurm(slurm::Args),
 }
@@ -33,6 +36,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     match args.engine {
         Engine::Local(args) => run::run(args).await,
         Engine::Ssh(args) => ssh::run(args).await,
+        Engine::K8s(args) => k8s::run(&args),
         Engine::Slurm(args) => slurm::run(&args),
     }
 }

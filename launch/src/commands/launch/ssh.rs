@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let hosts = &args.hosts.0;
     let workers = NonZeroUsize::new(hosts.len() * args.per_host.get());
     let width = Width { workers, threads: args.threads, device: Some(args.device) };
-    let listen = match &args.interface {
+    let address = match &args.interface {
         Some(interface) => interface.find()?.address,
         None => reachable()?,
     };
@@ -89,7 +89,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
                 options: [format!("--device={}", args.device)].into_iter().chain(threads).collect(),
                 ssh: &args.ssh,
             };
-            Ok(Spread { listen, here: Some(0), elsewhere: hands(hosts, &remote)? })
+            Ok(Spread { listen: (address, 0).into(), here: Some(0), elsewhere: hands(hosts, &remote)? })
         })
         .await
 }
