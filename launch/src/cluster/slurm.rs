@@ -33,9 +33,10 @@ late=$!
 wait "$workers"
 kill "$late" 2> /dev/null
 
-# 10 says that the same command goes on from what was kept. A job that was preempted waits in the queue already.
+# 10 says that the same command goes on from what was kept. A job that was preempted waits in the queue already, and one that
+# was cancelled is not to come back.
 job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
-if [ "$code" = 10 ] && [ "$(squeue --noheader --format=%T --jobs="$job")" != PENDING ]; then
+if [ "$code" = 10 ] && [ "$(squeue --noheader --format=%T --jobs="$job")" = RUNNING ]; then
     scontrol requeue "$job"
 fi
 exit "$code"

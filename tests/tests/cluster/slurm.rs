@@ -176,3 +176,26 @@ fn a_job_that_fails_ends_with_the_code_of_its_run_and_is_not_queued_again() {
     assert!(said.contains("ended with 30"), "{said}");
     assert_eq!(output.status.code(), Some(30), "{said}");
 }
+
+#[test]
+fn a_job_that_is_cancelled_keeps_what_it_has_and_does_not_come_back() {
+    if left_out() {
+        return;
+    }
+    let (slurm, place) = (Slurm::start(), workplace());
+    let job = slurm.launch(&place);
+    in_the_middle(&place);
+    slurm.succeed("scancel", &[&job]);
+    let log = place.at(&format!("runs/slurm-{job}.log"));
+    wait_for(&log, || {
+        fs::read_to_string(&log).ok()?.contains("the same command goes on from there").then_some(())
+    });
+    wait_for(&slurm.log(), || {
+        slurm.succeed("squeue", &["--noheader", "--jobs", &job]).is_empty().then_some(())
+    });
+    assert_eq!(slurm.state(&job), ("CANCELLED".into(), "0".into()));
+    let output = place.command(&["run", "tiny.toml"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(place.logs().contains("goes on from step"), "{}", place.logs());
+    assert_eq!(place.artifacts(), undisturbed().artifacts());
+}
