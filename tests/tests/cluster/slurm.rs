@@ -157,8 +157,9 @@ fn a_job_comes_to_its_report_through_a_signal_before_its_time_is_over_and_throug
     slurm.goes_on_after(&job, "2");
     wait_for(&slurm.log(), || (slurm.state(&job).0 == "COMPLETED").then_some(()));
     assert!(place.at("runs/tiny/report.html").is_file());
+    // The signal comes at once; the preemption takes Slurm a while, and may meet the run between two trainings.
     let logs = place.logs();
-    assert!(logs.matches("goes on from step").count() > 1, "{logs}");
+    assert!(logs.contains("goes on from step"), "{logs}");
     assert_eq!(place.artifacts(), undisturbed().artifacts());
 }
 
