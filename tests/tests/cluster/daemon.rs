@@ -51,14 +51,27 @@ steps = 20
 partition = "low"
 "#;
 
+/// Lines that models learn from.
+const ROWS: usize = 6_000;
+
 /// A folder with the experiment in it.
 pub(crate) fn workplace() -> Workplace {
-    Workplace::new("tiny", EXPERIMENT)
+    workplace_of(ROWS)
+}
+
+/// The same with so many lines to learn from: it takes as much longer.
+pub(crate) fn workplace_of(rows: usize) -> Workplace {
+    Workplace::new("tiny", &EXPERIMENT.replace("6000", &rows.to_string()))
 }
 
 /// A run that nothing disturbs, on this machine.
 pub(crate) fn undisturbed() -> Workplace {
-    let place = workplace();
+    undisturbed_of(ROWS)
+}
+
+/// The same for [`workplace_of`].
+pub(crate) fn undisturbed_of(rows: usize) -> Workplace {
+    let place = workplace_of(rows);
     let output = place.command(&["run", "tiny.toml"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     place

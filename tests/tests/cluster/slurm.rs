@@ -9,7 +9,9 @@ use std::{
 
 use fulcrum_tests::workplace::Workplace;
 
-use crate::daemon::{Daemon, left_out, listens, ports, undisturbed, wait_for, workplace};
+use crate::daemon::{
+    Daemon, left_out, listens, ports, undisturbed, undisturbed_of, wait_for, workplace, workplace_of,
+};
 
 const NODES: usize = 3;
 
@@ -143,7 +145,9 @@ fn a_job_comes_to_its_report_through_a_signal_before_its_time_is_over_and_throug
     if left_out() {
         return;
     }
-    let (slurm, place) = (Slurm::start(), workplace());
+    // Long enough that it still runs when Slurm comes to preempt it.
+    const ROWS: usize = 12_000;
+    let (slurm, place) = (Slurm::start(), workplace_of(ROWS));
     let job = slurm.launch(&place);
     in_the_middle(&place);
     // What Slurm does when the time of a job comes to its end.
@@ -160,7 +164,7 @@ fn a_job_comes_to_its_report_through_a_signal_before_its_time_is_over_and_throug
     // The signal comes at once; the preemption takes Slurm a while, and may meet the run between two trainings.
     let logs = place.logs();
     assert!(logs.contains("goes on from step"), "{logs}");
-    assert_eq!(place.artifacts(), undisturbed().artifacts());
+    assert_eq!(place.artifacts(), undisturbed_of(ROWS).artifacts());
 }
 
 #[test]
