@@ -7,7 +7,7 @@ use fulcrum_common::{exit, experiment::Cluster};
 use serde_json::{Value, json};
 
 /// Where the volume is, in every container.
-pub(crate) const VOLUME: &str = "/work";
+pub(crate) const VOLUME: &str = "/fulcrum";
 
 /// Where the experiment file is, in every container.
 const EXPERIMENT: &str = "/experiment";

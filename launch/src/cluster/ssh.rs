@@ -74,7 +74,7 @@ mod tests {
         let ssh = ["-p".to_owned(), "2222".to_owned()];
         let remote = Remote {
             fulcrum: "/opt/fulcrum".as_ref(),
-            folder: "/work/my files".as_ref(),
+            folder: "/home/me/my files".as_ref(),
             run: "runs/t".as_ref(),
             count: NonZeroUsize::new(2).unwrap(),
             options: vec!["--device=cuda".to_owned()],
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(made[1].name, "b.example");
         let words: Vec<_> = made[1].words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words[..2], ["ssh", "-oBatchMode=yes"]);
-        let expected = "cd '/work/my files' && exec /opt/fulcrum worker --watch-stdin --run-folder runs/t \
+        let expected = "cd '/home/me/my files' && exec /opt/fulcrum worker --watch-stdin --run-folder runs/t \
             --seat=b.example --count=2 --device=cuda";
         assert_eq!(words[5..], ["-p", "2222", "--", "me@b.example", expected]);
         let error = of(&["a", "you@a"]).unwrap_err().to_string();

@@ -45,7 +45,7 @@ fn objects_are_those_of_the_published_schemas() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     };
-    let list = printed(&["--workers", "3", "--namespace", "research", "--data-root", "/work/data"]);
+    let list = printed(&["--workers", "3", "--namespace", "research", "--data-root", "/fulcrum/data"]);
     let items = list["items"].as_array().unwrap().clone();
     let jobs = of_kind(&items, "Job");
     let [head, worker] = jobs[..] else { panic!("{list}") };

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// How often the pods of a job may be started again
     #[arg(long, value_name = "N", default_value_t = 20)]
     restarts: usize,
-    /// Folder with local copies of datasets and models, on the volume: /work/data
+    /// Folder with local copies of datasets and models, on the volume: /fulcrum/data
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
     /// Make one JobSet and not two jobs; its controller must be installed
