@@ -13,6 +13,45 @@ use serde_json::Value;
 
 use crate::binaries;
 
+/// Small enough for seconds, large enough to have a middle: pretraining takes some hundred steps.
+pub const EXPERIMENT: &str = r#"
+name   = "tiny"
+recipe = "weak-to-strong"
+
+[task]
+source = "builtin:arithmetic"
+split  = { ground_truth = 160, weak_labels = 160, validation = 20, test = 100 }
+
+[[model]]
+name    = "small"
+layers  = 1
+hidden  = 16
+heads   = 2
+context = 16
+
+[[model]]
+name    = "large"
+layers  = 2
+hidden  = 32
+heads   = 4
+context = 16
+
+[pretrain]
+rows        = 6000
+batch       = 32
+micro_batch = 16
+
+[methods]
+run = ["naive", "confidence"]
+
+[train]
+batch       = 32
+micro_batch = 8
+
+[checkpoint]
+steps = 20
+"#;
+
 /// Every file of every artifact that a run leaves, by stage and name.
 pub type Left = BTreeMap<(String, String), Vec<u8>>;
 

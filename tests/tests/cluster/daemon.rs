@@ -7,49 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fulcrum_tests::workplace::Workplace;
+use fulcrum_tests::workplace::{EXPERIMENT, Workplace};
 
 /// Nothing here takes so long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Small enough for seconds, large enough to have a middle.
-const EXPERIMENT: &str = r#"
-name   = "tiny"
-recipe = "weak-to-strong"
-
-[task]
-source = "builtin:arithmetic"
-split  = { ground_truth = 160, weak_labels = 160, test = 100 }
-
-[[model]]
-name    = "small"
-layers  = 1
-hidden  = 16
-heads   = 2
-context = 16
-
-[[model]]
-name    = "large"
-layers  = 2
-hidden  = 32
-heads   = 4
-context = 16
-
-[pretrain]
-rows        = 6000
-batch       = 32
-micro_batch = 16
-
-[parallel]
-workers = 2
-threads = 1
-
-[checkpoint]
-steps = 20
-
-[cluster]
-partition = "low"
-"#;
+/// What the experiment asks of its machines.
+const MACHINES: &str = "[parallel]\nworkers = 2\nthreads = 1\n[cluster]\npartition = \"low\"\n";
 
 /// Lines that models learn from.
 const ROWS: usize = 6_000;
@@ -61,7 +25,7 @@ pub(crate) fn workplace() -> Workplace {
 
 /// The same with so many lines to learn from: it takes as much longer.
 pub(crate) fn workplace_of(rows: usize) -> Workplace {
-    Workplace::new("tiny", &EXPERIMENT.replace("6000", &rows.to_string()))
+    Workplace::new("tiny", &format!("{}{MACHINES}", EXPERIMENT.replace("6000", &rows.to_string())))
 }
 
 /// A run that nothing disturbs, on this machine.
