@@ -104,6 +104,17 @@ pub fn reachable() -> io::Result<IpAddr> {
     Ok(first_reachable(&locals()?))
 }
 
+/// The address that others find this machine at: that of the interface where one is named, else [`reachable`].
+///
+/// # Errors
+/// If there is no such interface.
+pub fn address(interface: Option<&Interface>) -> io::Result<IpAddr> {
+    match interface {
+        Some(interface) => Ok(interface.find()?.address),
+        None => reachable(),
+    }
+}
+
 fn first_reachable(locals: &[Local]) -> IpAddr {
     let others = locals.iter().map(|local| local.address).filter(|address| !address.is_loopback());
     others.min_by_key(IpAddr::is_ipv6).unwrap_or(Ipv4Addr::LOCALHOST.into())

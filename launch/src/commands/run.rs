@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, num::NonZeroUsize, path::PathBuf};
 use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Experiment,
-    network::{Interface, reachable},
+    network::{self, Interface},
     store::Store,
 };
 
@@ -127,9 +127,8 @@ fn spread(args: &Args, crew: Crew) -> Result<Spread> {
     }
     let is_alone = args.here.is_none_or(|here| here == all);
     let address = match &args.interface {
-        Some(interface) => interface.find()?.address,
         None if is_alone => Ipv4Addr::LOCALHOST.into(),
-        None => reachable()?,
+        interface => network::address(interface.as_ref())?,
     };
     Ok(Spread { listen: (address, args.port).into(), here: args.here, elsewhere: Vec::new() })
 }

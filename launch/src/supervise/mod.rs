@@ -42,6 +42,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// A coordinator that has not answered for so many seconds hangs, unless the variable says another number; 0 for never.
 const SILENCE: (&str, u64) = ("FULCRUM_SILENCE_SECONDS", 30);
 
+/// A coordinator elsewhere that owes an answer for so long may have been started again under another address.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Once the run is over its processes have so long to end by themselves.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -280,19 +283,21 @@ impl<'a> Supervisor<'a> {
 
     /// Learns where the coordinator listens: one that was just started here, or whichever is there elsewhere.
     fn find_coordinator(&mut self) -> Result<()> {
-        let found = Contact::read(self.cluster.folder.path()).ok();
-        let Some(seat) = &self.coordinator else {
-            // One that is restarted says nothing in between; workers wait for it where they are.
-            if let Some(contact) = found.filter(|contact| self.contact != Some(*contact)) {
-                return self.greet(contact);
+        let read = || Contact::read(self.cluster.folder.path()).ok();
+        let found = match &self.coordinator {
+            Some(seat) if self.contact.is_none() => {
+                seat.pid().and_then(|pid| read().filter(|contact| contact.pid == pid))
             }
-            return Ok(());
+            // One elsewhere that is restarted says nothing in between; workers wait for it where they are.
+            None if self.is_quiet() => read().filter(|contact| self.contact != Some(*contact)),
+            _ => None,
         };
-        let (Some(pid), None) = (seat.pid(), self.contact) else { return Ok(()) };
-        match found.filter(|contact| contact.pid == pid) {
-            Some(contact) => self.greet(contact),
-            None => Ok(()),
-        }
+        found.map_or(Ok(()), |contact| self.greet(contact))
+    }
+
+    /// Whether no coordinator is known, or the one that is owes an answer.
+    fn is_quiet(&self) -> bool {
+        self.contact.is_none() || self.watcher.silence().is_some_and(|silent| silent > QUIET)
     }
 
     fn greet(&mut self, contact: Contact) -> Result<()> {

@@ -118,7 +118,8 @@ sections! {
         verify_steps: u64 = 50;
     }
 
-    /// What `fulcrum launch slurm` asks of the scheduler. Part of no content key. See `cluster.md`.
+    /// What `fulcrum launch slurm` asks of the scheduler; `fulcrum launch k8s` reads `cpus`, `memory`, `gpus` and `grace`. Part of
+    /// no content key. See `cluster.md`.
     "cluster" Cluster {
         /// The partition of the machines.
         partition: Option<Line> = None, else "the scheduler's own";

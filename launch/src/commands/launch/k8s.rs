@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 use fulcrum_common::{access::Token, experiment};
 
+use super::workers;
 use crate::{
     cluster::{
         k8s::{Run, VOLUME},
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         claim: &args.claim,
         namespace: args.namespace.as_deref(),
         token: token.secret(),
-        workers: args.workers.map(NonZeroUsize::get).or(experiment.parallel().workers).unwrap_or(1),
+        workers: workers(args.workers, &experiment),
         restarts: args.restarts,
         options,
         cluster: experiment.cluster(),

@@ -4,8 +4,11 @@ mod k8s;
 mod slurm;
 mod ssh;
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
 use clap::Subcommand;
+use fulcrum_common::experiment::Experiment;
 
 use super::run;
 
@@ -39,4 +42,9 @@ pub(super) async fn run(args: Args) -> Result<()> {
         Engine::K8s(args) => k8s::run(&args),
         Engine::Slurm(args) => slurm::run(&args),
     }
+}
+
+/// Workers of an experiment: those that were asked for, else those of a gang in its file, else one.
+fn workers(asked: Option<NonZeroUsize>, experiment: &Experiment) -> usize {
+    asked.map(NonZeroUsize::get).or(experiment.parallel().workers).unwrap_or(1)
 }

@@ -13,6 +13,7 @@ use fulcrum_common::{
     experiment::{self, Experiment},
 };
 
+use super::workers;
 use crate::{
     cluster::{
         shell::text,
@@ -67,7 +68,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let experiments = args.files.iter().map(|file| experiment::load(file)).collect::<Result<Vec<_>, _>>()?;
     let first = &experiments[0];
     for (other, file) in experiments.iter().zip(&args.files) {
-        if other.cluster() != first.cluster() || workers(args, other) != workers(args, first) {
+        if other.cluster() != first.cluster() || workers(args.workers, other) != workers(args.workers, first)
+        {
             let (one, file) = (args.files[0].display(), file.display());
             bail!("{one} and {file} differ in [cluster] or parallel.workers: launch them one by one");
         }
@@ -76,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let members = members.collect::<Result<Vec<_>>>()?;
     let (programs, folder) = (Programs::find()?, std::env::current_dir().context("cannot tell the folder")?);
     let name = if experiments.len() == 1 { first.name() } else { "sweep" };
-    let (cluster, count) = (first.cluster(), workers(args, first));
+    let (cluster, count) = (first.cluster(), workers(args.workers, first));
     let threads = first.parallel().threads.unwrap_or(cluster.cpus);
     let device = if cluster.gpus { "cuda" } else { "cpu" };
     let interface = args.interface.iter().map(|interface| format!("--interface={interface}"));
@@ -100,10 +102,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(&args.runs).with_context(|| format!("cannot make {}", args.runs.display()))?;
     fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
     submit(&path, args.wait)
-}
-
-fn workers(args: &Args, experiment: &Experiment) -> usize {
-    args.workers.map(NonZeroUsize::get).or(experiment.parallel().workers).unwrap_or(1)
 }
 
 fn member(args: &Args, experiment: &Experiment, file: &Path) -> Result<Member> {

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 use anyhow::{Context, Result};
-use fulcrum_common::network::{Interface, reachable};
+use fulcrum_common::network::{self, Interface};
 
 use crate::{
     cluster::{
@@ -71,10 +71,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let hosts = &args.hosts.0;
     let workers = NonZeroUsize::new(hosts.len() * args.per_host.get());
     let width = Width { workers, threads: args.threads, device: Some(args.device) };
-    let address = match &args.interface {
-        Some(interface) => interface.find()?.address,
-        None => reachable()?,
-    };
+    let address = network::address(args.interface.as_ref())?;
     let started_in = std::env::current_dir().context("cannot tell the folder that this was started in")?;
     let programs = Programs::find()?;
     args.what
