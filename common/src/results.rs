@@ -5,11 +5,13 @@
 
 mod moves;
 mod summary;
+mod tasks;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use moves::{Legality, Moves};
 pub use summary::{AgreementIntervals, Flag, Interval, Recovered, Summary};
+pub use tasks::{PairOfTask, PairOverTasks, Task, TaskResults};
 
 /// Version of the layout of `results.json`. Readers refuse another one. A measure stage names it in its spec, so that
 /// what an older program measured is measured again.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use fulcrum_common::{
     Key,
-    experiment::{self, Experiment},
+    experiment::{self, Experiment, Sweep},
     plan::Plan,
     recipe,
     source::{Roots, Sources},
@@ -35,13 +35,16 @@ pub(crate) struct Copies {
     data_root: Option<PathBuf>,
 }
 
-/// A compiled experiment.
+/// A compiled experiment file.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    pub(crate) experiment: Experiment,
+    pub(crate) sweep: Sweep,
     /// The file's text.
     pub(crate) text: String,
+    /// All that is done.
     pub(crate) plan: Plan,
+    /// What of it belongs to each of the tasks, by their names; empty where they have none.
+    pub(crate) tasks: Vec<(String, Plan)>,
     /// The stage whose artifact is the outcome.
     pub(crate) goal: Key,
     /// The store that is meant.
@@ -83,15 +86,29 @@ pub(crate) fn fetch_missing(needs: &Needs<'_>, roots: &Roots) -> Result<()> {
 /// # Errors
 /// What is wrong with the file, or what it names and is not there.
 pub(crate) fn compile(file: &Path, places: &Places, fetch: Fetch) -> Result<Compiled> {
-    let experiment = experiment::load(file)?;
+    let sweep = experiment::load(file)?;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let roots = places.copies.roots()?;
+    let mut plans = sweep.tasks().iter().map(|experiment| plan(experiment, &roots, fetch));
+    let (plan, tasks) = if sweep.has_names() {
+        let tasks = sweep.tasks().iter().zip(plans).map(|(experiment, plan)| {
+            let name = experiment.task_name().unwrap_or_default();
+            Ok((name.to_owned(), plan.with_context(|| format!("task {name:?}"))?))
+        });
+        let tasks: Vec<_> = tasks.collect::<Result<_>>()?;
+        (recipe::join(&tasks), tasks)
+    } else {
+        (plans.next().ok_or_else(|| Failure::bug("the file has no task"))??, Vec::new())
+    };
+    let goal = plan.goal().ok_or_else(|| Failure::bug("the experiment compiles to no stage at all"))?;
+    let store = places.store.clone().unwrap_or_else(|| sweep.shared().store().to_owned());
+    Ok(Compiled { sweep, text, plan, tasks, goal, store })
+}
+
+fn plan(experiment: &Experiment, roots: &Roots, fetch: Fetch) -> Result<Plan> {
     if fetch == Fetch::Missing {
         let (models, adapters, files) = (experiment.origins(), experiment.adapters(), experiment.files());
-        fetch_missing(&Needs { models, adapters, files }, &roots)?;
+        fetch_missing(&Needs { models, adapters, files }, roots)?;
     }
-    let plan = recipe::compile(&experiment, &Sources::resolve(&experiment, &roots)?)?;
-    let goal = plan.goal().ok_or_else(|| Failure::bug("the experiment compiles to no stage at all"))?;
-    let store = places.store.clone().unwrap_or_else(|| experiment.store().to_owned());
-    Ok(Compiled { experiment, text, plan, goal, store })
+    Ok(recipe::compile(experiment, &Sources::resolve(experiment, roots)?)?)
 }

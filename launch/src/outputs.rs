@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use fulcrum_common::{
     results::Results,
     store::{Manifest, Store},
@@ -16,29 +16,61 @@ use crate::{
 /// The file of a measure artifact that holds its numbers.
 const RESULTS: &str = "results.json";
 
+/// The page for people.
+const REPORT: &str = "report.html";
+
 /// The table for other programs.
 const CSV: &str = "results.csv";
 
-/// Takes the results out of the goal's artifact, byte for byte, and writes the reports beside them.
+/// What a finished run has to show.
+#[derive(Debug)]
+pub(crate) enum Finished {
+    /// The outcome of an experiment.
+    One(Outcome),
+    /// That of each of its tasks.
+    Tasks(Vec<Outcome>),
+}
+
+impl Finished {
+    /// The table that ends a run.
+    pub(crate) fn table(&self) -> String {
+        match self {
+            Self::One(outcome) => report::table(&outcome.results),
+            Self::Tasks(outcomes) => report::over_tasks(outcomes).table(),
+        }
+    }
+}
+
+/// Takes the results out of the goal's artifact, byte for byte, with those of the tasks where there are some, and writes
+/// the reports beside them.
 ///
 /// # Errors
-/// If the artifact is damaged or holds no results of an experiment, or the disk refuses.
+/// If an artifact is damaged or holds no results of an experiment, or the disk refuses.
 pub(crate) async fn write_all(
     folder: &RunFolder,
     store: &Store,
     goal: &Manifest,
     warnings: &[String],
-) -> Result<Outcome> {
-    let bytes = store.read(goal, RESULTS).await?;
+) -> Result<Finished> {
     if warnings.is_empty() {
         remove(&folder.warnings())?;
     } else {
         write(&folder.warnings(), format!("{}\n", warnings.join("\n")).as_bytes())?;
     }
-    write(&folder.results(), &bytes)?;
-    let outcome = read(folder)?;
-    write_reports(folder, &outcome, folder.path())?;
-    Ok(outcome)
+    for task in tasks(folder) {
+        let goal = read_json::<RunFacts>(&task.facts())?.goal;
+        let measured = store.manifest(goal).await?;
+        let measured = measured.with_context(|| format!("the store lacks {}", goal.short()))?;
+        write(&task.results(), &store.read(&measured, RESULTS).await?)?;
+    }
+    write(&folder.results(), &store.read(goal, RESULTS).await?)?;
+    write_reports(folder, folder.path())
+}
+
+/// The folders of a run's tasks, none where it has but one.
+pub(crate) fn tasks(folder: &RunFolder) -> Vec<RunFolder> {
+    let names = facts(folder).map(|facts| facts.tasks).unwrap_or_default();
+    names.iter().map(|name| folder.task(name)).collect()
 }
 
 /// Removes what [`write_all`] wrote.
@@ -46,12 +78,14 @@ pub(crate) async fn write_all(
 /// # Errors
 /// If the disk refuses.
 pub(crate) fn remove_all(folder: &RunFolder) -> Result<()> {
+    let of_task = tasks(folder).into_iter().map(|task| task.path().to_owned());
     let paths = [folder.results(), folder.report(), folder.path().join(CSV), folder.warnings()];
-    paths.iter().try_for_each(|path| remove(path))
+    paths.into_iter().chain(of_task).try_for_each(|path| remove(&path))
 }
 
 fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
@@ -68,8 +102,11 @@ pub(crate) fn warnings(folder: &RunFolder) -> Vec<String> {
 /// Reads the outcome from a run folder.
 ///
 /// # Errors
-/// If the run is not finished, or the file is not what a run writes.
+/// If the run is not finished or has several tasks, or the file is not what a run writes.
 pub(crate) fn read(folder: &RunFolder) -> Result<Outcome> {
+    if let Some(task) = tasks(folder).first() {
+        bail!("{} has several tasks: name one of them, e.g. {}", folder.name(), task.path().display());
+    }
     let path = folder.results();
     let bytes = read_bytes(&path).with_context(|| {
         format!("{} has no results yet, `fulcrum run` of its experiment finishes it", folder.path().display())
@@ -83,20 +120,43 @@ pub(crate) fn read(folder: &RunFolder) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Writes report.html and results.csv into `out`.
+/// Writes report.html and results.csv into `out`; of several tasks each into a folder of its own there, and a page that
+/// leads to them.
 ///
 /// # Errors
-/// If the disk refuses.
-pub(crate) fn write_reports(folder: &RunFolder, outcome: &Outcome, out: &Path) -> Result<()> {
+/// If the run has no results yet, or the disk refuses.
+pub(crate) fn write_reports(folder: &RunFolder, out: &Path) -> Result<Finished> {
+    let tasks = tasks(folder);
+    if tasks.is_empty() {
+        let outcome = read(folder)?;
+        write_report(folder, &outcome, out)?;
+        return Ok(Finished::One(outcome));
+    }
+    let outcomes = tasks.iter().map(read).collect::<Result<Vec<_>>>()?;
+    for (task, outcome) in tasks.iter().zip(&outcomes) {
+        let out = RunFolder::new(out).create_task(&task.name())?;
+        write_report(task, outcome, out.path())?;
+    }
+    let name = facts(folder).map_or_else(|| folder.name(), |facts| facts.name);
+    let page = report::tasks_html(&name, &outcomes, &made(folder))?;
+    write(&out.join(REPORT), page.as_bytes())?;
+    Ok(Finished::Tasks(outcomes))
+}
+
+fn write_report(folder: &RunFolder, outcome: &Outcome, out: &Path) -> Result<()> {
+    write(&out.join(REPORT), report::html(outcome, &made(folder))?.as_bytes())?;
+    write(&out.join(CSV), &report::csv(&outcome.results)?)
+}
+
+/// What a run was made of.
+fn made(folder: &RunFolder) -> Made {
     let file = facts(folder).map_or_else(|| folder.experiment(), |facts| facts.experiment_file);
-    let made = Made {
+    Made {
         experiment_file: fs::read_to_string(folder.experiment()).ok(),
         command: format!("fulcrum run {} --workers N", file.display()),
         warnings: warnings(folder),
         artifacts: folder.read_plan().map_or_else(|_| Artifacts::default(), |plan| Artifacts::of(&plan)),
-    };
-    write(&out.join("report.html"), report::html(outcome, &made)?.as_bytes())?;
-    write(&out.join(CSV), &report::csv(&outcome.results)?)
+    }
 }
 
 /// What the run is called. A folder with nothing but results.json has a report too.

@@ -6,6 +6,7 @@
 //! | `plan.json` | the stages it was compiled to |
 //! | `run.json` | [`RunFacts`]: name, recipe, goal, store |
 //! | `results.json`, `results.csv`, `report.html` | the outcome |
+//! | `tasks/<name>/` | of several tasks each: the files above, as of a run of its own |
 //! | `warnings.txt` | what the run should be told of although nothing failed, where there is something |
 //! | `seats/<worker>.rows` | there while a worker computes rows, and after it died of them |
 //! | `logs/<who>.log` | what coordinator and workers said |
@@ -45,6 +46,9 @@ pub(crate) struct RunFacts {
     pub(crate) goal: Key,
     /// The artifact store.
     pub(crate) store: PathBuf,
+    /// Names of the tasks, where it has several. Each has a folder of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tasks: Vec<String>,
 }
 
 /// Held by the one process that runs in a folder; let go when it ends, however it ends.
@@ -69,6 +73,22 @@ impl RunFolder {
         let folder = Self(runs.join(name));
         let logs = folder.0.join("logs");
         fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
+        Ok(folder)
+    }
+
+    /// The folder of one of the run's tasks.
+    pub(crate) fn task(&self, name: &str) -> Self {
+        Self(self.0.join("tasks").join(name))
+    }
+
+    /// [`RunFolder::task`], made if need be.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn create_task(&self, name: &str) -> Result<Self> {
+        let folder = self.task(name);
+        fs::create_dir_all(&folder.0)
+            .with_context(|| format!("cannot make the folder {}", folder.0.display()))?;
         Ok(folder)
     }
 

@@ -13,6 +13,7 @@ mod method;
 mod problem;
 mod read;
 mod reference;
+mod sweep;
 mod value;
 
 use std::{
@@ -24,6 +25,7 @@ pub(crate) use grid::Trial;
 pub(crate) use method::{Method, Prompting, Stop, Tuning};
 pub use problem::{Errors, Problem};
 pub use reference::reference;
+pub use sweep::{Sweep, load, parse, parse_sweep};
 
 use problem::Log;
 
@@ -35,16 +37,14 @@ use crate::{
     source::{HubId, discover::Split},
 };
 
-/// Largest experiment file that is read, in bytes.
-const FILE_LIMIT: u64 = 1 << 20;
-
-/// A checked experiment. Only [`load`] and [`parse`] make one, so every value in it is within its range,
+/// A checked experiment over one task. Only [`load`] and [`parse`] make one, so every value in it is within its range,
 /// every default is filled in, and every name refers to something.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
     pub(crate) seeds: Vec<u64>,
+    task_name: Option<String>,
     pub(crate) task: Task,
     pub(crate) split: SplitRule,
     /// Rows that are too long for any model of the ladder are left out for all of them.
@@ -70,6 +70,11 @@ impl Experiment {
     /// The name of the run: letters, digits, `-`, `_` and `.`, so it can name a folder.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What its task is called among those of a sweep.
+    pub fn task_name(&self) -> Option<&str> {
+        self.task_name.as_deref()
     }
 
     /// The recipe's name.
@@ -413,31 +418,6 @@ impl Default for Batches {
 pub(crate) struct Bootstrap {
     pub draws: usize,
     pub seed: u64,
-}
-
-/// Reads and checks an experiment file.
-///
-/// # Errors
-/// Everything that is wrong with it, each with file, line, key and the way out.
-pub fn load(path: &Path) -> Result<Experiment, Errors> {
-    let name = path.display().to_string();
-    let fail = |message: String| Errors::new(&name, vec![Problem { line: None, message }]);
-    let size = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?.len();
-    if size > FILE_LIMIT {
-        return Err(fail(format!("is no experiment file: {size} bytes, the limit is {FILE_LIMIT}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    parse(&name, &text, path.parent().unwrap_or(Path::new("")))
-}
-
-/// Checks the text of an experiment file. `file` names it in messages; relative paths in it start at `folder`.
-///
-/// # Errors
-/// Everything that is wrong with it, each with file, line, key and the way out.
-pub fn parse(file: &str, text: &str, folder: &Path) -> Result<Experiment, Errors> {
-    let log = Log::new(text);
-    let experiment = read::read(text, &log).and_then(|raw| check::check(&raw, folder, &log));
-    finish(file, experiment, log)
 }
 
 fn finish<T>(file: &str, made: Option<T>, log: Log<'_>) -> Result<T, Errors> {

@@ -21,6 +21,8 @@ pub struct Problem {
 impl Errors {
     pub(super) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort();
+        // What is wrong for all of several tasks was found once for each.
+        problems.dedup();
         Self { file: file.to_owned(), problems }
     }
 

@@ -50,11 +50,39 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Reads all sections. None if any is wrong: the log says why.
-pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Raw> {
+/// What a file says of its tasks.
+pub(super) enum Tasks {
+    /// It has `[task]`.
+    One(Raw),
+    /// It has `[[task]]`: the whole file for each of them.
+    List(Vec<Raw>),
+}
+
+/// Reads all sections, for each task. None if any is wrong: the log says why.
+pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Tasks> {
     let root = toml(text, log)?;
-    let file = File { root: &root, log };
-    file.refuse_unknown(file.root, "");
+    File { root: &root, log }.refuse_unknown(&root, "");
+    let Some(roots) = by_task(&root) else { return sections(&File { root: &root, log }).map(Tasks::One) };
+    // Every task is read before the first failure counts, as every section is below.
+    let raws: Vec<_> = roots.iter().map(|root| sections(&File { root, log })).collect();
+    raws.into_iter().collect::<Option<_>>().map(Tasks::List)
+}
+
+/// The file as it would be with each of its tasks alone, where it has a list of them.
+fn by_task<'a>(root: &'a DeTable<'a>) -> Option<Vec<DeTable<'a>>> {
+    let (key, value) = entry(root, keys::Task::PATH)?;
+    let list = value.get_ref().as_array().filter(|list| !list.is_empty())?;
+    let alone = |task: &Spanned<DeValue<'a>>| {
+        // The header of this task, and not that of the first, is the line of what is wrong with it.
+        let own = Spanned::new(task.span(), key.get_ref().clone());
+        let others = root.iter().filter(|(other, _)| *other != key);
+        let others = others.map(|(key, value)| (key.clone(), value.clone()));
+        others.chain([(own, task.clone())]).collect()
+    };
+    Some(list.iter().map(alone).collect())
+}
+
+fn sections(file: &File<'_>) -> Option<Raw> {
     // Every section is read before the first failure counts, so that one run names all problems.
     let (top, task, split) = (file.section(), file.section(), file.section());
     let (arithmetic, mixture, mates) = (file.section(), file.section(), file.section());

@@ -4,6 +4,7 @@ mod bootstrap;
 mod calibration;
 mod contradiction;
 mod discrimination;
+mod over_tasks;
 mod questions;
 #[cfg(test)]
 mod reference;
@@ -13,6 +14,7 @@ pub use bootstrap::{Bootstrap, hits, percentiles};
 pub use calibration::{ece, ece_sweep};
 pub use contradiction::contradiction;
 pub use discrimination::{Ranking, auroc, balanced_accuracy, log_loss};
+pub use over_tasks::{median, over_tasks};
 pub use questions::per_question;
 pub use weak_to_strong::{Predicted, weak_to_strong};
 

@@ -197,11 +197,16 @@ impl Plan {
         locations: BTreeMap<String, String>,
     ) -> Key {
         let key = spec.key();
-        if let Entry::Vacant(place) = self.places.entry(key) {
-            place.insert(self.stages.len());
-            self.stages.push(Stage { key, name: name.into(), spec, locations, estimate, workers: None });
-        }
+        self.take(Stage { key, name: name.into(), spec, locations, estimate, workers: None });
         key
+    }
+
+    /// [`Plan::add`] for a stage of another plan.
+    pub(crate) fn take(&mut self, stage: Stage) {
+        if let Entry::Vacant(place) = self.places.entry(stage.key) {
+            place.insert(self.stages.len());
+            self.stages.push(stage);
+        }
     }
 
     /// Lets a training have no more than so many workers. Where two models share it, the first one's word stands.

@@ -2,9 +2,11 @@
 
 mod one_off;
 mod outside;
+mod sweep;
 mod weak_to_strong;
 
 pub use one_off::{Finetuning, generate, infer, train};
+pub use sweep::join;
 
 use crate::{
     experiment::Experiment,

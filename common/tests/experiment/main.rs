@@ -4,6 +4,7 @@ mod generation;
 mod kinds;
 mod levels;
 mod methods;
+mod sweep;
 mod training;
 mod vectors;
 
@@ -341,7 +342,7 @@ fn every_committed_experiment_is_sound() {
     for path in files {
         let experiment = experiment::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(
-            Some(experiment.name()),
+            Some(experiment.shared().name()),
             path.file_stem().and_then(|stem| stem.to_str()),
             "name is the file's"
         );

@@ -27,6 +27,9 @@ pub(crate) const NEUTRAL: &[(&str, &str, &str)] = &[
 /// Keys that have a single choice for now.
 pub(crate) const SINGLE: &[(&str, &str)] = &[("", "recipe")];
 
+/// Keys of one of several tasks: the test of `join` holds that such a task has the keys that it has alone.
+pub(crate) const OF_A_LIST: &[(&str, &str)] = &[("task", "name")];
+
 /// Keys that decide a result, with another value than `MADE_HERE` has.
 pub(crate) const DECIDING_MADE_HERE: &[(&str, &str, &str)] = &[
     ("", "seeds", "[0, 2]"),

@@ -191,7 +191,8 @@ fn every_key_of_the_reference_is_known_to_decide_or_not_to() {
         DECIDING_STUDENT,
     ];
     let triples = [NEUTRAL, PLACES, &deciding.concat()].concat();
-    let covered = triples.iter().map(|(section, key, _)| (*section, *key)).chain(SINGLE.iter().copied());
+    let covered =
+        triples.iter().map(|(section, key, _)| (*section, *key)).chain([SINGLE, OF_A_LIST].concat());
     let covered: BTreeSet<String> = covered.map(|(section, key)| format!("{section}.{key}")).collect();
     let page = experiment::reference();
     let mut section = "";

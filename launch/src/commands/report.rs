@@ -17,8 +17,8 @@ use crate::{
 /// What was asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The run: its folder, or its name. Several runs are taken as tasks: their PGRs and the median over them are
-    /// printed, and nothing is written
+    /// The run: its folder, or its name; NAME/tasks/TASK for one task of several. Several runs are taken as tasks: their
+    /// PGRs and the median over them are printed, and nothing is written
     #[arg(required = true)]
     run: Vec<PathBuf>,
     /// Write report.html and results.csv there [default: the run's folder]
@@ -53,14 +53,15 @@ enum Rule {
 /// # Errors
 /// If there is no such run, or it has no results yet.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let folders: Vec<RunFolder> =
+    let named: Vec<RunFolder> =
         args.run.iter().map(|run| RunFolder::find(run, &args.runs)).collect::<Result<_>>()?;
-    let outcomes = folders.iter().map(outputs::read).collect::<Result<Vec<_>>>()?;
     ensure!(
-        folders.len() == 1 || args.out.is_none(),
+        named.len() == 1 || args.out.is_none(),
         "--out takes the report of one run, {} are named",
-        folders.len()
+        named.len()
     );
+    let folders: Vec<RunFolder> = named.iter().flat_map(one_by_one).collect();
+    let outcomes = folders.iter().map(outputs::read).collect::<Result<Vec<_>>>()?;
     let tasks = over_tasks(&outcomes);
     let mut text = match (args.json, args.pgr_rule, &folders[..]) {
         (true, ..) => serde_json::to_string_pretty(&tasks)?,
@@ -72,10 +73,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
         }
         (false, Rule::Pairs, _) => tasks.table(),
     };
-    if let [folder] = &folders[..] {
-        let out = args.out.as_deref().unwrap_or(folder.path());
+    if let [run] = &named[..] {
+        let out = args.out.as_deref().unwrap_or(run.path());
         fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-        outputs::write_reports(folder, &outcomes[0], out)?;
+        outputs::write_reports(run, out)?;
         if !args.json {
             text.push_str(&format!("\n{}", out.join("report.html").display()));
         }
@@ -87,6 +88,12 @@ pub(super) async fn run(args: Args) -> Result<()> {
         }
     }
     print(&format!("{text}\n"))
+}
+
+/// The tasks of a run, each as a run of its own; the run itself where it has but one.
+fn one_by_one(run: &RunFolder) -> Vec<RunFolder> {
+    let tasks = outputs::tasks(run);
+    if tasks.is_empty() { vec![run.clone()] } else { tasks }
 }
 
 async fn write_predictions(folders: &[RunFolder], file: &Path) -> Result<u64> {

@@ -6,15 +6,16 @@ use anyhow::{Result, bail};
 use fulcrum_common::{
     experiment::Experiment,
     network::{self, Interface},
+    plan::Plan,
     store::Store,
 };
 
 use super::{plan, print};
 use crate::{
     experiment::{Compiled, Fetch, Places, compile},
+    failure::Failure,
     job::{self, Crew, Spread, Width},
     outputs,
-    report::table,
     run_folder::{RunFacts, RunFolder, write, write_json},
     warnings::warnings,
 };
@@ -82,23 +83,22 @@ impl Wanted {
         spread: impl FnOnce(&Experiment, Crew, &RunFolder) -> Result<Spread>,
     ) -> Result<()> {
         let compiled = compile(&self.file, &self.places, Fetch::Missing)?;
-        let parallel = compiled.experiment.parallel();
+        let experiment = compiled.sweep.shared();
+        let parallel = experiment.parallel();
         let crew = Crew::new(width, parallel.workers, parallel.threads)?;
         let crew = Crew { fewest: parallel.fewest.and_then(NonZeroUsize::new), ..crew };
-        let folder = RunFolder::create(&self.runs, compiled.experiment.name())?;
-        let spread = spread(&compiled.experiment, crew, &folder)?;
+        let folder = RunFolder::create(&self.runs, experiment.name())?;
+        let spread = spread(experiment, crew, &folder)?;
         let _lock = folder.lock()?;
         let store = Store::open(&compiled.store)?;
         self.describe(&compiled, &folder, &store)?;
 
-        let Compiled { experiment, plan, .. } = &compiled;
-        let goal =
-            job::run(experiment.name(), plan, &folder, &store, (crew, spread), experiment.checkpoints())
-                .await?;
-        let warnings = warnings(&compiled.plan, &store).await?;
-        let outcome = outputs::write_all(&folder, &store, &goal, &warnings).await?;
+        let (name, plan) = (experiment.name(), &compiled.plan);
+        let goal = job::run(name, plan, &folder, &store, (crew, spread), experiment.checkpoints()).await?;
+        let warnings = warnings(plan, &store).await?;
+        let finished = outputs::write_all(&folder, &store, &goal, &warnings).await?;
         let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
-        print(&format!("{}\n{warnings}\n{}\n", table(&outcome.results), folder.report().display()))
+        print(&format!("{}\n{warnings}\n{}\n", finished.table(), folder.report().display()))
     }
 
     /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
@@ -106,17 +106,28 @@ impl Wanted {
         if outputs::facts(folder).is_none_or(|facts| facts.goal != compiled.goal) {
             outputs::remove_all(folder)?;
         }
-        write(&folder.experiment(), compiled.text.as_bytes())?;
-        write_json(&folder.plan(), &compiled.plan)?;
+        let experiment = compiled.sweep.shared();
         let facts = RunFacts {
-            name: compiled.experiment.name().to_owned(),
-            recipe: compiled.experiment.recipe().to_owned(),
+            name: experiment.name().to_owned(),
+            recipe: experiment.recipe().to_owned(),
             experiment_file: self.file.clone(),
             goal: compiled.goal,
             store: store.root().to_owned(),
+            tasks: compiled.tasks.iter().map(|(name, _)| name.clone()).collect(),
         };
-        write_json(&folder.facts(), &facts)
+        for (name, plan) in &compiled.tasks {
+            let goal = plan.goal().ok_or_else(|| Failure::bug("a task compiles to no stage at all"))?;
+            let facts = RunFacts { name: name.clone(), goal, tasks: Vec::new(), ..facts.clone() };
+            write_description(&folder.create_task(name)?, &compiled.text, plan, &facts)?;
+        }
+        write_description(folder, &compiled.text, &compiled.plan, &facts)
     }
+}
+
+fn write_description(folder: &RunFolder, text: &str, plan: &Plan, facts: &RunFacts) -> Result<()> {
+    write(&folder.experiment(), text.as_bytes())?;
+    write_json(&folder.plan(), plan)?;
+    write_json(&folder.facts(), facts)
 }
 
 /// Where the workers are, as the command line has it.

@@ -18,6 +18,7 @@ mod rows;
 mod sample;
 mod scale;
 mod tasks;
+mod tasks_page;
 mod terminal;
 
 use anyhow::{Context, Result, bail};
@@ -40,6 +41,7 @@ use pgr_plot::PgrPlot;
 pub(crate) use sample::results as sample_results;
 pub(crate) use scale::{three, two};
 pub(crate) use tasks::{over_tasks, released_table};
+pub(crate) use tasks_page::tasks_html;
 pub(crate) use terminal::table;
 
 /// The outcome of an experiment: its results and what they are called.
@@ -210,6 +212,9 @@ fn environment() -> Result<Environment<'static>> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     for (name, text) in [
         ("page.html", include_str!("page.html")),
+        ("tasks.html", include_str!("tasks.html")),
+        ("table.html", include_str!("table.html")),
+        ("tasks.svg", include_str!("tasks.svg")),
         ("style.css", include_str!("style.css")),
         ("accuracy.svg", include_str!("accuracy.svg")),
         ("pgr.svg", include_str!("pgr.svg")),

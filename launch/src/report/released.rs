@@ -5,7 +5,7 @@
 //! pairs and seeds alike, is the method's.
 
 use fulcrum_common::{
-    metrics::pgr,
+    metrics::{median, pgr},
     results::{Results, Score},
 };
 use serde::Serialize;
@@ -53,17 +53,6 @@ fn mean(scores: &[Score], model: &str, method: Option<&str>) -> Option<f64> {
         .map(|score| score.accuracy)
         .collect();
     (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
-}
-
-/// The middle value; the mean of the two in the middle where there are as many.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
 }
 
 #[cfg(test)]

@@ -17,31 +17,33 @@ use super::{
 /// A table that can be sorted by each of its columns.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<Cell>>,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Vec<Cell>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Column {
+pub(super) struct Column {
     name: &'static str,
     number: bool,
 }
 
 /// What stands in one place of a table.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Cell {
-    text: String,
+pub(super) struct Cell {
+    pub(super) text: String,
     /// An interval, smaller.
-    range: String,
+    pub(super) range: String,
     /// What it is sorted by; empty for the text itself.
-    value: String,
+    pub(super) value: String,
     /// First digits of the artifact that the number is of.
-    artifact: Option<String>,
-    title: String,
-    number: bool,
-    strong: bool,
+    pub(super) artifact: Option<String>,
+    /// Another page that tells more.
+    pub(super) page: Option<String>,
+    pub(super) title: String,
+    pub(super) number: bool,
+    pub(super) strong: bool,
     /// Colour of a supervisor.
-    swatch: Option<usize>,
+    pub(super) swatch: Option<usize>,
 }
 
 /// A sentence at the head of the page: one method between the weakest supervisor and the strongest student.
@@ -65,12 +67,12 @@ pub(super) struct Flagged {
     withholds: bool,
 }
 
-fn columns(texts: &[&'static str], numbers: &[&'static str]) -> Vec<Column> {
+pub(super) fn columns(texts: &[&'static str], numbers: &[&'static str]) -> Vec<Column> {
     let column = |number| move |name: &&'static str| Column { name, number };
     texts.iter().map(column(false)).chain(numbers.iter().map(column(true))).collect()
 }
 
-fn text(text: &str) -> Cell {
+pub(super) fn text(text: &str) -> Cell {
     Cell { text: text.to_owned(), ..Cell::default() }
 }
 
@@ -84,7 +86,7 @@ fn number(value: Option<f64>, shown: fn(f64) -> String, artifact: Option<&str>) 
     }
 }
 
-fn interval(found: Option<Interval>, shown: fn(f64) -> String, artifact: Option<&str>) -> Cell {
+pub(super) fn interval(found: Option<Interval>, shown: fn(f64) -> String, artifact: Option<&str>) -> Cell {
     let range = found.map_or_else(String::new, |i| format!("[{}, {}]", shown(i.low), shown(i.high)));
     let cell = number(found.map(|interval| interval.mean), shown, artifact);
     let text = if found.is_none() { "n/a".to_owned() } else { cell.text };

@@ -3,22 +3,16 @@
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
-use fulcrum_common::{
-    metrics::{Bootstrap, percentiles},
-    results::{Flag, Interval, Summary},
-};
+use fulcrum_common::{metrics, results::PairOverTasks};
 use serde::Serialize;
 
 use super::{
     Outcome,
-    released::{Released, median, released},
+    released::{Released, released},
     scale::{three, two},
     terminal::with_interval,
 };
 use crate::table::{self, number};
-
-/// Draws of tasks behind the interval of a median.
-const DRAWS: Bootstrap = Bootstrap { draws: 1000, seed: 0 };
 
 /// All tasks together.
 #[derive(Debug, Serialize)]
@@ -27,30 +21,6 @@ pub(crate) struct Tasks {
     pub(crate) pairs: Vec<PairOverTasks>,
     /// By the released notebook's rule, task by task.
     pub(crate) released: Vec<TaskReleased>,
-}
-
-/// One method between one pair of models, over the tasks.
-#[derive(Debug, Serialize)]
-pub(crate) struct PairOverTasks {
-    method: String,
-    weak: String,
-    strong: String,
-    tasks: Vec<OneTask>,
-    /// Tasks that have a PGR.
-    counted: usize,
-    /// Median of their PGRs, with the 95 % bootstrap interval over tasks; none where no task has one.
-    median_pgr: Option<Interval>,
-}
-
-/// The numbers of one task.
-#[derive(Debug, Serialize)]
-struct OneTask {
-    task: String,
-    weak_accuracy: Interval,
-    student_accuracy: Interval,
-    ceiling_accuracy: Interval,
-    pgr: Option<Interval>,
-    flags: Vec<Flag>,
 }
 
 /// One task by the released notebook's rule.
@@ -62,56 +32,12 @@ pub(crate) struct TaskReleased {
 
 /// Puts the runs together. A run is one task, called as the run is.
 pub(crate) fn over_tasks(outcomes: &[Outcome]) -> Tasks {
-    let mut pairs: Vec<PairOverTasks> = Vec::new();
-    for outcome in outcomes {
-        for summary in &outcome.results.summary {
-            let task = one_task(&outcome.experiment, summary);
-            let is = |pair: &&mut PairOverTasks| {
-                (&pair.method, &pair.weak, &pair.strong) == (&summary.method, &summary.weak, &summary.strong)
-            };
-            match pairs.iter_mut().find(is) {
-                Some(pair) => pair.tasks.push(task),
-                None => pairs.push(PairOverTasks {
-                    method: summary.method.clone(),
-                    weak: summary.weak.clone(),
-                    strong: summary.strong.clone(),
-                    tasks: vec![task],
-                    counted: 0,
-                    median_pgr: None,
-                }),
-            }
-        }
-    }
-    for pair in &mut pairs {
-        let found: Vec<f64> = pair.tasks.iter().filter_map(|task| Some(task.pgr?.mean)).collect();
-        (pair.counted, pair.median_pgr) = (found.len(), median_of(&found));
-    }
     let by_rule = |outcome: &Outcome| TaskReleased {
         task: outcome.experiment.clone(),
         methods: released(&outcome.results),
     };
-    Tasks { pairs, released: outcomes.iter().map(by_rule).collect() }
-}
-
-fn one_task(task: &str, summary: &Summary) -> OneTask {
-    OneTask {
-        task: task.to_owned(),
-        weak_accuracy: summary.weak_accuracy,
-        student_accuracy: summary.student_accuracy,
-        ceiling_accuracy: summary.ceiling_accuracy,
-        pgr: summary.pgr,
-        flags: summary.flags.clone(),
-    }
-}
-
-fn median_of(pgrs: &[f64]) -> Option<Interval> {
-    let mean = median(pgrs.to_vec())?;
-    let drawn = DRAWS.rows(pgrs.len(), |times| {
-        let repeated = pgrs.iter().zip(times).flat_map(|(&pgr, &n)| std::iter::repeat_n(pgr, n as usize));
-        median(repeated.collect()).expect("a draw has as many tasks as there are")
-    });
-    let (low, high) = percentiles(drawn);
-    Some(Interval { mean, low, high })
+    let tasks = outcomes.iter().map(|outcome| (outcome.experiment.as_str(), &outcome.results));
+    Tasks { pairs: metrics::over_tasks(tasks), released: outcomes.iter().map(by_rule).collect() }
 }
 
 impl Tasks {

@@ -107,7 +107,7 @@ fn conclude(results: &[(Section, Duration, bool)]) -> Result<()> {
 }
 
 fn invariants() -> Result<()> {
-    cargo(&["test", "--package", "fulcrum-tests", "--test", "workspace", "--locked"])?;
+    cargo(&["test", "--workspace", "--test", "workspace", "--locked"])?;
     if repository::cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
         // Advisories need a database from the network, so they are checked elsewhere.
         cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"])?;

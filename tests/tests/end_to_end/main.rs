@@ -18,6 +18,7 @@ mod runs;
 mod standstill;
 mod strategies;
 mod survival;
+mod sweep;
 mod tasks;
 mod why;
 mod workplace;

@@ -8,7 +8,7 @@ use std::{
 use fulcrum_common::{
     metrics::{self, Bootstrap, Predicted},
     plan::{Measure, Part, Prediction},
-    results::{AccuracyResults, Moves, SCHEMA},
+    results::{AccuracyResults, Moves, Results, SCHEMA, Task, TaskResults},
 };
 use fulcrum_data::{
     Completions, Labels, Positions, Questions, Table,
@@ -22,7 +22,7 @@ const RESULTS: &str = "results.json";
 
 pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
     let text = match work {
-        Measure::WeakToStrong { schema, .. } if *schema != SCHEMA => {
+        Measure::WeakToStrong { schema, .. } | Measure::Tasks { schema, .. } if *schema != SCHEMA => {
             return Err(Error::Mismatch(format!(
                 "the plan asks for results of schema {schema}, this worker writes {SCHEMA}: make it again with \
                  `fulcrum plan` of the worker's version"
@@ -48,6 +48,7 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
             }
             results.to_json()
         }
+        Measure::Tasks { tasks, schema: _ } => side_by_side(job, tasks)?.to_json(),
         Measure::Accuracy { part } => {
             let Told { rows, truth, left_out, said } = told(job, *part, ["prediction"])?;
             let classes: Vec<i32> = said[0].iter().map(|row| metrics::argmax(row) as i32).collect();
@@ -59,6 +60,19 @@ pub(crate) fn run(job: &Job<'_>, work: &Measure) -> Result<Outcome, Error> {
     let path = job.output.join(RESULTS);
     fs::write(&path, text).map_err(Error::io(&path))?;
     Ok(Outcome { files: vec![RESULTS.to_owned()], facts: [].into() })
+}
+
+/// What was measured in each of several tasks.
+fn side_by_side(job: &Job<'_>, tasks: &[String]) -> Result<TaskResults, Error> {
+    let read = |task: &String| {
+        let path = job.file(&format!("task/{task}"), RESULTS)?;
+        let text = fs::read(path).map_err(Error::io(path))?;
+        let wrong = |error| Error::Mismatch(format!("the results of task {task:?} cannot be used: {error}"));
+        Ok(Task { task: task.clone(), results: Results::from_json(&text).map_err(wrong)? })
+    };
+    let tasks = tasks.iter().map(read).collect::<Result<Vec<_>, Error>>()?;
+    let pairs = metrics::over_tasks(tasks.iter().map(|it| (it.task.as_str(), &it.results)));
+    Ok(TaskResults { schema: SCHEMA, tasks, pairs })
 }
 
 /// The places of each question's answers among the test rows, where those are answers to some. A question of which an

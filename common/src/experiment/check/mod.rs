@@ -56,6 +56,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         name: raw.top.name.value.0.clone(),
         folder: folder.to_owned(),
         seeds: raw.top.seeds.value.0.clone(),
+        task_name: raw.task.name.value.as_ref().map(|name| name.0.clone()),
         task: task?,
         split,
         drop_over_long: raw.split.over_long.value == OverLong::Drop,

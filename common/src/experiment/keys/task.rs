@@ -25,8 +25,11 @@ sections! {
         seeds: Seeds = Seeds(vec![0]);
     }
 
-    /// What the models learn, and from which rows.
+    /// What the models learn, and from which rows. Of several `[[task]]`, each is an experiment with everything else in the
+    /// file, its own sections included: `[task.split]` belongs to the `[[task]]` above it.
     "task" Task {
+        /// What one of several `[[task]]` is called. It names its folder, `tasks/NAME` in the run's.
+        name: Option<Name> = None, else "needed for `[[task]]`, not for `[task]`";
         /// What is learned: the class of a text, or a reward for each text, of which the preferred one of two texts
         /// (`chosen` and `rejected`) gets more, or which of several answers (`choices`) is right: the classes of the
         /// answers, and of each question the most probable one.

@@ -41,6 +41,13 @@ pub enum Measure {
         #[serde(default = "first_schema", skip_serializing_if = "is_first_schema")]
         schema: u32,
     },
+    /// The results of several tasks side by side, and the median over them.
+    Tasks {
+        /// What the tasks are called, in the order of the experiment. The results of each are the input `task/NAME`.
+        tasks: Vec<String>,
+        /// Layout of the results, as above.
+        schema: u32,
+    },
     /// Accuracy of one prediction on rows that carry labels.
     Accuracy {
         /// Rows that were predicted.

@@ -55,7 +55,8 @@ pub(crate) struct Args {
 /// # Errors
 /// If the file is no experiment, or something in it is none that Kubernetes takes.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let experiment = experiment::load(&args.file)?;
+    let sweep = experiment::load(&args.file)?;
+    let experiment = sweep.shared();
     let data = args.data_root.as_deref().map(|path| text(path).map(|path| format!("--data-root={path}")));
     let store = text(&Path::new(VOLUME).join(experiment.store()))?;
     let mut options = vec![format!("--runs={VOLUME}/runs"), format!("--store={store}")];
@@ -68,7 +69,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         claim: &args.claim,
         namespace: args.namespace.as_deref(),
         token: token.secret(),
-        workers: workers(args.workers, &experiment),
+        workers: workers(args.workers, experiment),
         restarts: args.restarts,
         options,
         cluster: experiment.cluster(),

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use fulcrum_common::{
     exit,
-    experiment::{self, Experiment},
+    experiment::{self, Experiment, Sweep},
 };
 
 use super::workers;
@@ -65,9 +65,10 @@ pub(crate) struct Args {
 /// # Errors
 /// If a file is no experiment, or Slurm does not take the job.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let experiments = args.files.iter().map(|file| experiment::load(file)).collect::<Result<Vec<_>, _>>()?;
-    let first = &experiments[0];
-    for (other, file) in experiments.iter().zip(&args.files) {
+    let sweeps = args.files.iter().map(|file| experiment::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let experiments: Vec<_> = sweeps.iter().map(Sweep::shared).collect();
+    let first = experiments[0];
+    for (&other, file) in experiments.iter().zip(&args.files) {
         if other.cluster() != first.cluster() || workers(args.workers, other) != workers(args.workers, first)
         {
             let (one, file) = (args.files[0].display(), file.display());
