@@ -42,9 +42,9 @@ fn one_task_in_a_list_is_a_sweep_too() {
 #[test]
 fn tasks_are_told_apart_by_names() {
     let twice = named("a", "") + &named("a", "");
-    sweep_refused(&twice, "exp.toml:9: task.name = \"a\" is that of an earlier [[task]]: take another");
+    sweep_refused(&twice, "exp.toml:10: task.name = \"a\" is that of an earlier [[task]]: take another");
     let nameless = named("a", "") + &named("b", "").replace("name = \"b\"\n", "");
-    sweep_refused(&nameless, "exp.toml:8: task.name is missing: each [[task]] has one of its own");
+    sweep_refused(&nameless, "exp.toml:9: task.name is missing: each [[task]] has one of its own");
     let single = edited("[task]\n", "[task]\nname = \"a\"\n");
     refused(&single, "exp.toml:5: task.name is for one of several: write [[task]], or leave it out");
     let outside = named("../a", "");
@@ -57,7 +57,7 @@ fn what_is_wrong_with_a_task_has_its_line_and_what_is_wrong_with_all_is_said_onc
         named("a", "") + &named("b", "").replace("test = 50", "test = 0") + &named("c", "kind = \"song\"");
     let problems = sweep(&bad).unwrap_err();
     let lines: Vec<&str> = problems.lines().map(|line| line.split(": ").next().unwrap()).collect();
-    assert_eq!(lines, ["exp.toml:11", "exp.toml:16"], "{problems}");
+    assert_eq!(lines, ["exp.toml:12", "exp.toml:18"], "{problems}");
 
     let both =
         edited(TASK, &(named("a", "") + &named("b", ""))).replace("batch = 16", "batch = 16\nepocs = 2");
