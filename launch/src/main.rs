@@ -15,6 +15,7 @@ mod failure;
 mod fetch;
 mod hub;
 mod job;
+mod losses;
 mod outcome;
 mod outputs;
 mod parent;

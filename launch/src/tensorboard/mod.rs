@@ -14,31 +14,19 @@ use std::{
 use anyhow::{Context, Result};
 use fulcrum_common::{
     plan::{Plan, Stage, Work},
-    store::{Manifest, Store},
+    store::Store,
 };
-use serde::Deserialize;
 
 use crate::{
+    losses::{self, StepLoss},
     outputs,
     run_folder::{RunFacts, RunFolder, read_json, write},
 };
 use event::{Step, file};
 use tested::tested;
 
-/// The file of a trained model's artifact that has its losses.
-const LOSSES: &str = "losses.jsonl";
-
 /// Two files, as what TensorBoard has read of one it does not read again. It reads them in the order of their names.
 const FILES: [&str; 2] = ["events.out.tfevents.1.losses", "events.out.tfevents.2.test"];
-
-/// A line of [`LOSSES`].
-#[derive(Debug, Deserialize)]
-struct Loss {
-    step: u64,
-    /// None where it was not finite.
-    loss: Option<f64>,
-    learning_rate: f64,
-}
 
 /// Writes a folder for each training that is done into `out`; returns how many those are. What is there already stays as
 /// it is where nothing is new, so that this can be done again while the run goes on.
@@ -53,7 +41,7 @@ pub(crate) async fn export(folder: &RunFolder, out: &Path) -> Result<usize> {
     let mut count = 0;
     for stage in plan.stages().iter().filter(|stage| matches!(stage.spec.work, Work::Train(_))) {
         let Some(made) = store.manifest(stage.key).await? else { continue };
-        let losses = losses(&store, &made).await?;
+        let losses = losses::read(&store, &made).await?;
         let time = made_at(&store, stage);
         let place = out.join(plain(&stage.name));
         fs::create_dir_all(&place).with_context(|| format!("cannot make the folder {}", place.display()))?;
@@ -66,15 +54,8 @@ pub(crate) async fn export(folder: &RunFolder, out: &Path) -> Result<usize> {
     Ok(count)
 }
 
-async fn losses(store: &Store, made: &Manifest) -> Result<Vec<Loss>> {
-    let bytes = store.read(made, LOSSES).await?;
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let losses = lines.map(serde_json::from_slice).collect::<Result<_, serde_json::Error>>();
-    losses.with_context(|| format!("{LOSSES} of {} is not what a training writes", made.name))
-}
-
-fn training(losses: &[Loss]) -> Vec<Step> {
-    let step = |at: &Loss| Step {
+fn training(losses: &[StepLoss]) -> Vec<Step> {
+    let step = |at: &StepLoss| Step {
         step: at.step,
         scalars: vec![("loss", at.loss.unwrap_or(f64::NAN)), ("learning_rate", at.learning_rate)],
     };

@@ -1,5 +1,6 @@
 //! What whoever looks has chosen, and what keys do to that.
 
+use fulcrum_common::protocol::StageStatus;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::order::ordered;
@@ -9,7 +10,7 @@ use crate::watch::Sight;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Choice {
     /// The stage, by name; the first of the list until one is chosen.
-    pub(super) stage: Option<String>,
+    pub(super) stage_name: Option<String>,
     /// The worker; none for the coordinator.
     pub(super) worker: Option<String>,
     /// The list that the arrows move in.
@@ -71,7 +72,12 @@ impl Choice {
     /// The place of the chosen stage in the list as it is ordered now.
     pub(super) fn stage_at(&self, sight: &Sight) -> usize {
         let named = |name: &String| ordered(sight).position(|stage| &stage.name == name);
-        self.stage.as_ref().and_then(named).unwrap_or(0)
+        self.stage_name.as_ref().and_then(named).unwrap_or(0)
+    }
+
+    /// The chosen stage; none where there are none.
+    pub(super) fn stage(&self, sight: &Sight) -> Option<StageStatus> {
+        ordered(sight).nth(self.stage_at(sight)).cloned()
     }
 
     /// Whose log is shown: a worker, else the coordinator.
@@ -92,7 +98,7 @@ impl Choice {
             self.worker = names[moved(at, by, names.len())].cloned();
         } else {
             let at = moved(self.stage_at(sight), by, sight.status.stages.len());
-            self.stage = ordered(sight).nth(at).map(|stage| stage.name.clone());
+            self.stage_name = ordered(sight).nth(at).map(|stage| stage.name.clone());
         }
     }
 }
@@ -105,7 +111,7 @@ fn moved(at: usize, by: isize, length: usize) -> usize {
 mod tests {
     use std::time::Duration;
 
-    use fulcrum_common::protocol::{StageStatus, StatusReply, WorkerStatus};
+    use fulcrum_common::protocol::{StatusReply, WorkerStatus};
 
     use super::*;
 
@@ -148,11 +154,11 @@ mod tests {
         let mut choice = Choice::default();
         assert_eq!(choice.stage_at(&sight()), 0);
         press(&mut choice, &[KeyCode::Down]);
-        assert_eq!((choice.stage.as_deref(), choice.stage_at(&sight())), (Some("strong"), 1));
+        assert_eq!((choice.stage_name.as_deref(), choice.stage_at(&sight())), (Some("strong"), 1));
         press(&mut choice, &[KeyCode::End, KeyCode::Char('j')]);
-        assert_eq!(choice.stage.as_deref(), Some("data"));
+        assert_eq!(choice.stage_name.as_deref(), Some("data"));
         press(&mut choice, &[KeyCode::PageUp, KeyCode::Up]);
-        assert_eq!(choice.stage.as_deref(), Some("weak"));
+        assert_eq!(choice.stage_name.as_deref(), Some("weak"));
         assert_eq!(choice.who(), "coordinator");
         press(&mut choice, &[KeyCode::Tab, KeyCode::Char('j'), KeyCode::Char('j'), KeyCode::Char('j')]);
         assert_eq!(choice.who(), "w1");
@@ -168,7 +174,7 @@ mod tests {
         {
             assert_eq!(choice.press(KeyEvent::from(code), &empty), Flow::GoOn);
         }
-        assert_eq!((choice.stage, choice.worker), (None, None));
+        assert_eq!((choice.stage_name, choice.worker), (None, None));
     }
 
     #[test]
@@ -178,6 +184,6 @@ mod tests {
         let mut later = sight();
         later.status.stages[2].state = "running".into();
         later.status.stages[1].state = "done".into();
-        assert_eq!((choice.stage.as_deref(), choice.stage_at(&later)), (Some("strong"), 0));
+        assert_eq!((choice.stage_name.as_deref(), choice.stage_at(&later)), (Some("strong"), 0));
     }
 }

@@ -17,6 +17,12 @@ use super::{
 /// Columns of a bar.
 const BAR: usize = 16;
 
+/// Columns of the screen that the name of a worker takes at most; what is left goes to the column [`AT`].
+const WORKER: usize = 26;
+
+/// Where a worker works: the column that grows.
+const AT: &str = "at";
+
 /// A column: its name, how wide it is, whether it is a number, and how wide the screen must be for it.
 struct Column<R> {
     name: &'static str,
@@ -25,6 +31,14 @@ struct Column<R> {
     from: u16,
     text: fn(&R) -> &str,
 }
+
+impl<R> Clone for Column<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Column<R> {}
 
 const fn column<R>(
     name: &'static str,
@@ -41,15 +55,15 @@ const STAGES: [Column<StageRow>; 5] = [
     column("rate", 10, true, 60, |row| &row.rate),
     column("left", 9, true, 50, |row| &row.left),
     column("loss", 8, true, 66, |row| &row.loss),
-    column("", 10, false, 100, |row| &row.attempt),
+    column("", 10, false, 120, |row| &row.attempt),
 ];
 
 const WORKERS: [Column<WorkerRow>; 6] = [
     column("state", 8, false, 0, |row| &row.state),
     column("device", 7, false, 66, |row| &row.device),
-    column("host", 16, false, 100, |row| &row.host),
-    column("at", 34, false, 72, |row| &row.at),
-    column("does", 13, false, 110, |row| &row.doing),
+    column("host", 16, false, 110, |row| &row.host),
+    column(AT, 30, false, 72, |row| &row.at),
+    column("does", 13, false, 100, |row| &row.doing),
     column("heard", 7, true, 50, |row| &row.heard),
 ];
 
@@ -57,7 +71,7 @@ const WORKERS: [Column<WorkerRow>; 6] = [
 pub(super) fn stages(view: &View, frame: &mut Frame, area: Rect) {
     let running = view.stages.iter().filter(|row| row.state == "running").count();
     let title = format!("stages, {running} running");
-    let has_bars = area.width >= 90;
+    let has_bars = area.width >= 96;
     let bars = if has_bars { BAR + 1 } else { 0 };
     let row = |row: &StageRow, line: &mut Vec<Span<'static>>| {
         if has_bars && row.state == "running" {
@@ -67,8 +81,15 @@ pub(super) fn stages(view: &View, frame: &mut Frame, area: Rect) {
             line.push(" ".repeat(BAR + 1).into());
         }
     };
-    let list =
-        Rows { rows: &view.stages, columns: &STAGES, chosen: view.stage, name: |row| &row.name, bars, row };
+    let list = Rows {
+        rows: &view.stages,
+        columns: &STAGES,
+        chosen: view.stage,
+        name: |row| &row.name,
+        most: usize::MAX,
+        bars,
+        row,
+    };
     list.draw((&title, view.list == List::Stages), |row| colour(&row.state), frame, area);
 }
 
@@ -80,6 +101,7 @@ pub(super) fn workers(view: &View, frame: &mut Frame, area: Rect) {
         columns: &WORKERS,
         chosen: view.worker,
         name: |row| &row.name,
+        most: WORKER,
         bars: 0,
         row: |_: &WorkerRow, _: &mut Vec<Span<'static>>| {},
     };
@@ -103,6 +125,8 @@ struct Rows<'a, R, F> {
     columns: &'a [Column<R>],
     chosen: usize,
     name: fn(&R) -> &str,
+    /// Columns of the screen that a name takes at most.
+    most: usize,
     /// Columns of the screen that `row` fills between the name and the other columns.
     bars: usize,
     row: F,
@@ -114,9 +138,14 @@ impl<R, F: Fn(&R, &mut Vec<Span<'static>>)> Rows<'_, R, F> {
             return;
         }
         let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-        let columns: Vec<_> = self.columns.iter().filter(|column| area.width >= column.from).collect();
+        let mut columns: Vec<Column<R>> =
+            self.columns.iter().filter(|column| area.width >= column.from).copied().collect();
         let taken: usize = columns.iter().map(|column| column.width + 1).sum::<usize>() + self.bars;
-        let room = usize::from(area.width).saturating_sub(taken);
+        let mut room = usize::from(area.width).saturating_sub(taken);
+        if let Some(grows) = columns.iter_mut().find(|column| column.name == AT) {
+            grows.width += room.saturating_sub(self.most);
+            room = room.min(self.most);
+        }
         let mut names: Vec<Span> = vec![" ".repeat(self.bars).into()];
         names.extend(columns.iter().map(|column| cell(column.name, column).dim()));
         let title_line = headline(title.0, room as u16, title.1);

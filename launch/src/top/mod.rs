@@ -6,6 +6,7 @@ mod choice;
 mod draw;
 mod lists;
 mod order;
+mod past;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -23,6 +24,7 @@ use crate::{
     watch::{Sight, follow, look, tail},
 };
 use choice::{Choice, Flow};
+use past::Past;
 use view::View;
 
 /// Keys that were pressed and not yet looked at.
@@ -58,13 +60,18 @@ pub(crate) async fn show(folder: RunFolder) -> Result<()> {
     let first = look(&folder).await?;
     says.send_modify(|sight| sight.update(first, Duration::ZERO));
     let mut signals = Signals::listen()?;
-    let mut choice = Choice::default();
+    let (mut choice, mut past) = (Choice::default(), Past::new(folder.clone()));
     let mut screen = Screen::open()?;
     let mut events = events();
     let mut looks = pin!(follow(&folder, &says));
     loop {
         let log = tail(&folder, choice.who()).unwrap_or_default();
-        let view = View::new(&sees.borrow_and_update(), &choice, &log);
+        let chosen = choice.stage(&sees.borrow_and_update());
+        let losses = match &chosen {
+            Some(stage) => past.of(stage).await,
+            None => &[],
+        };
+        let view = View::new(&sees.borrow(), &choice, &log, losses);
         screen.draw(&view)?;
         tokio::select! {
             failed = &mut looks => return failed,

@@ -57,9 +57,20 @@ fn sight() -> Sight {
 }
 
 /// What stands on a screen of that size, line by line.
-fn screen(sight: &Sight, choice: &Choice, log: &str, (width, height): (u16, u16)) -> Vec<String> {
+fn screen(sight: &Sight, choice: &Choice, log: &str, size: (u16, u16)) -> Vec<String> {
+    screen_with(sight, choice, log, &[], size)
+}
+
+/// The same with losses out of the store.
+fn screen_with(
+    sight: &Sight,
+    choice: &Choice,
+    log: &str,
+    losses: &[(u64, f64)],
+    (width, height): (u16, u16),
+) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(&View::new(sight, choice, log), frame)).unwrap();
+    terminal.draw(|frame| draw(&View::new(sight, choice, log, losses), frame)).unwrap();
     let buffer = terminal.backend().buffer();
     let rows = buffer.content.chunks(usize::from(width).max(1));
     rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned()).collect()
@@ -132,12 +143,16 @@ fn a_run_that_is_over_and_one_without_workers_say_so() {
     let stages = vec![stage("dataset", "prepare", "done"), stage("weak", "train", "done")];
     let (run, phase, reason) = ("tiny".into(), "done".into(), "every stage is in the store".into());
     over.update(StatusReply { run, phase, reason, stages, ..StatusReply::default() }, Duration::ZERO);
-    let lines = screen(&over, &Choice { stage: Some("weak".into()), ..Choice::default() }, "", (80, 24));
+    let choice = Choice { stage_name: Some("weak".into()), ..Choice::default() };
+    let lines = screen(&over, &choice, "", (80, 24));
     assert_eq!(lines[0], "tiny  done, 2 of 2 stages made, 0 workers");
     line_with(&lines, "every stage is in the store");
     line_with(&lines, "loss of weak: none was seen since this began to look");
     line_with(&lines, "workers, 0");
     line_with(&lines, "there is none, or nothing in it");
+
+    let kept = screen_with(&over, &choice, "", &[(0, 0.7), (1, 0.4)], (80, 24));
+    line_with(&kept, "loss of weak: 0.7000 to 0.4000, at best 0.4000");
 
     let mut alone = Sight::default();
     alone.update(StatusReply { workers: vec![], ..reply(0, 0.0) }, Duration::ZERO);
@@ -204,7 +219,7 @@ fn a_chosen_row_stays_in_sight_and_its_log_is_the_chosen_workers() {
     let workers = (0..100).map(|n| worker(&format!("w{n}"), "idle")).collect();
     sight.update(StatusReply { stages, workers, ..StatusReply::default() }, Duration::ZERO);
     let choice = Choice {
-        stage: Some("stage 150".into()),
+        stage_name: Some("stage 150".into()),
         worker: Some("w77".into()),
         list: List::Workers,
         cover: Cover::Nothing,

@@ -1,5 +1,7 @@
 //! Text of a run on a terminal: nothing that the terminal would obey, and no more than fits.
 
+use std::borrow::Cow;
+
 use ratatui::text::Span;
 
 /// The text in one line, with a dot for every character that moves the cursor, changes colours or turns text around, and
@@ -13,6 +15,22 @@ pub(super) fn plain(text: &str) -> String {
         c => c,
     };
     text.chars().map(shown).collect()
+}
+
+/// A line of a log without what every line has: the day, parts of a second, the usual level, and the module.
+pub(super) fn short(line: &str) -> Cow<'_, str> {
+    let parts = line.split_once('T').and_then(|(day, rest)| {
+        let (time, rest) = rest.split_once("Z ")?;
+        let (level, rest) = rest.trim_start().split_once(' ')?;
+        let (module, message) = rest.split_once(": ")?;
+        let is_ours = day.len() == 10 && module.starts_with("fulcrum_");
+        is_ours.then(|| (time.get(..8).unwrap_or(time), level, message))
+    });
+    match parts {
+        None => line.into(),
+        Some((time, "INFO", message)) => format!("{time} {message}").into(),
+        Some((time, level, message)) => format!("{time} {level} {message}").into(),
+    }
 }
 
 /// The text, with its middle left out where it is wider than so many columns: names of stages differ at both ends.
@@ -61,6 +79,18 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2Jb\tc\r\n"), "a·[2Jb c··");
         assert_eq!(plain("\u{9b}31m\u{202e}x\u{200b}"), "·31m·x·");
         assert_eq!(plain("größer 語"), "größer 語");
+    }
+
+    #[test]
+    fn a_line_of_a_log_has_its_time_and_what_it_says() {
+        let line =
+            |level: &str| format!("2026-11-30T19:37:23.188911Z {level} fulcrum_coordinator::driver: x: y z");
+        assert_eq!(short(&line(" INFO")), "19:37:23 x: y z");
+        assert_eq!(short(&line(" WARN")), "19:37:23 WARN x: y z");
+        for other in ["error: asked to stop", "To Z a b: c", "", "2026-11-30T19:37:23.1Z  INFO h2::codec: x"]
+        {
+            assert_eq!(short(other), other);
+        }
     }
 
     #[test]

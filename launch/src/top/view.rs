@@ -7,7 +7,7 @@ use fulcrum_common::protocol::{StageStatus, WorkerStatus};
 use super::{
     choice::{Choice, Cover, List},
     order::ordered,
-    text::plain,
+    text::{plain, short},
 };
 use crate::{
     progress::{clock, duration, rate_text, thousands},
@@ -74,13 +74,14 @@ pub(super) struct WorkerRow {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Loss {
     pub(super) stage: String,
-    /// Examples done and the loss there; none where no training was seen.
+    /// Examples or steps done and the loss there; none where no training was seen.
     pub(super) points: Vec<(u64, f64)>,
 }
 
 impl View {
-    /// What is to be shown of `sight`, with the log of whom `choice` names.
-    pub(super) fn new(sight: &Sight, choice: &Choice, log: &str) -> Self {
+    /// What is to be shown of `sight`, with the log of whom `choice` names and the losses that the store has of the stage
+    /// that it names.
+    pub(super) fn new(sight: &Sight, choice: &Choice, log: &str, losses: &[(u64, f64)]) -> Self {
         let status = &sight.status;
         let made = status.stages.iter().filter(|stage| matches!(stage.state.as_str(), "done" | "cached"));
         let here = status.workers.iter().filter(|worker| worker.state != "lost").count();
@@ -97,9 +98,9 @@ impl View {
             stage: choice.stage_at(sight),
             workers: [coordinator].into_iter().chain(status.workers.iter().map(WorkerRow::new)).collect(),
             worker: chosen.map_or(0, |(at, _)| at + 1),
-            loss: ordered(sight).nth(choice.stage_at(sight)).and_then(|stage| Loss::new(stage, sight)),
+            loss: choice.stage(sight).and_then(|stage| Loss::new(&stage, sight, losses)),
             who: plain(choice.who()),
-            log: log.lines().map(plain).collect(),
+            log: log.lines().map(|line| plain(&short(line))).collect(),
             list: choice.list,
             cover: choice.cover,
         }
@@ -164,11 +165,12 @@ impl WorkerRow {
 }
 
 impl Loss {
-    /// None of a stage that is no training.
-    fn new(stage: &StageStatus, sight: &Sight) -> Option<Self> {
-        let curve = sight.curves.get(&stage.name).map(|curve| curve.points().to_vec());
-        let is_training = stage.kind == "train" || curve.is_some();
-        is_training.then(|| Self { stage: plain(&stage.name), points: curve.unwrap_or_default() })
+    /// None of a stage that is no training. What the store has is all of it, what was seen may be a part.
+    fn new(stage: &StageStatus, sight: &Sight, losses: &[(u64, f64)]) -> Option<Self> {
+        let seen = || sight.curves.get(&stage.name).map_or(&[][..], |curve| curve.points());
+        let points = if losses.is_empty() { seen() } else { losses };
+        let is_training = stage.kind == "train";
+        is_training.then(|| Self { stage: plain(&stage.name), points: points.to_vec() })
     }
 
     /// `0.6931 to 0.4321, at best 0.4012`.
@@ -180,8 +182,8 @@ impl Loss {
         }
     }
 
-    /// The curve in so many columns, each from 1 at the lowest loss to `levels` at the highest. A column without a point
-    /// has the one before.
+    /// The curve in so many columns, each the mean of its points, from 1 at the lowest loss to `levels` at the highest. A
+    /// column without a point is as the one before.
     pub(super) fn columns(&self, width: usize, levels: u64) -> Vec<u64> {
         let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else { return Vec::new() };
         let losses = || self.points.iter().map(|point| point.1);
@@ -196,8 +198,12 @@ impl Loss {
             |column: usize| first.0 as f64 + (last.0 - first.0) as f64 * (column + 1) as f64 / width as f64;
         let mut columns = Vec::with_capacity(width);
         for column in 0..width {
+            let (mut sum, mut count) = (0.0, 0);
             while let Some(point) = points.next_if(|point| point.0 as f64 <= end(column)) {
-                now = point.1;
+                (sum, count) = (sum + point.1, count + 1);
+            }
+            if count > 0 {
+                now = sum / f64::from(count);
             }
             columns.push(level(now));
         }
@@ -208,6 +214,12 @@ impl Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_points_in_a_column_are_their_mean() {
+        let points: Vec<_> = (0..200).map(|step| (step, if step % 2 == 0 { 0.2 } else { 0.4 })).collect();
+        assert_eq!(Loss { stage: "weak".into(), points }.columns(10, 9), [5; 10]);
+    }
 
     #[test]
     fn a_curve_is_drawn_from_its_first_point_to_its_last() {

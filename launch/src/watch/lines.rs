@@ -34,6 +34,8 @@ async fn until_it_is_over(folder: &RunFolder) -> Result<()> {
     let mut reply = look(folder).await?;
     let mut lines = Lines::new(io::stdout(), &reply.run, reply.stages.len());
     let (start, mut heard, mut is_stopping) = (Instant::now(), Instant::now(), false);
+    let begun = lines.update(start.elapsed(), unix(), &reply);
+    begun.context("cannot write to standard output")?;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
