@@ -17,6 +17,7 @@ pub mod network;
 pub mod order;
 pub mod pattern;
 pub mod plan;
+pub mod program;
 pub mod protocol;
 pub mod recipe;
 pub mod results;

@@ -141,6 +141,8 @@ pub struct Hello {
     pub threads: u32,
     /// Where the process before it in its seat died, if that was while rows went through a model.
     pub fell: Option<Fell>,
+    /// Its program.
+    pub build: Option<Key>,
 }
 
 /// A process died while rows went through a model.

@@ -7,6 +7,7 @@
 
 mod action;
 mod driver;
+mod gate;
 mod input;
 mod journal;
 mod serve;

@@ -12,7 +12,7 @@ use std::{
 
 use fulcrum_common::{
     Key,
-    access::{Doorkeeper, Token, TokenError},
+    access::{Doorkeeper, PrivateError, Tls, TlsError, Token, TokenError},
     exit,
     experiment::Cadence,
     fault::{self, Who, strike},
@@ -25,16 +25,17 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
     driver::Driver,
+    gate::guests,
     input::Input,
     journal::{Journal, JournalError, recover},
     service::{Ask, Service},
     size::{self, SizeError},
     state::{Past, Phase, State},
+    tick::MAX_WORKERS,
 };
 
 /// Messages that may wait for the driver; beyond it, streams wait.
@@ -42,6 +43,23 @@ const ASK_QUEUE: usize = 4096;
 
 /// How long open connections may take to end once the run is over.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Connections at a time: one of each worker, what is left of those before, and a few that look at the run.
+const PLACES: usize = 4 * MAX_WORKERS;
+
+/// How long a connection may say nothing at first.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+
+/// Calls at a time on one connection: a worker has one, and the command line a few.
+const CALLS: usize = 16;
+
+/// Bytes of a call's headers, of which the token takes a few hundred.
+const HEADERS: u32 = 8 << 10;
+
+/// How often a silent connection is probed, and how long a probe may stay unanswered. Long: a machine that was stopped for a
+/// while finds its connections where they were.
+const PROBE: Duration = Duration::from_secs(10);
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a coordinator is asked to do.
 #[derive(Clone, Debug)]
@@ -64,6 +82,8 @@ pub struct Config {
     pub cadence: Cadence,
     /// How long a worker may live and not get on with its work; zero for ever.
     pub stall: Duration,
+    /// The program that workers must be, by its digest; none where any will do.
+    pub build: Option<Key>,
     /// Where to listen; port 0 for any free one. Nobody is answered who does not know the run's [`Token`].
     pub listen: SocketAddr,
 }
@@ -102,6 +122,14 @@ pub enum ServeError {
     /// What callers must know is not fit for use.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// What it shows to callers is not fit for use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The library takes no such certificates.
+    #[error(
+        "the run's certificates are not accepted: {0}: remove them, or make new ones with `fulcrum certs`"
+    )]
+    Certificates(#[from] tonic::transport::Error),
     /// Another coordinator serves this run.
     #[error("another coordinator serves the run in {0:?}: stop it, or give this run another name")]
     Busy(PathBuf),
@@ -135,11 +163,14 @@ impl ServeError {
     pub fn code(&self) -> i32 {
         match self {
             Self::Plan(_) => exit::MISMATCH,
-            Self::Token(TokenError::Io { .. }) => START_AGAIN,
+            Self::Token(TokenError::File(PrivateError::Io { .. }))
+            | Self::Tls(TlsError::File(PrivateError::Io { .. })) => START_AGAIN,
             Self::Empty
             | Self::Gang { .. }
             | Self::Everywhere(_)
             | Self::Token(_)
+            | Self::Tls(_)
+            | Self::Certificates(_)
             | Self::Busy(_)
             | Self::Size(_) => exit::USAGE,
             Self::Store(error) if error.is_damage() => exit::DIGEST,
@@ -169,6 +200,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     std::fs::create_dir_all(&config.folder).map_err(io(format!("folder {:?}", config.folder)))?;
     let lock = lock(&config.folder)?;
     let door = Doorkeeper::new(Token::keep(&config.folder)?);
+    let tls = Tls::keep(&config.folder, config.listen)?;
     let store = Store::open(&config.store)?;
     let mut journal = Journal::open(&config.folder.join(crate::journal::FILE))?;
     let made = made(&store, &config.plan).await?;
@@ -177,6 +209,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     state.cadence = config.cadence;
     state.fewest = config.fewest.map_or(gang, NonZeroUsize::get);
     state.stall = config.stall.as_millis().try_into().unwrap_or(u64::MAX);
+    state.build = config.build;
     strike("coordinator.recovered");
     journal.begin(&state)?;
     let listener =
@@ -187,7 +220,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     tracing::info!("run {:?} listens on {address}", config.run);
     let (asks, asked) = mpsc::channel(ASK_QUEUE);
     let driver = Driver::new(state, journal, store, asked, asks.clone());
-    Ok(Bound { driver, asks, door, listener, address, contact, _lock: lock })
+    Ok(Bound { driver, asks, door, tls, listener, address, contact, _lock: lock })
 }
 
 /// A coordinator that holds its run's folder and its socket.
@@ -196,6 +229,7 @@ pub struct Bound {
     driver: Driver,
     asks: mpsc::Sender<Ask>,
     door: Doorkeeper,
+    tls: Option<Tls>,
     listener: TcpListener,
     address: SocketAddr,
     contact: PathBuf,
@@ -218,8 +252,8 @@ impl Bound {
         let service =
             CoordinatorServer::new(Service::new(self.asks)).max_decoding_message_size(MESSAGE_LIMIT);
         let service = InterceptedService::new(service, self.door);
-        let server = Server::builder().tcp_nodelay(true).add_service(service);
-        let incoming = TcpListenerStream::new(self.listener);
+        let server = server(self.tls.as_ref())?.add_service(service);
+        let incoming = guests(self.listener, PLACES, FIRST_WORD);
         let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async {
             let _ = until.await;
         }));
@@ -238,6 +272,21 @@ impl Bound {
         signals.abort();
         Ok(outcome(&state?))
     }
+}
+
+/// A server that gives nobody more than a worker needs.
+fn server(tls: Option<&Tls>) -> Result<Server, ServeError> {
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .concurrency_limit_per_connection(CALLS)
+        .max_concurrent_streams(CALLS as u32)
+        .http2_max_header_list_size(HEADERS)
+        .http2_keepalive_interval(Some(PROBE))
+        .http2_keepalive_timeout(Some(PROBE_PATIENCE));
+    Ok(match tls {
+        Some(tls) => server.tls_config(tls.server())?,
+        None => server,
+    })
 }
 
 /// Checks what was asked for; returns the size of gangs.
@@ -370,6 +419,7 @@ mod tests {
             fewest: None,
             cadence: Cadence::default(),
             stall: Duration::ZERO,
+            build: None,
         };
         let error = bind(config).await.expect_err("it is too large");
         assert!(matches!(error, ServeError::Size(_)) && error.to_string().contains("goal"), "{error}");

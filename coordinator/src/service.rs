@@ -15,11 +15,15 @@ use fulcrum_common::protocol::{
     coordinator_server::Coordinator,
 };
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    gate::Allowance,
     input::{Event, Input},
     tick::MAX_WORKERS,
     wire,
@@ -147,7 +151,11 @@ async fn listen(
     let first = tokio::time::timeout(HELLO_DEADLINE, events.message()).await;
     let Ok(mut next) = first else { return "it said no hello".to_owned() };
     let mut seen = Seen { flights, incarnation: None };
+    let mut allowance = Allowance::new(Instant::now());
     loop {
+        if !allowance.take(Instant::now()) {
+            return "it says more than a worker has to say".to_owned();
+        }
         let event = match next {
             Ok(Some(message)) => {
                 seen.note(wire::flight(&message));

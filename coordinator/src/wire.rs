@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fulcrum_common::{
-    exit,
+    Key, exit,
     flight::Activity,
     protocol::{self, Flight, WorkerEvent, worker_event},
     store::File,
@@ -111,7 +111,17 @@ fn hello(it: protocol::Hello) -> Result<Hello, WireError> {
         device: name("device", it.device, ":")?,
         threads: it.threads,
         fell: it.fell.map(|it| Fell { epoch: it.epoch, row: it.row }),
+        build: build(it.build)?,
     })
+}
+
+/// A program, or none.
+fn build(found: String) -> Result<Option<Key>, WireError> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let known = found.parse().ok();
+    known.map(Some).map_or_else(|| refuse("build", found, "the 64 digits of a digest".to_owned()), Ok)
 }
 
 /// Letters, digits and a few more, at least one.
@@ -206,6 +216,7 @@ mod tests {
             device: "cuda:0".into(),
             threads: 4,
             fell: Some(protocol::Fell { epoch: 3, row: Some(-7) }),
+            build: Key::of(b"program").to_string(),
         }
     }
 
@@ -213,12 +224,14 @@ mod tests {
     fn a_hello_in_order_passes() {
         let Ok(Event::Hello(hello)) = parse(Message::Hello(good())) else { panic!("refused") };
         assert_eq!(hello.fell, Some(Fell { epoch: 3, row: Some(-7) }));
+        assert_eq!(hello.build, Some(Key::of(b"program")));
         assert_eq!((hello.seat.as_str(), hello.class().to_string()), ("w0", "cuda with 4 threads".into()));
     }
 
     #[test]
     fn a_hello_out_of_order_is_refused() {
-        let spoils: [fn(&mut protocol::Hello); 7] = [
+        let spoils: [fn(&mut protocol::Hello); 8] = [
+            |it| it.build = "latest".into(),
             |it| it.worker = "../w0".into(),
             |it| it.worker = String::new(),
             |it| it.worker = "w".repeat(65),

@@ -4,15 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use fulcrum_common::{
-    access::{Introduction, Token},
+    access::{Introduction, Tls, Token},
     protocol::{
         MESSAGE_LIMIT, StatusReply, StatusRequest, StopRequest, coordinator_client::CoordinatorClient,
     },
 };
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint},
-};
+use tonic::{service::interceptor::InterceptedService, transport::Channel};
 
 /// A coordinator on the loopback answers in milliseconds or is in trouble.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,13 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Client(CoordinatorClient<InterceptedService<Channel, Introduction>>);
 
 impl Client {
-    /// For the coordinator at `address`, which asks for `token`.
+    /// For the coordinator at `address`, which asks for `token` and, where the run has them, certificates.
     ///
     /// # Errors
-    /// Never for a socket address.
-    pub(crate) fn new(address: SocketAddr, token: Token) -> Result<Self> {
-        let endpoint =
-            Endpoint::from_shared(format!("http://{address}"))?.timeout(PATIENCE).connect_timeout(PATIENCE);
+    /// If those are none.
+    pub(crate) fn new(address: SocketAddr, token: Token, tls: Option<&Tls>) -> Result<Self> {
+        let endpoint = Tls::endpoint(tls, address)?.timeout(PATIENCE).connect_timeout(PATIENCE);
         let client = CoordinatorClient::with_interceptor(endpoint.connect_lazy(), Introduction::new(token));
         Ok(Self(client.max_decoding_message_size(MESSAGE_LIMIT)))
     }

@@ -12,18 +12,25 @@
 //! | `logs/<who>.log` | what coordinator and workers said |
 //! | `flight/<worker>-<epoch>.jsonl` | what a worker did last before its assignment went wrong |
 //! | `coordinator.json`, `journal.sqlite` | the coordinator's own |
-//! | `token` | what its processes know each other by; for its owner alone |
+//! | `token`, `tls/` | what its processes know each other by; for its owner alone |
 //! | `lock` | held while a `fulcrum run` works here |
 
 use std::{
     fs::{self, File, TryLockError},
     io::Write,
+    net::SocketAddr,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use fulcrum_common::{Key, access::Token, plan::Plan};
+use fulcrum_common::{
+    Key,
+    access::{Side, Tls, Token},
+    plan::Plan,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::client::Client;
 
 /// Larger files in a run folder are not ours.
 const FILE_LIMIT: u64 = 64 << 20;
@@ -193,6 +200,22 @@ impl RunFolder {
     /// If there is none yet, or others can read it.
     pub(crate) fn token(&self) -> Result<Token> {
         Ok(Token::find(&self.0)?)
+    }
+
+    /// What they show each other, where the run has certificates.
+    ///
+    /// # Errors
+    /// If others can read a key, or a file is missing.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>> {
+        Ok(Tls::find(Some(&self.0), Side::Member)?)
+    }
+
+    /// A connection to the run's coordinator.
+    ///
+    /// # Errors
+    /// If it is not known by what they know each other.
+    pub(crate) fn client(&self, address: SocketAddr) -> Result<Client> {
+        Client::new(address, self.token()?, self.tls()?.as_ref())
     }
 
     /// The plan of the run.

@@ -207,6 +207,7 @@ impl World {
             device: "cpu".into(),
             threads: 1,
             fell: None,
+            build: None,
         };
         self.say(worker, Event::Hello(hello), Kind::Join);
         self.after(1, Happening::Beat { worker, session });

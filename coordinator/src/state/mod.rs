@@ -46,6 +46,8 @@ pub struct State {
     pub cadence: Cadence,
     /// Milliseconds without any progress after which a worker's work is taken back; 0 for never.
     pub stall: u64,
+    /// The program that workers must be; none where any will do.
+    pub build: Option<Key>,
     /// The stages that this run needs or has, in plan order.
     pub stages: Vec<Entry>,
     /// Workers by seat, the lost ones too.
@@ -184,6 +186,7 @@ impl State {
             fewest: gang,
             cadence: Cadence::default(),
             stall: 0,
+            build: None,
             lost: BTreeMap::new(),
             named: BTreeMap::new(),
             next_stall: 0,

@@ -60,6 +60,11 @@ fn admit(state: &State, session: u64, hello: &Hello) -> Result<(), String> {
     if hello.code != CODE_VERSION {
         return Err(format!("its stages are of code version {}, this plan's of {CODE_VERSION}", hello.code));
     }
+    if let Some(build) = state.build.filter(|build| hello.build != Some(*build)) {
+        let its = hello.build.map_or_else(|| "unknown".to_owned(), |build| build.short());
+        let way_out = "have the same fulcrum-worker on every machine";
+        return Err(format!("its program is build {its}, the run's is {}: {way_out}", build.short()));
+    }
     if state.workers.seat_of(session).is_some() {
         return Err("it said hello twice".to_owned());
     }

@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use fulcrum_common::{exit, experiment::Cadence};
+use fulcrum_common::{Key, exit, experiment::Cadence, program};
 use fulcrum_coordinator::{Config, serve};
 
-use crate::{failure::Failure, parent, run_folder::read_json};
+use crate::{failure::Failure, parent, run_folder::read_json, supervise::Programs};
 
 /// What was asked.
 #[derive(Debug, clap::Args)]
@@ -82,6 +82,14 @@ fn end_on_panic() {
     }));
 }
 
+/// The worker beside this program, which those on other machines must be too.
+fn worker_build() -> Result<Option<Key>> {
+    let Ok(programs) = Programs::find() else { return Ok(None) };
+    let path = programs.worker_program();
+    let build = program::digest(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(build))
+}
+
 fn check(args: &Args) -> Result<Config> {
     let folder_name = || args.run_folder.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Config {
@@ -98,6 +106,7 @@ fn check(args: &Args) -> Result<Config> {
             verify_steps: args.verify_steps,
         },
         stall: Duration::from_secs(args.stall_seconds.into()),
+        build: worker_build()?,
         listen: args.listen,
     })
 }

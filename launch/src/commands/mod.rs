@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod bench;
+mod certs;
 mod compare;
 mod coordinator;
 mod doctor;
@@ -77,6 +78,8 @@ enum Command {
     Coordinator(coordinator::Args),
     /// Look after workers on this machine, for a run that `fulcrum run --here N` leads on another
     Worker(worker::Args),
+    /// Make certificates for a run whose processes share no folder
+    Certs(certs::Args),
     /// Print completions for a shell
     Completions(generated::Completions),
     /// Write manual pages
@@ -114,6 +117,7 @@ impl Cli {
             Command::Artifacts(args) => artifacts::run(args).await,
             Command::Coordinator(args) => coordinator::run(args).await,
             Command::Worker(args) => worker::run(args).await,
+            Command::Certs(args) => certs::run(&args),
             Command::Completions(args) => generated::completions(&args),
             Command::Man(args) => generated::man(&args),
         }

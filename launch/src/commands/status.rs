@@ -12,7 +12,6 @@ use fulcrum_common::{
 
 use super::{print, why};
 use crate::{
-    client::Client,
     progress::{duration, thousands},
     run_folder::{RunFacts, RunFolder, read_json},
     table::{number, table},
@@ -74,7 +73,7 @@ pub(crate) async fn live(folder: &RunFolder) -> Option<StatusReply> {
 }
 
 async fn ask(folder: &RunFolder, address: SocketAddr) -> Result<StatusReply> {
-    Client::new(address, folder.token()?)?.status().await
+    folder.client(address)?.status().await
 }
 
 /// What the folder and the store say of a run that nobody serves.

@@ -27,7 +27,7 @@ use fulcrum_common::{
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{client::Client, failure::Failure, progress::Progress, run_folder::RunFolder};
+use crate::{failure::Failure, progress::Progress, run_folder::RunFolder};
 use policy::{Death, Part, Verdict};
 use seat::Seat;
 use stopping::Step;
@@ -307,7 +307,7 @@ impl<'a> Supervisor<'a> {
     fn greet(&mut self, contact: Contact) -> Result<()> {
         self.contact = Some(contact);
         self.ending = false;
-        self.watcher.look_at(Some(Client::new(contact.address, self.cluster.folder.token()?)?));
+        self.watcher.look_at(Some(self.cluster.folder.client(contact.address)?));
         Ok(())
     }
 

@@ -208,6 +208,7 @@ impl World {
             device: "cpu".to_owned(),
             threads,
             fell: self.fell.get(&seat).copied(),
+            build: String::new(),
         };
         self.say(session, Said::Hello(hello));
         let Some(process) = self.processes.get_mut(&seat) else { return };

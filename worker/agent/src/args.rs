@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Parser};
 use fulcrum_common::{
-    access::{Token, TokenError},
+    access::{Side, Tls, TlsError, Token, TokenError},
     network::Interface,
     protocol::Contact,
 };
@@ -15,7 +15,8 @@ use crate::device::Device;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fulcrum-worker", version, group(ArgGroup::new("where").required(true)))]
 pub(crate) struct Args {
-    /// The coordinator's address, e.g. 10.1.2.3:4600; FULCRUM_TOKEN then has the run's token
+    /// The coordinator's address, e.g. 10.1.2.3:4600; FULCRUM_TOKEN then has the run's token, and FULCRUM_TLS
+    /// names the folder with its certificates
     #[arg(long, group = "where", env = "FULCRUM_COORDINATOR")]
     pub(crate) coordinator: Option<SocketAddr>,
 
@@ -81,6 +82,11 @@ impl Place {
             Self::Address(_) => Token::told()?.ok_or(TokenError::Untold),
             Self::RunFolder(folder) => Token::find(folder),
         }
+    }
+
+    /// What it shows to the coordinator, where the run has certificates.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, TlsError> {
+        Tls::find(self.run_folder().as_deref(), Side::Member)
     }
 
     /// Where the coordinator is now.

@@ -8,6 +8,7 @@ use std::{
 use fulcrum_common::{
     Key,
     plan::CODE_VERSION,
+    program,
     protocol::{Hello, PROTOCOL_VERSION},
 };
 
@@ -29,6 +30,7 @@ pub(crate) fn hello(seat: &str, device: Device, threads: u32) -> Hello {
         device: device.to_string(),
         threads,
         fell: None,
+        build: program::own_digest().map(|build| build.to_string()).unwrap_or_default(),
     }
 }
 

@@ -23,14 +23,13 @@ use std::{
     io,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    process, thread,
+    thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use fulcrum_common::{exit, network::Interface, protocol::Hello, store::Store};
-use nix::sys::signal::{Signal, raise};
 use tokio::{
     runtime::{Builder, Handle},
     signal::unix::{SignalKind, signal},
@@ -49,9 +48,6 @@ use crate::{
 
 /// How long a worker stays without work and without a coordinator.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long the process may take to end.
-const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The first word of the command line of a measurement.
 const BENCH: &str = "bench";
@@ -160,12 +156,7 @@ fn leave_with_parent() {
     end(exit::PREEMPTED)
 }
 
-/// Ends the process. Libraries tidy up at exit while the engine may still be inside them; should that not
-/// come to an end, the process is killed.
+/// Ends the process, also while the engine still computes.
 fn end(code: i32) -> ! {
-    thread::spawn(|| {
-        thread::sleep(EXIT_PATIENCE);
-        let _ = raise(Signal::SIGKILL);
-    });
-    process::exit(code)
+    fulcrum_torch_shim::leave(code)
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fulcrum_common::access::{Introduction, TokenError};
+use fulcrum_common::access::{Introduction, Tls, TlsError, TokenError};
 use fulcrum_common::protocol::{
     Command, Heartbeat, Hello, Leaving, MESSAGE_LIMIT, WorkerEvent, coordinator_client::CoordinatorClient,
     worker_event::Event,
@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming, transport::Endpoint};
+use tonic::{Code, Streaming};
 
 use crate::{args::Place, attempt::Attempt, identity};
 
@@ -64,6 +64,9 @@ pub(crate) enum ConnectError {
     /// It is not known what it asks for.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// It is not known by what they know each other.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// It does not let this worker in.
     #[error("{0}")]
     Stranger(String),
@@ -84,8 +87,8 @@ impl Session {
         let introduction = Introduction::new(place.token()?);
         let silent = |message: String| ConnectError::Answer { address, message };
         let host = identity::host_towards(address)?;
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| silent(error.to_string()))?
+        let channel = Tls::endpoint(place.tls()?.as_ref(), address)
+            .map_err(|error| silent(cause(&error)))?
             .connect_timeout(ANSWER)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PROBE)

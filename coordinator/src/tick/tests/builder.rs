@@ -97,6 +97,7 @@ impl Scene {
             device: "cpu".into(),
             threads: 1,
             fell: None,
+            build: None,
         }
     }
 

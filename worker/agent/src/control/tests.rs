@@ -161,6 +161,7 @@ impl Scene {
             fewest: None,
             cadence: Cadence::default(),
             stall: Duration::ZERO,
+            build: None,
         };
         let bound = bind(run).await.unwrap();
         tokio::spawn(async { bound.serve().await.unwrap().phase })

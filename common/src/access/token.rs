@@ -1,17 +1,10 @@
 //! The word by which the processes of one run know each other, and who asks for it.
-//!
-//! Whoever commands a run can have its workers read any file that they may read. The coordinator therefore answers nobody
-//! who does not know its token, on the loopback neither: a machine may have many users.
 
-use std::{
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
+
+use super::private::{self, PrivateError};
 
 /// The file in a run's folder that only its owner reads.
 pub const TOKEN_FILE: &str = "token";
@@ -40,14 +33,6 @@ pub enum TokenError {
         /// Where.
         place: String,
     },
-    /// Others could read it.
-    #[error(
-        "{path:?} can be read by others than its owner: chmod 600 it, and let nobody use what it held before"
-    )]
-    Open {
-        /// The file.
-        path: PathBuf,
-    },
     /// Nothing says what it is.
     #[error(
         "no token: set {TOKEN_VARIABLE} to that of the run, which lies in its folder, or name the folder"
@@ -56,14 +41,9 @@ pub enum TokenError {
     /// The system has no chance to give.
     #[error("no token can be made: {0}")]
     Chance(String),
-    /// It cannot be read or written.
-    #[error("token {path:?}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// Its file.
+    #[error(transparent)]
+    File(#[from] PrivateError),
 }
 
 impl Token {
@@ -108,9 +88,9 @@ impl Token {
     pub fn keep(folder: &Path) -> Result<Self, TokenError> {
         let path = folder.join(TOKEN_FILE);
         match Self::find(folder) {
-            Err(TokenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(TokenError::File(error)) if error.is_absence() => {
                 let token = Self::new()?;
-                token.write(&path)?;
+                private::write(&path, &format!("{}\n", token.0))?;
                 Ok(token)
             }
             found => found,
@@ -133,25 +113,7 @@ impl Token {
     }
 
     fn read(path: &Path) -> Result<Self, TokenError> {
-        let io = |source| TokenError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
-            return Err(TokenError::Open { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        file.take(*LENGTH.end() as u64 + 2).read_to_string(&mut text).map_err(io)?;
-        Self::parse(&text, &format!("{path:?}"))
-    }
-
-    /// Whole or not at all, and never for others.
-    fn write(&self, path: &Path) -> Result<(), TokenError> {
-        let io = |source| TokenError::Io { path: path.to_owned(), source };
-        let aside = path.with_extension("new");
-        let _ = fs::remove_file(&aside);
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside).map_err(io)?;
-        writeln!(file, "{}", self.0).and_then(|()| file.sync_all()).map_err(io)?;
-        fs::rename(&aside, path).map_err(io)
+        Self::parse(&private::read(path, *LENGTH.end() as u64 + 2)?, &format!("{path:?}"))
     }
 
     /// What a caller shows.
@@ -218,7 +180,10 @@ impl Interceptor for Doorkeeper {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
     use super::*;
 
@@ -228,7 +193,7 @@ mod tests {
     fn a_token_is_made_once_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(TOKEN_FILE);
-        assert!(matches!(Token::find(folder.path()), Err(TokenError::Io { .. })));
+        assert!(matches!(Token::find(folder.path()), Err(TokenError::File(PrivateError::Io { .. }))));
         let token = Token::keep(folder.path()).unwrap();
         assert_eq!(Token::keep(folder.path()).unwrap(), token);
         assert_eq!(Token::find(folder.path()).unwrap(), token);
