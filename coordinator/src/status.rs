@@ -128,6 +128,7 @@ fn worker(state: &State, worker: &Worker) -> WorkerStatus {
         shard,
         got_on_ms: state.now.saturating_sub(worker.moved),
         flight: None,
+        device: worker.hello.device.clone(),
     }
 }
 

@@ -84,7 +84,7 @@ impl Crew {
     }
 }
 
-/// Runs `plan` until its goal stands in the store; returns the goal's artifact.
+/// Runs `plan` until its goal stands in the store, which `progress` shows; returns the goal's artifact.
 ///
 /// # Errors
 /// With the exit code of the contract if the goal is not reached.
@@ -95,6 +95,7 @@ pub(crate) async fn run(
     store: &Store,
     (crew, spread): (Crew, Spread),
     checkpoints: Cadence,
+    progress: &mut Progress,
 ) -> Result<Manifest> {
     let goal = plan.goal().ok_or_else(|| Failure::bug("the plan has no stages"))?;
     if let Some(manifest) = store.manifest(goal).await? {
@@ -120,8 +121,7 @@ pub(crate) async fn run(
         listen: spread.listen,
     };
     let cluster = Cluster { folder: folder.clone(), head: Some(head), hands };
-    let mut progress = Progress::new();
-    supervise::run(&cluster, &mut progress).await?;
+    supervise::run(&cluster, progress).await?;
     let missing =
         || Failure::bug(format!("the run ended well but its result {} is not in the store", goal.short()));
     Ok(store.manifest(goal).await?.ok_or_else(missing)?)

@@ -1,7 +1,8 @@
 //! The command line: plan, run, watch, report.
 //!
 //! Reading order: `commands` (one file per command: what the user said, checked, done), `job` (a plan brought
-//! to its goal), `supervise` (the processes of a run), `progress`, `report`.
+//! to its goal), `supervise` (the processes of a run), `progress`, `watch` and `top` (a run as it goes),
+//! `report`.
 
 mod client;
 mod cluster;
@@ -14,6 +15,7 @@ mod failure;
 mod fetch;
 mod hub;
 mod job;
+mod losses;
 mod outcome;
 mod outputs;
 mod parent;
@@ -25,6 +27,8 @@ mod run_folder;
 mod splice;
 mod supervise;
 mod table;
+mod tensorboard;
+mod top;
 mod usage;
 mod warnings;
 mod watch;

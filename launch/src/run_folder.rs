@@ -110,6 +110,14 @@ impl RunFolder {
         })
     }
 
+    /// [`RunFolder::find`] where a run is named, else [`RunFolder::latest`].
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn named(run: Option<&Path>, runs: &Path) -> Result<Self> {
+        run.map_or_else(|| Self::latest(runs), |run| Self::find(run, runs))
+    }
+
     /// The run under `runs` that was begun last.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ fn a_run_is_shown_to_its_machine_and_to_nobody_else() {
     assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
     assert!(metrics.contains("fulcrum_run_info{run=\"tiny\",phase=\"running\"} 1"), "{metrics}");
     assert!(get("/edges").contains("[["));
+    let dashboard = get("/grafana.json");
+    assert!(dashboard.contains("application/json") && dashboard.contains("\"schemaVersion\""), "{dashboard}");
     assert!(get("/logs/coordinator").contains("listens on 127.0.0.1:"));
     let event = ask(&address, &address, "/events", |text| text.contains("data: {"));
     assert!(event.contains("text/event-stream") && event.contains("\"phase\":\"running\""), "{event}");

@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod run;
 pub(crate) mod status;
+mod top;
 mod train;
 mod watch;
 mod why;
@@ -57,6 +58,8 @@ enum Command {
     Status(status::Args),
     /// Serve a page that shows a run as it goes, and its metrics for Prometheus
     Watch(watch::Args),
+    /// Show a run in the terminal, as it goes
+    Top(top::Args),
     /// Finetune one model on one table of rows
     Train(Box<train::Args>),
     /// Run one model over one table of rows
@@ -104,6 +107,7 @@ impl Cli {
             Command::Compare(args) => compare::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Watch(args) => watch::run(args).await,
+            Command::Top(args) => top::run(args).await,
             Command::Train(args) => train::run(*args).await,
             Command::Infer(args) => infer::run(args).await,
             Command::Generate(args) => generate::run(args).await,

@@ -15,6 +15,7 @@ use crate::{
     experiment::{Copies, fetch_missing},
     hub::Needs,
     job::{self, Crew, Spread, Width},
+    progress::Progress,
     run_folder::RunFolder,
     splice::{parts, splice},
     warnings::left_out,
@@ -73,7 +74,9 @@ impl OneOff {
         let store = Store::open(&self.store)?;
         let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
         let folder = RunFolder::create(runs.path(), name)?;
-        let done = job::run(name, plan, &folder, &store, (crew, Spread::default()), Cadence::default()).await;
+        let (crew, checkpoints, mut progress) =
+            ((crew, Spread::default()), Cadence::default(), Progress::new());
+        let done = job::run(name, plan, &folder, &store, crew, checkpoints, &mut progress).await;
         if let Err(error) = &done
             && format!("{error:#}").contains(&runs.path().display().to_string())
         {

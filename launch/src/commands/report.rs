@@ -12,6 +12,7 @@ use crate::{
     outputs, predictions,
     report::{over_tasks, released_table, table},
     run_folder::RunFolder,
+    tensorboard,
 };
 
 /// What was asked.
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     /// Write what every model said about every test row to this Parquet file
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Write what was trained and measured so far as event files for TensorBoard, a folder below DIR for each training; also
+    /// of a run that is not finished
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Print PGRs by task and over the tasks as JSON
     #[arg(long)]
     json: bool,
@@ -61,6 +66,14 @@ pub(super) async fn run(args: Args) -> Result<()> {
         named.len()
     );
     let folders: Vec<RunFolder> = named.iter().flat_map(one_by_one).collect();
+    let events = match &args.tensorboard {
+        Some(out) => Some(write_events(&named, out).await?),
+        None => None,
+    };
+    // Of a run that goes on there is no more than that.
+    if let (Some(events), false) = (&events, folders.iter().all(|folder| folder.results().is_file())) {
+        return print(&format!("{events}\n"));
+    }
     let outcomes = folders.iter().map(outputs::read).collect::<Result<Vec<_>>>()?;
     let tasks = over_tasks(&outcomes);
     let mut text = match (args.json, args.pgr_rule, &folders[..]) {
@@ -87,6 +100,9 @@ pub(super) async fn run(args: Args) -> Result<()> {
             text.push_str(&format!("\n{rows} predictions in {}", file.display()));
         }
     }
+    if let Some(events) = events.filter(|_| !args.json) {
+        text.push_str(&format!("\n{events}"));
+    }
     print(&format!("{text}\n"))
 }
 
@@ -94,6 +110,22 @@ pub(super) async fn run(args: Args) -> Result<()> {
 fn one_by_one(run: &RunFolder) -> Vec<RunFolder> {
     let tasks = outputs::tasks(run);
     if tasks.is_empty() { vec![run.clone()] } else { tasks }
+}
+
+/// Writes event files, of several runs or tasks each below its name; a line that says where.
+async fn write_events(runs: &[RunFolder], out: &Path) -> Result<String> {
+    let below = |out: &Path, folder: &RunFolder, all: usize| match all {
+        1 => out.to_owned(),
+        _ => out.join(folder.name()),
+    };
+    let mut count = 0;
+    for run in runs {
+        let (out, tasks) = (below(out, run, runs.len()), one_by_one(run));
+        for task in &tasks {
+            count += tensorboard::export(task, &below(&out, task, tasks.len())).await?;
+        }
+    }
+    Ok(format!("{count} trainings in {}: tensorboard --logdir shows them", out.display()))
 }
 
 async fn write_predictions(folders: &[RunFolder], file: &Path) -> Result<u64> {

@@ -16,6 +16,7 @@ use crate::{
     failure::Failure,
     job::{self, Crew, Spread, Width},
     outputs,
+    progress::Progress,
     run_folder::{RunFacts, RunFolder, write, write_json},
     warnings::warnings,
 };
@@ -30,6 +31,9 @@ pub(super) struct Wanted {
     /// Folder of all runs; this one is kept in a folder of its name below it
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
+    /// Add a line of JSON to this file for each event: a stage began, got on, is done; a worker came, went; the end
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -93,8 +97,14 @@ impl Wanted {
         let store = Store::open(&compiled.store)?;
         self.describe(&compiled, &folder, &store)?;
 
-        let (name, plan) = (experiment.name(), &compiled.plan);
-        let goal = job::run(name, plan, &folder, &store, (crew, spread), experiment.checkpoints()).await?;
+        let (name, plan, mut progress) = (experiment.name(), &compiled.plan, Progress::new());
+        if let Some(file) = &self.events {
+            progress.write_down(file, name, plan.stages().len())?;
+        }
+        let (crew, checkpoints) = ((crew, spread), experiment.checkpoints());
+        let made = job::run(name, plan, &folder, &store, crew, checkpoints, &mut progress).await;
+        progress.end(&made);
+        let goal = made?;
         let warnings = warnings(plan, &store).await?;
         let finished = outputs::write_all(&folder, &store, &goal, &warnings).await?;
         let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();

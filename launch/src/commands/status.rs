@@ -16,6 +16,7 @@ use crate::{
     run_folder::{RunFacts, RunFolder, read_json},
     table::{number, table},
     warnings::warnings,
+    watch,
 };
 
 /// What was asked.
@@ -32,6 +33,10 @@ pub(crate) struct Args {
     /// Print JSON: the messages StatusReply, StageStatus, WorkerStatus and Violation of the protocol
     #[arg(long)]
     json: bool,
+    /// With --json: a line for each event from now on (a stage began, got on, is done; a worker came, went), until the run
+    /// is over
+    #[arg(long, requires = "json", conflicts_with = "why")]
+    follow: bool,
 }
 
 /// Prints how the run is.
@@ -39,17 +44,14 @@ pub(crate) struct Args {
 /// # Errors
 /// If there is no such run.
 pub(super) async fn run(args: Args) -> Result<()> {
-    let folder = match &args.run {
-        Some(run) => RunFolder::find(run, &args.runs)?,
-        None => RunFolder::latest(&args.runs)?,
-    };
+    let folder = RunFolder::named(args.run.as_deref(), &args.runs)?;
+    if args.follow {
+        return watch::tell(&folder).await;
+    }
     if args.why {
         return why::run(&folder, args.json).await;
     }
-    let reply = match live(&folder).await {
-        Some(reply) => reply,
-        None => at_rest(&folder).await?,
-    };
+    let reply = watch::look(&folder).await?;
     if args.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&reply)?))
     } else {

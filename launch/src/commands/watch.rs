@@ -34,10 +34,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
             args.listen
         );
     }
-    let folder = match &args.run {
-        Some(run) => RunFolder::find(run, &args.runs)?,
-        None => RunFolder::latest(&args.runs)?,
-    };
+    let folder = RunFolder::named(args.run.as_deref(), &args.runs)?;
     let taken = || format!("cannot listen on {}: choose another --listen", args.listen);
     let listener = TcpListener::bind(args.listen).await.with_context(taken)?;
     print(&format!("{} is shown at http://{}\n", folder.name(), listener.local_addr()?))?;

@@ -9,7 +9,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 const LEAST: Duration = Duration::from_millis(500);
 
 /// Watches a counter that grows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
     seen: VecDeque<(Duration, u64)>,
 }

@@ -1,30 +1,39 @@
 //! Progress on the screen: bars where there is a terminal, plain lines where there is none.
 
 mod bars;
+mod lines;
 mod meter;
 mod plain;
 mod view;
 
 use std::{
+    fs::{File, OpenOptions},
     io::{self, IsTerminal},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use fulcrum_common::protocol::StatusReply;
+use anyhow::{Context, Result};
+use fulcrum_common::{exit, protocol::StatusReply};
 
 use bars::Bars;
-use meter::clock;
-pub(crate) use meter::thousands;
 use plain::Plain;
-use view::{Event, Running, View};
 
-/// Shows a run on standard error, which leaves standard output to the results.
+use crate::failure::{self, Failure};
+
+pub(crate) use lines::{End, Lines, unix};
+pub(crate) use meter::{clock, rate_text, thousands};
+pub(crate) use view::{Event, Running, View};
+
+/// Shows a run on standard error, which leaves standard output to the results, and writes it down for programs where that
+/// was asked for.
 #[derive(Debug)]
 pub(crate) struct Progress {
     start: Instant,
     view: View,
     last: StatusReply,
     face: Face,
+    lines: Option<Lines<File>>,
 }
 
 #[derive(Debug)]
@@ -45,7 +54,19 @@ impl Progress {
     }
 
     fn with(face: Face) -> Self {
-        Self { start: Instant::now(), view: View::default(), last: StatusReply::default(), face }
+        let (view, last) = (View::default(), StatusReply::default());
+        Self { start: Instant::now(), view, last, face, lines: None }
+    }
+
+    /// Adds a line of JSON to a file for each event of a run with so many stages.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn write_down(&mut self, file: &Path, run: &str, stages: usize) -> Result<()> {
+        let opened = OpenOptions::new().create(true).append(true).open(file);
+        let opened = opened.with_context(|| format!("cannot write {}", file.display()))?;
+        self.lines = Some(Lines::new(opened, run, stages));
+        Ok(())
     }
 
     /// For whoever only looks after workers: the run is shown where its coordinator is looked after.
@@ -57,6 +78,7 @@ impl Progress {
     pub(crate) fn update(&mut self, reply: &StatusReply) {
         let now = self.start.elapsed();
         self.last.clone_from(reply);
+        self.tell(|lines| lines.update(now, unix(), reply));
         let (events, running) = self.view.update(now, reply);
         match &mut self.face {
             Face::Bars(bars) => bars.show(&headline(now, reply), &events, &running),
@@ -72,6 +94,29 @@ impl Progress {
             stage.state = "done".into();
         }
         self.update(&reply);
+    }
+
+    /// Writes down how the run ended.
+    pub(crate) fn end<T>(&mut self, ended: &Result<T>) {
+        self.tell(|lines| match ended {
+            Ok(_) => lines.end(unix(), End::Done),
+            Err(error) => {
+                let (message, code) = (failure::lines(error).join("; "), Failure::code_of(error));
+                let end = match code {
+                    exit::PREEMPTED => End::Stopped(&message),
+                    code => End::Failed(&message, Some(code)),
+                };
+                lines.end(unix(), end)
+            }
+        });
+    }
+
+    /// A file that cannot be written any more is no reason to stop a run.
+    fn tell(&mut self, what: impl FnOnce(&mut Lines<File>) -> io::Result<()>) {
+        if let Some(Err(error)) = self.lines.as_mut().map(what) {
+            self.lines = None;
+            self.note(&format!("the file of events cannot be written any more: {error}"));
+        }
     }
 
     /// Shows a line that stays.

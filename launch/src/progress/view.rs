@@ -45,12 +45,12 @@ impl Running {
 }
 
 /// What is known from the replies so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     stages: BTreeMap<String, Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known {
     state: String,
     message: String,

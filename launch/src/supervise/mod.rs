@@ -121,10 +121,14 @@ pub(crate) async fn run(cluster: &Cluster, progress: &mut Progress) -> Result<()
 }
 
 /// The signals that ask to stop.
-struct Signals([tokio::signal::unix::Signal; 3]);
+pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
 
 impl Signals {
-    fn listen() -> Result<Self> {
+    /// Takes them over from now on.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen to signals");
         let [interrupt, terminate, hangup] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(listen);
@@ -132,7 +136,7 @@ impl Signals {
     }
 
     /// The next of them.
-    async fn recv(&mut self) {
+    pub(crate) async fn recv(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

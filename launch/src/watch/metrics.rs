@@ -95,6 +95,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use fulcrum_common::protocol::{StageStatus, StatusReply, WorkerStatus};
 
     use super::*;
@@ -125,7 +127,9 @@ mod tests {
             workers: vec![worker],
             ..Default::default()
         };
-        let page = metrics(&Sight { status, ..Default::default() });
+        let mut sight = Sight::default();
+        sight.update(status, Duration::ZERO);
+        let page = metrics(&sight);
         for line in [
             "# TYPE fulcrum_training_loss gauge",
             "fulcrum_run_info{run=\"r\",phase=\"running\"} 1",

@@ -1,11 +1,6 @@
 //! The page, and what it and others read.
 
-use std::{
-    convert::Infallible,
-    fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
-    sync::Arc,
-};
+use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Result;
 use axum::{
@@ -22,14 +17,14 @@ use axum::{
 use futures::stream::{self, Stream};
 use tokio::{net::TcpListener, sync::watch::Receiver};
 
-use super::{Sight, metrics::metrics};
+use super::{Sight, metrics::metrics, tail};
 use crate::run_folder::RunFolder;
 
 /// The page: one file that reads nothing from elsewhere.
 const PAGE: &str = include_str!("page.html");
 
-/// How much of the end of a log is shown, in bytes.
-const TAIL: u64 = 16 << 10;
+/// A dashboard of Grafana over the metrics.
+const DASHBOARD: &str = include_str!("grafana.json");
 
 /// What every request reads.
 #[derive(Clone, Debug)]
@@ -59,6 +54,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared) -> Result<()> {
         .route("/status", get(async |State(shared): State<Shared>| Json(shared.0.sees.borrow().clone())))
         .route("/events", get(events))
         .route("/metrics", get(prometheus))
+        .route("/grafana.json", get(async || ([(header::CONTENT_TYPE, "application/json")], DASHBOARD)))
         .route("/logs/{who}", get(log))
         .layer(middleware::from_fn(of_this_machine))
         .with_state(shared);
@@ -99,16 +95,55 @@ async fn log(State(shared): State<Shared>, Path(who): Path<String>) -> Response 
         let sight = shared.0.sees.borrow();
         who == "coordinator" || sight.status.workers.iter().any(|worker| worker.worker == who)
     };
-    let tail = || {
-        let mut file = File::open(shared.0.folder.log(&who)).ok()?;
-        let length = file.metadata().ok()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
-        let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    match is_known.then(tail).flatten() {
+    match is_known.then(|| tail(&shared.0.folder, &who).ok()).flatten() {
         Some(text) => text.into_response(),
         None => (StatusCode::NOT_FOUND, "no such log\n").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn panels() -> Vec<Value> {
+        let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+        dashboard["panels"].as_array().unwrap().clone()
+    }
+
+    /// The words in a text that could be names of metrics.
+    fn named(text: &str) -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("fulcrum_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_the_metrics_that_there_are_and_for_all_of_them() {
+        let page = metrics(&Sight::default());
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let written = types.map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+        assert_eq!(named(DASHBOARD), written);
+        for panel in panels() {
+            assert!(!named(&panel["targets"].to_string()).is_empty(), "{} shows nothing", panel["title"]);
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+        }
+    }
+
+    #[test]
+    fn no_panel_of_the_dashboard_lies_on_another() {
+        let panels = panels();
+        let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids.len(), panels.len(), "an id comes twice");
+        let mut taken = BTreeSet::new();
+        for panel in &panels {
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+            assert!(x + w <= 24, "{} is wider than the grid", panel["title"]);
+            for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+                assert!(taken.insert(cell), "{} lies on another at {cell:?}", panel["title"]);
+            }
+        }
     }
 }

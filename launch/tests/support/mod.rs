@@ -105,7 +105,8 @@ impl Place {
         done(self.command(args).envs(variables.iter().copied()).output().unwrap())
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program, to be run in the folder.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.at("fulcrum"));
         command.args(args).current_dir(self.folder.path()).env_remove("FULCRUM_DATA");
         command.env("FULCRUM_CACHE", self.at("cache"));

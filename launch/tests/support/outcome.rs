@@ -89,6 +89,13 @@ pub(crate) fn finished(place: &Place) -> Vec<u8> {
     bytes
 }
 
+/// Puts every training of an experiment into the store, with `losses` as the losses of each.
+pub(crate) fn trained(place: &Place, file: &str, losses: &str) {
+    for stage in plan(place, file).stages().iter().filter(|stage| matches!(stage.spec.work, Work::Train(_))) {
+        put(place, stage, "losses.jsonl", losses.as_bytes());
+    }
+}
+
 /// Puts an artifact of one file into the store.
 fn put(place: &Place, stage: &Stage, file: &str, bytes: &[u8]) {
     let (key, name, spec) = (stage.key, stage.name.clone(), stage.spec.clone());
