@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use fulcrum_common::{Key, access::Token, plan::Plan};
+use fulcrum_common::{Key, access::Token, plan::Plan, store::Place};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Larger files in a run folder are not ours.
@@ -45,7 +45,7 @@ pub(crate) struct RunFacts {
     /// The stage whose artifact is the outcome.
     pub(crate) goal: Key,
     /// The artifact store.
-    pub(crate) store: PathBuf,
+    pub(crate) store: Place,
     /// Names of the tasks, where it has several. Each has a folder of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tasks: Vec<String>,
