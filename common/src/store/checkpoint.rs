@@ -321,13 +321,13 @@ mod tests {
     async fn what_is_damaged_is_not_read_and_what_lacks_a_file_not_committed() {
         let scene = Scene::new();
         let checkpoint = scene.keep(7, 10).await;
-        let path = scene.store.root().join(&checkpoint.files[0].path);
+        let path = scene.store.home().join(&checkpoint.files[0].path);
         fs::write(&path, "step 11 of rank 0").unwrap();
         assert!(scene.store.read_training(&checkpoint.files[0]).await.unwrap_err().is_damage());
         fs::write(&path, "step").unwrap();
         assert!(scene.store.read_training(&checkpoint.files[0]).await.unwrap_err().is_damage());
         let lacking = scene.put(7, 11).await;
-        fs::remove_file(scene.store.root().join(&lacking.files[1].path)).unwrap();
+        fs::remove_file(scene.store.home().join(&lacking.files[1].path)).unwrap();
         assert!(scene.store.commit_checkpoint(&lacking).await.unwrap_err().is_damage());
         fs::write(path.with_file_name(MARK), "{}").unwrap();
         assert_eq!(scene.found().await, [], "a mark that says nothing makes no checkpoint");
@@ -343,15 +343,15 @@ mod tests {
         for (epoch, step) in [(7, 25), (8, 40)] {
             scene.put(epoch, step).await;
         }
-        scene.store.retain_checkpoints(Key::of(KEY), &kept[1..]).unwrap();
+        scene.store.retain_checkpoints(Key::of(KEY), &kept[1..]).await.unwrap();
         assert_eq!(scene.found().await, [(8, 30), (7, 20)]);
-        let folder = scene.store.root().join(FOLDER).join(Key::of(KEY).to_string());
-        let left: Vec<_> = scene.store.folders(&folder).unwrap();
-        let left: Vec<_> = left.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let folder = scene.store.home().join(FOLDER).join(Key::of(KEY).to_string());
+        let left = scene.store.folders(&folder).await.unwrap();
+        let left: Vec<_> = left.iter().map(Entry::name).collect();
         assert_eq!(left, ["7-20", "8-30", "8-40"]);
-        scene.store.drop_checkpoints(Key::of(KEY)).unwrap();
+        scene.store.drop_checkpoints(Key::of(KEY)).await.unwrap();
         assert!(!folder.exists());
-        scene.store.drop_checkpoints(Key::of(KEY)).unwrap();
+        scene.store.drop_checkpoints(Key::of(KEY)).await.unwrap();
     }
 
     #[tokio::test]

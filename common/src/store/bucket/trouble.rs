@@ -54,6 +54,7 @@ impl Trouble {
             (NotImplemented { .. }, _) | (_, Some("NotImplemented")) => Self::Unconditional,
             _ => match (unanswered(error), said.status) {
                 (Some(reason), _) => Self::Unanswered(reason),
+                (None, Some(401 | 403)) => Self::Refused(said.short()),
                 (None, Some(501)) => Self::Unconditional,
                 (None, Some(429 | 408 | 500..)) => Self::Failing(said.short()),
                 _ => Self::Other(said.short()),
