@@ -12,6 +12,7 @@ use fulcrum_common::{
     store::{Checkpoint, Manifest, Store, StoreError},
 };
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
 };
@@ -171,7 +172,7 @@ impl Driver {
             Action::Forget(key) => self.forget(key),
             Action::Discard { key, epoch, step } => {
                 let store = self.store.clone();
-                tidy(key, move || store.discard_checkpoint(key, epoch, step));
+                tidy(key, async move || store.discard_checkpoint(key, epoch, step).await);
             }
         }
     }
@@ -207,9 +208,9 @@ impl Driver {
                 Ok(()) => {
                     let key = checkpoint.key;
                     kept.push((*checkpoint).clone());
-                    tidy(key, move || {
+                    tidy(key, async move || {
                         strike("coordinator.retain");
-                        store.retain_checkpoints(key, &kept)
+                        store.retain_checkpoints(key, &kept).await
                     });
                     Input::Kept(checkpoint)
                 }
@@ -223,9 +224,9 @@ impl Driver {
     /// Removes a stage's checkpoints in the background.
     fn forget(&self, key: Key) {
         let store = self.store.clone();
-        tidy(key, move || {
+        tidy(key, async move || {
             strike("coordinator.forget");
-            store.drop_checkpoints(key)
+            store.drop_checkpoints(key).await
         });
     }
 
@@ -260,10 +261,12 @@ fn heard(input: &Input) {
     }
 }
 
-/// Removes old checkpoints off the asynchronous threads. What cannot be removed costs nothing but space.
-fn tidy(key: Key, remove: impl FnOnce() -> Result<(), StoreError> + Send + 'static) {
+/// Removes old checkpoints off the asynchronous threads, as a folder's disk is waited for. What cannot be removed costs
+/// nothing but space.
+fn tidy(key: Key, remove: impl AsyncFnOnce() -> Result<(), StoreError> + Send + 'static) {
+    let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = remove() {
+        if let Err(error) = runtime.block_on(remove()) {
             tracing::warn!("old checkpoints of {} stay: {error}", key.short());
         }
     });

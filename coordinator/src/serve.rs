@@ -18,7 +18,7 @@ use fulcrum_common::{
     fault::{self, Who, strike},
     plan::{Plan, PlanError},
     protocol::{CONTACT_FILE, Contact, MESSAGE_LIMIT, coordinator_server::CoordinatorServer},
-    store::{Manifest, Store, StoreError},
+    store::{Manifest, Place, Store, StoreError},
 };
 use tokio::{
     net::TcpListener,
@@ -69,7 +69,7 @@ pub struct Config {
     /// The run's folder: `journal.sqlite`, `coordinator.json` and `coordinator.lock` go here.
     pub folder: PathBuf,
     /// The artifact store.
-    pub store: PathBuf,
+    pub store: Place,
     /// What is to be made. The last stage is the goal.
     pub plan: Plan,
     /// Seats of the run.
@@ -201,7 +201,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     let lock = lock(&config.folder)?;
     let door = Doorkeeper::new(Token::keep(&config.folder)?);
     let tls = Tls::keep(&config.folder, config.listen)?;
-    let store = Store::open(&config.store)?;
+    let store = Store::at(&config.store)?;
     let mut journal = Journal::open(&config.folder.join(crate::journal::FILE))?;
     let made = made(&store, &config.plan).await?;
     let past = Past { checkpoints: store.checkpoints().await?, ..recover(&journal)? };
@@ -411,7 +411,7 @@ mod tests {
         let config = Config {
             run: "run".into(),
             folder: folder.path().join("run"),
-            store: folder.path().join("store"),
+            store: folder.path().join("store").into(),
             plan: stages.into(),
             workers: NonZeroUsize::MIN,
             gang: None,

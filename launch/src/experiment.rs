@@ -9,6 +9,7 @@ use fulcrum_common::{
     plan::Plan,
     recipe,
     source::{Roots, Sources},
+    store::Place,
 };
 
 use crate::{
@@ -20,9 +21,9 @@ use crate::{
 /// Where data is looked for and artifacts are kept.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Places {
-    /// The artifact store [default: the experiment file's, else `fulcrum-store`]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) store: Option<PathBuf>,
+    /// The artifact store: a folder, or a bucket as s3://BUCKET/PREFIX [default: the experiment file's, else `fulcrum-store`]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) store: Option<Place>,
     #[command(flatten)]
     pub(crate) copies: Copies,
 }
@@ -48,7 +49,7 @@ pub(crate) struct Compiled {
     /// The stage whose artifact is the outcome.
     pub(crate) goal: Key,
     /// The store that is meant.
-    pub(crate) store: PathBuf,
+    pub(crate) store: Place,
 }
 
 /// Whether packages and repositories that are not there yet may be fetched.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use fulcrum_common::{experiment::Origin, source::Roots};
+use fulcrum_common::{experiment::Origin, source::Roots, store};
 use zip::ZipArchive;
 
 /// A model without one of these is none.
@@ -27,11 +27,7 @@ const UNPACKED_LIMIT: u64 = 16 << 30;
 /// # Errors
 /// If the environment names none of these.
 pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("FULCRUM_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("fulcrum")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache").join("fulcrum")))
-        .context("there is no cache folder: set FULCRUM_CACHE")
+    store::cache_folder().context("there is no cache folder: set FULCRUM_CACHE")
 }
 
 /// Fetches every package that models come from and that the cache lacks. `say` is told before each download.

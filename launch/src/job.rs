@@ -3,7 +3,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
-    path::PathBuf,
     thread::available_parallelism,
 };
 
@@ -102,18 +101,17 @@ pub(crate) async fn run(
         return Ok(manifest);
     }
     write_json(&folder.plan(), plan)?;
-    let root = PathBuf::from(store.root());
     let here = spread.here.unwrap_or(crew.workers.get());
     let mut hands = Vec::new();
     if here > 0 {
         let seats = (0..here).map(|seat| format!("w{seat}")).collect();
         let team = Team { seats, threads: crew.threads, devices: crew.devices, options: Vec::new() };
-        hands = Programs::find()?.workers(folder, &root, &team);
+        hands = Programs::find()?.workers(folder, &store.place(), &team);
     }
     hands.extend(spread.elsewhere);
     let head = Head {
         run: name.to_owned(),
-        store: root,
+        store: store.place(),
         workers: crew.workers,
         gang: crew.gang,
         fewest: crew.fewest,

@@ -68,10 +68,10 @@ pub(crate) async fn read(folder: &RunFolder) -> Result<Predictions> {
             folder.path().display()
         )
     })?;
-    if !facts.store.join("artifacts").is_dir() {
-        bail!("the store of {} is not at {}: its predictions are gone", facts.name, facts.store.display());
+    if !facts.store.may_have_store() {
+        bail!("the store of {} is not at {}: its predictions are gone", facts.name, facts.store);
     }
-    let (plan, store) = (folder.read_plan()?, Store::open(&facts.store)?);
+    let (plan, store) = (folder.read_plan()?, Store::at(&facts.store)?);
     let (spec, measure) = measured(&plan).context("the plan measures nothing")?;
     let Measure::WeakToStrong { predictions, written, .. } = measure else {
         bail!("the plan measures no weak-to-strong run")

@@ -27,6 +27,7 @@ use fulcrum_common::{
     Key,
     access::{Side, Tls, Token},
     plan::Plan,
+    store::Place,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -52,7 +53,7 @@ pub(crate) struct RunFacts {
     /// The stage whose artifact is the outcome.
     pub(crate) goal: Key,
     /// The artifact store.
-    pub(crate) store: PathBuf,
+    pub(crate) store: Place,
     /// Names of the tasks, where it has several. Each has a folder of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tasks: Vec<String>,

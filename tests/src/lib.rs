@@ -1,6 +1,8 @@
 //! End-to-end tests through the real binaries, and the invariants of the workspace.
 
 pub mod chaos;
+pub mod moto;
+pub mod proxy;
 pub mod simulation;
 pub mod soak;
 pub mod workplace;

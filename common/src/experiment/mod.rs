@@ -35,6 +35,7 @@ use crate::{
         Sampling, Source, SplitRule, Strategy, Style, Trainable,
     },
     source::{HubId, discover::Split},
+    store::Place,
 };
 
 /// A checked experiment over one task. Only [`load`] and [`parse`] make one, so every value in it is within its range,
@@ -63,7 +64,7 @@ pub struct Experiment {
     cluster: Cluster,
     pub(crate) numerics: Numerics,
     pub(crate) strategy: Strategy,
-    store: PathBuf,
+    store: Place,
 }
 
 impl Experiment {
@@ -97,8 +98,8 @@ impl Experiment {
         &self.cluster
     }
 
-    /// The artifact store, relative to where the program was started.
-    pub fn store(&self) -> &Path {
+    /// The artifact store; a folder is relative to where the program was started.
+    pub fn store(&self) -> &Place {
         &self.store
     }
 

@@ -11,15 +11,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{File, Result, Store, StoreError, location, manifest, seal};
+use super::{Entry, File, Result, Store, StoreError, is_absent, location, manifest, seal};
 use crate::Key;
 
 /// Where they lie in the store.
@@ -107,8 +106,7 @@ impl Store {
         manifest::check_name(name)?;
         let path = path(key, epoch, step, name);
         let file = File { name: name.to_owned(), path, bytes: bytes.len() as u64, digest: Key::of(&bytes) };
-        let put = self.inner.backend.put(&location(&file.path)?, bytes.into()).await;
-        put.map_err(self.refused(&file.path))?;
+        self.put_bytes(&file.path, bytes).await?;
         Ok(file)
     }
 
@@ -124,7 +122,7 @@ impl Store {
         let Checkpoint { key, epoch, step, .. } = *checkpoint;
         let mark = path(key, epoch, step, MARK);
         let options = PutOptions::from(PutMode::Create);
-        match self.inner.backend.put_opts(&location(&mark)?, checkpoint.to_json().into(), options).await {
+        match self.objects().put_opts(&location(&mark)?, checkpoint.to_json().into(), options).await {
             Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(self.refused(&mark)(error)),
         }
@@ -136,9 +134,9 @@ impl Store {
     /// If the folder cannot be read.
     pub async fn checkpoints(&self) -> Result<BTreeMap<Key, Vec<Checkpoint>>> {
         let mut found: BTreeMap<Key, Vec<Checkpoint>> = BTreeMap::new();
-        for (key, folder) in self.trainings()? {
-            for attempt in self.folders(&folder)? {
-                match self.mark(key, &attempt.join(MARK)) {
+        for (key, folder) in self.trainings().await? {
+            for attempt in self.folders(&folder.path).await? {
+                match self.mark(key, attempt.name()).await {
                     Ok(checkpoint) => found.entry(key).or_default().extend(checkpoint),
                     Err(error) => tracing::warn!("{error}"),
                 }
@@ -150,14 +148,17 @@ impl Store {
         Ok(found)
     }
 
-    /// What a mark says; nothing where there is none.
-    fn mark(&self, key: Key, path: &Path) -> Result<Option<Checkpoint>> {
-        let mut json = Vec::new();
-        let read = self.inner.backend.open(path).and_then(|mut file| file.read_to_end(&mut json));
-        match read {
-            Ok(_) => Checkpoint::from_json(key, &json).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io(path)(error)),
+    /// What the mark in a stage's folder of that name says; nothing where there is none.
+    async fn mark(&self, key: Key, attempt: &str) -> Result<Option<Checkpoint>> {
+        let path = format!("{FOLDER}/{key}/{attempt}/{MARK}");
+        let json = match self.objects().get(&location(&path)?).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        match json {
+            Ok(json) => Checkpoint::from_json(key, &json).map(Some),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.refused(&path)(error)),
         }
     }
 
@@ -174,15 +175,14 @@ impl Store {
     ///
     /// # Errors
     /// If something cannot be removed.
-    pub fn retain_checkpoints(&self, key: Key, kept: &[Checkpoint]) -> Result<()> {
+    pub async fn retain_checkpoints(&self, key: Key, kept: &[Checkpoint]) -> Result<()> {
         let Some(newest) = kept.iter().max_by_key(|checkpoint| checkpoint.age()) else { return Ok(()) };
         let keeps: BTreeSet<String> = kept.iter().map(|it| name(it.epoch, it.step)).collect();
-        for folder in self.folders(&self.root().join(FOLDER).join(key.to_string()))? {
-            let Some(folder_name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
-            let Some((epoch, step)) = parse(folder_name) else { continue };
+        for folder in self.folders(&self.training(key)).await? {
+            let Some((epoch, step)) = parse(folder.name()) else { continue };
             // What is newer is being written.
-            if !keeps.contains(folder_name) && step <= newest.step && epoch <= newest.epoch {
-                self.forget(&folder)?;
+            if !keeps.contains(folder.name()) && step <= newest.step && epoch <= newest.epoch {
+                self.forget(&folder).await?;
             }
         }
         Ok(())
@@ -192,48 +192,60 @@ impl Store {
     ///
     /// # Errors
     /// If something cannot be removed.
-    pub fn discard_checkpoint(&self, key: Key, epoch: u64, step: u64) -> Result<()> {
-        let folder = self.root().join(FOLDER).join(key.to_string()).join(name(epoch, step));
-        if folder.exists() { self.forget(&folder) } else { Ok(()) }
+    pub async fn discard_checkpoint(&self, key: Key, epoch: u64, step: u64) -> Result<()> {
+        self.forget(&folder(self.training(key).join(name(epoch, step)))).await
     }
 
     /// Removes all checkpoints of a stage.
     ///
     /// # Errors
     /// If something cannot be removed.
-    pub fn drop_checkpoints(&self, key: Key) -> Result<()> {
-        let folder = self.root().join(FOLDER).join(key.to_string());
-        if !folder.exists() {
-            return Ok(());
+    pub async fn drop_checkpoints(&self, key: Key) -> Result<()> {
+        let path = self.training(key);
+        for attempt in self.folders(&path).await? {
+            self.forget(&attempt).await?;
         }
-        self.folders(&folder)?.iter().try_for_each(|attempt| self.forget(attempt))?;
-        self.remove(&folder).map(|_| ())
+        self.forget(&folder(path)).await
     }
 
     /// The folders of stages that have left anything.
-    pub(super) fn trainings(&self) -> Result<Vec<(Key, PathBuf)>> {
-        let key = |path: PathBuf| Some((path.file_name()?.to_str()?.parse().ok()?, path));
-        Ok(self.folders(&self.root().join(FOLDER))?.into_iter().filter_map(key).collect())
+    pub(super) async fn trainings(&self) -> Result<Vec<(Key, Entry)>> {
+        let folders = self.folders(&self.inner.root.join(FOLDER)).await?;
+        Ok(folders.into_iter().filter_map(|folder| Some((folder.name().parse().ok()?, folder))).collect())
     }
 
-    /// Removes one, its mark first: killed in between, what is left is no checkpoint.
-    fn forget(&self, folder: &Path) -> Result<()> {
-        let mark = folder.join(MARK);
-        if mark.exists() {
-            self.remove(&mark)?;
-            self.inner.backend.sync(folder).map_err(StoreError::io(folder))?;
+    fn training(&self, key: Key) -> PathBuf {
+        self.inner.root.join(FOLDER).join(key.to_string())
+    }
+
+    /// Removes a folder, the mark in it first: killed in between, what is left is no checkpoint.
+    async fn forget(&self, folder: &Entry) -> Result<()> {
+        let Some(entries) = self.listed(&folder.path).await? else { return Ok(()) };
+        if let Some(mark) = entries.iter().find(|entry| entry.name() == MARK) {
+            self.remove(mark).await?;
+            self.inner.backend.sync(&folder.path).await.map_err(StoreError::io(&folder.path))?;
         }
-        self.remove(folder).map(|_| ())
+        self.remove(folder).await.map(|_| ())
     }
 
     /// The folders in a folder, sorted; none where that is not there.
-    fn folders(&self, path: &Path) -> Result<Vec<PathBuf>> {
-        match self.inner.backend.entries(path) {
-            Ok(entries) => Ok(entries.into_iter().filter(|path| path.is_dir()).collect()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+    async fn folders(&self, path: &Path) -> Result<Vec<Entry>> {
+        let entries = self.listed(path).await?.unwrap_or_default();
+        Ok(entries.into_iter().filter(|entry| entry.is_folder).collect())
+    }
+
+    /// What lies in a folder, where that is there.
+    async fn listed(&self, path: &Path) -> Result<Option<Vec<Entry>>> {
+        match self.inner.backend.entries(path).await {
+            Ok(entries) => Ok(Some(entries)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io(path)(error)),
         }
     }
+}
+
+fn folder(path: PathBuf) -> Entry {
+    Entry { path, is_folder: true, bytes: 0 }
 }
 
 fn name(epoch: u64, step: u64) -> String {
@@ -309,13 +321,13 @@ mod tests {
     async fn what_is_damaged_is_not_read_and_what_lacks_a_file_not_committed() {
         let scene = Scene::new();
         let checkpoint = scene.keep(7, 10).await;
-        let path = scene.store.root().join(&checkpoint.files[0].path);
+        let path = scene.store.home().join(&checkpoint.files[0].path);
         fs::write(&path, "step 11 of rank 0").unwrap();
         assert!(scene.store.read_training(&checkpoint.files[0]).await.unwrap_err().is_damage());
         fs::write(&path, "step").unwrap();
         assert!(scene.store.read_training(&checkpoint.files[0]).await.unwrap_err().is_damage());
         let lacking = scene.put(7, 11).await;
-        fs::remove_file(scene.store.root().join(&lacking.files[1].path)).unwrap();
+        fs::remove_file(scene.store.home().join(&lacking.files[1].path)).unwrap();
         assert!(scene.store.commit_checkpoint(&lacking).await.unwrap_err().is_damage());
         fs::write(path.with_file_name(MARK), "{}").unwrap();
         assert_eq!(scene.found().await, [], "a mark that says nothing makes no checkpoint");
@@ -331,15 +343,15 @@ mod tests {
         for (epoch, step) in [(7, 25), (8, 40)] {
             scene.put(epoch, step).await;
         }
-        scene.store.retain_checkpoints(Key::of(KEY), &kept[1..]).unwrap();
+        scene.store.retain_checkpoints(Key::of(KEY), &kept[1..]).await.unwrap();
         assert_eq!(scene.found().await, [(8, 30), (7, 20)]);
-        let folder = scene.store.root().join(FOLDER).join(Key::of(KEY).to_string());
-        let left: Vec<_> = scene.store.folders(&folder).unwrap();
-        let left: Vec<_> = left.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let folder = scene.store.home().join(FOLDER).join(Key::of(KEY).to_string());
+        let left = scene.store.folders(&folder).await.unwrap();
+        let left: Vec<_> = left.iter().map(Entry::name).collect();
         assert_eq!(left, ["7-20", "8-30", "8-40"]);
-        scene.store.drop_checkpoints(Key::of(KEY)).unwrap();
+        scene.store.drop_checkpoints(Key::of(KEY)).await.unwrap();
         assert!(!folder.exists());
-        scene.store.drop_checkpoints(Key::of(KEY)).unwrap();
+        scene.store.drop_checkpoints(Key::of(KEY)).await.unwrap();
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::{AccessError, Bucket, Trouble};
 use crate::Key;
 
 /// The way out of damage.
@@ -73,6 +74,30 @@ pub enum StoreError {
     /// Cleaning needs the store for itself.
     #[error("the store {0} is in use: stop its runs first")]
     InUse(PathBuf),
+    /// Cleaning a bucket needs a person's word.
+    #[error(
+        "the store {0} is in a bucket, which has no lock to tell whether it is in use: stop its runs on all machines, then say --alone"
+    )]
+    NoLock(PathBuf),
+    /// How the bucket is reached is not known, or makes no sense.
+    #[error("{path}: {source}")]
+    Access {
+        /// The bucket.
+        path: PathBuf,
+        /// Why.
+        source: AccessError,
+    },
+    /// Copies of a bucket's files need a place.
+    #[error("there is no folder for copies of what lies in {0}: set FULCRUM_CACHE")]
+    NoCache(PathBuf),
+    /// A bucket's server refused.
+    #[error("{path}: {source}")]
+    Bucket {
+        /// What was worked on.
+        path: PathBuf,
+        /// Why.
+        source: Trouble,
+    },
     /// Exporting never overwrites.
     #[error("{0} is not empty: name a new folder")]
     NotEmpty(PathBuf),
@@ -118,6 +143,11 @@ impl StoreError {
                 None => Self::Backend { path, source: error },
             }
         }
+    }
+
+    pub(super) fn access(bucket: &Bucket) -> impl FnOnce(AccessError) -> Self {
+        let path = PathBuf::from(bucket.to_string());
+        move |source| Self::Access { path, source }
     }
 
     pub(super) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {

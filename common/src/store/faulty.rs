@@ -17,7 +17,7 @@ use object_store::{
     local::LocalFileSystem, path::Path,
 };
 
-use super::Backend;
+use super::{Backend, Entry};
 use crate::rng::Rng;
 
 /// What goes wrong with an operation.
@@ -189,7 +189,12 @@ impl fmt::Display for Faulty {
     }
 }
 
+#[async_trait]
 impl Backend for Faulty {
+    fn objects(&self) -> &dyn ObjectStore {
+        self
+    }
+
     fn open(&self, path: &FilePath) -> io::Result<Box<dyn Read + Send>> {
         let wrong = self.faults.strikes("open", &path.to_string_lossy(), READS);
         match wrong {
@@ -202,19 +207,19 @@ impl Backend for Faulty {
         }
     }
 
-    fn entries(&self, folder: &FilePath) -> io::Result<Vec<PathBuf>> {
+    async fn entries(&self, folder: &FilePath) -> io::Result<Vec<Entry>> {
         self.act("list", folder)?;
-        self.inner.entries(folder)
+        self.inner.entries(folder).await
     }
 
-    fn remove(&self, path: &FilePath, is_folder: bool) -> io::Result<()> {
+    async fn remove(&self, path: &FilePath, is_folder: bool) -> io::Result<()> {
         self.act("remove", path)?;
-        self.inner.remove(path, is_folder)
+        self.inner.remove(path, is_folder).await
     }
 
-    fn sync(&self, folder: &FilePath) -> io::Result<()> {
+    async fn sync(&self, folder: &FilePath) -> io::Result<()> {
         self.act("sync", folder)?;
-        self.inner.sync(folder)
+        self.inner.sync(folder).await
     }
 }
 

@@ -1,15 +1,18 @@
 //! Finding artifacts and reading their files, never without comparing the bytes with their digest.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 
-use super::{File, Manifest, Result, Store, StoreError, location, manifest, write::manifest_path};
+use super::{
+    File, Manifest, Result, Store, StoreError, bucket, is_absent, location, manifest, write::manifest_path,
+};
 use crate::{Key, fault::point};
 
 impl Store {
@@ -19,9 +22,9 @@ impl Store {
     /// If what lies there is no manifest of that key.
     pub async fn manifest(&self, key: Key) -> Result<Option<Manifest>> {
         let path = manifest_path(key);
-        let found = match self.inner.backend.get(&location(&path)?).await {
+        let found = match self.objects().get(&location(&path)?).await {
             Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(self.refused(&path)(error)),
         };
         if found.meta.size > manifest::LIMIT {
@@ -37,15 +40,15 @@ impl Store {
     /// # Errors
     /// If the folder cannot be read.
     pub async fn keys(&self) -> Result<Vec<Key>> {
-        let folders = self.inner.backend.list_with_delimiter(Some(&location("artifacts")?)).await;
+        let folders = self.objects().list_with_delimiter(Some(&location("artifacts")?)).await;
         let folders = folders.map_err(self.refused("artifacts"))?;
         let mut keys = Vec::new();
         for folder in folders.common_prefixes {
             let Some(Ok(key)) = folder.filename().map(str::parse::<Key>) else { continue };
             let path = manifest_path(key);
-            match self.inner.backend.head(&location(&path)?).await {
+            match self.objects().head(&location(&path)?).await {
                 Ok(_) => keys.push(key),
-                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) if is_absent(&error) => {}
                 Err(error) => return Err(self.refused(&path)(error)),
             }
         }
@@ -65,19 +68,40 @@ impl Store {
         Ok(manifests)
     }
 
-    /// The path of a file's bytes on this machine. They are compared with the digest the first time this process asks.
+    /// The path of a file's bytes on this machine: of a bucket's file, that of a copy. They are compared with the digest the
+    /// first time this process asks.
     ///
     /// # Errors
     /// If the artifact has no such file, or the bytes are not those that were put.
     pub async fn local(&self, manifest: &Manifest, name: &str) -> Result<PathBuf> {
         let file = manifest.file(name)?.clone();
-        let path = self.inner.root.join(&file.path);
         point("store.read")?;
+        if self.inner.remote.is_some() {
+            return self.copy(file).await;
+        }
+        let path = self.inner.root.join(&file.path);
         if !self.verified().contains(&file) {
             self.length(&file).await?;
             self.compare(&file, &path).await?;
             self.verified().insert(file);
         }
+        Ok(path)
+    }
+
+    /// The path of a copy of a bucket's file.
+    async fn copy(&self, file: File) -> Result<PathBuf> {
+        let Some(remote) = &self.inner.remote else { return Ok(self.inner.root.join(&file.path)) };
+        let copies = remote.copies().clone();
+        let path = copies.path(&file);
+        // Copies may be removed between two runs, and this process may see both.
+        if self.verified().contains(&file) && path.is_file() {
+            return Ok(path);
+        }
+        let (wanted, backend) = (file.clone(), Arc::clone(&self.inner.backend));
+        let source = self.inner.root.join(&file.path);
+        let brought = tokio::task::spawn_blocking(move || copies.bring(&wanted, || backend.open(&source)));
+        let path = brought.await.map_err(|panic| StoreError::io(&file.path)(io::Error::other(panic)))??;
+        self.verified().insert(file);
         Ok(path)
     }
 
@@ -93,17 +117,39 @@ impl Store {
     /// The bytes of a file, compared with its digest.
     pub(super) async fn bytes(&self, file: &File) -> Result<Bytes> {
         self.length(file).await?;
-        let found = match self.inner.backend.get(&location(&file.path)?).await {
+        if self.inner.remote.is_some() && file.bytes > bucket::PART as u64 {
+            return self.large(file).await;
+        }
+        let found = match self.objects().get(&location(&file.path)?).await {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
         };
         let bytes = match found {
             Ok(bytes) => bytes,
-            Err(object_store::Error::NotFound { .. }) => return Err(file.missing()),
+            Err(error) if is_absent(&error) => return Err(file.missing()),
             Err(error) => return Err(self.refused(&file.path)(error)),
         };
         file.expect(Key::of(&bytes))?;
         Ok(bytes)
+    }
+
+    /// The bytes of a bucket's large file, piece by piece.
+    async fn large(&self, file: &File) -> Result<Bytes> {
+        let (path, backend) = (self.inner.root.join(&file.path), Arc::clone(&self.inner.backend));
+        let room = usize::try_from(file.bytes).unwrap_or_default();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::with_capacity(room);
+            backend.open(&path)?.take(room as u64).read_to_end(&mut bytes)?;
+            Ok(Bytes::from(bytes))
+        });
+        match read.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(bytes) => {
+                file.expect(Key::of(&bytes))?;
+                Ok(bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(file.missing()),
+            Err(error) => Err(StoreError::io(self.inner.root.join(&file.path))(error)),
+        }
     }
 
     /// Copies the files of an artifact into a new or empty folder; returns its manifest. The files are copied aside

@@ -53,7 +53,7 @@ fn edited(from: &str, to: &str) -> String {
 fn the_good_file_is_good() {
     let experiment = parse(GOOD).unwrap();
     assert_eq!(experiment.name(), "t");
-    assert_eq!(experiment.store(), Path::new("fulcrum-store"));
+    assert_eq!(experiment.store().folder(), Some(Path::new("fulcrum-store")));
     assert_eq!(experiment.parallel(), Parallel { workers: None, fewest: None, threads: None });
 }
 

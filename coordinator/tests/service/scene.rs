@@ -87,7 +87,7 @@ pub(crate) fn config(folder: &Path) -> Config {
     Config {
         run: "run".into(),
         folder: folder.join("run"),
-        store: folder.join("store"),
+        store: folder.join("store").into(),
         plan: plan(),
         workers: NonZeroUsize::new(2).unwrap(),
         gang: None,

@@ -31,8 +31,10 @@ pub(crate) struct Run<'a> {
     pub(crate) experiment: &'a str,
     /// What the containers run.
     pub(crate) image: &'a str,
-    /// The claim of the volume that all share: runs and store lie there.
+    /// The claim of the volume that all share: runs lie there, and a store that is a folder.
     pub(crate) claim: &'a str,
+    /// The secret that says how a store in a bucket is reached; none for one on the volume.
+    pub(crate) credentials: Option<&'a str>,
     /// The namespace; none for that of whoever applies it.
     pub(crate) namespace: Option<&'a str>,
     /// What the processes know each other by.
@@ -159,9 +161,11 @@ impl Run<'_> {
 
     fn pod(&self, name: &str, part: &str, words: Vec<String>, variable: Value, resources: Value) -> Value {
         let token = json!({ "name": "FULCRUM_TOKEN", "valueFrom": { "secretKeyRef": { "name": name, "key": "token" } } });
+        let secrets: Vec<_> =
+            self.credentials.iter().map(|name| json!({ "secretRef": { "name": name } })).collect();
         let container = json!({
             "name": "fulcrum", "image": self.image, "command": [words[0]], "args": words[1..],
-            "workingDir": VOLUME, "env": [token, variable], "resources": resources,
+            "workingDir": VOLUME, "env": [token, variable], "envFrom": secrets, "resources": resources,
             "volumeMounts": [
                 { "name": "work", "mountPath": VOLUME },
                 { "name": "experiment", "mountPath": EXPERIMENT, "readOnly": true },

@@ -7,7 +7,7 @@ use comfy_table::Cell;
 use fulcrum_common::{
     Key, exit,
     plan::Plan,
-    store::{Fault, Manifest, Store, Swept, Verification},
+    store::{Fault, Manifest, Place, Store, Swept, Verification},
 };
 
 use super::print;
@@ -42,9 +42,24 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct At {
-    /// The artifact store
-    #[arg(long, value_name = "DIR", default_value = "fulcrum-store")]
-    store: PathBuf,
+    /// The artifact store: a folder, or a bucket as s3://BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE", default_value = "fulcrum-store")]
+    store: Place,
+}
+
+/// What a bucket has no lock to say.
+#[derive(Debug, clap::Args)]
+struct Alone {
+    /// No run, worker or other command uses the store: your word, where it is in a bucket and has no lock
+    #[arg(long)]
+    alone: bool,
+}
+
+impl Alone {
+    /// The store, to be cleaned.
+    fn vouch(&self, store: Store) -> Result<Store> {
+        Ok(if self.alone { store.vouched()? } else { store })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +69,8 @@ struct Verify {
     /// Remove artifacts that are damaged: the next run makes them again
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    alone: Alone,
 }
 
 #[derive(Debug, clap::Args)]
@@ -70,6 +87,8 @@ struct Gc {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    alone: Alone,
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,7 +116,7 @@ struct Export {
 pub(super) async fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Ls(at) => ls(&open(&at)?).await,
-        Command::Verify(args) if args.repair => repair(open(&args.at)?).await,
+        Command::Verify(args) if args.repair => repair(args.alone.vouch(open(&args.at)?)?).await,
         Command::Verify(args) => verify(&open(&args.at)?).await,
         Command::Gc(gc) => clean(gc).await,
         Command::Show(args) => show(&args).await,
@@ -107,10 +126,10 @@ pub(super) async fn run(args: Args) -> Result<()> {
 
 /// Opens a store that is there: looking must not make one.
 fn open(at: &At) -> Result<Store> {
-    if !at.store.join("artifacts").is_dir() {
-        bail!("{} is no artifact store: name it with --store", at.store.display());
+    if !at.store.may_have_store() {
+        bail!("{} is no artifact store: name it with --store", at.store);
     }
-    Ok(Store::open(&at.store)?)
+    Ok(Store::at(&at.store)?)
 }
 
 async fn ls(store: &Store) -> Result<()> {
@@ -205,7 +224,7 @@ async fn clean(gc: Gc) -> Result<()> {
     if gc.dry_run {
         return foretell(&store, &keep).await;
     }
-    let Swept { artifacts, kept, attempts, bytes } = store.gc(&keep).await?;
+    let Swept { artifacts, kept, attempts, bytes } = gc.alone.vouch(store)?.gc(&keep).await?;
     let bytes = thousands(bytes);
     print(&format!(
         "removed {artifacts} artifacts, {attempts} unfinished attempts, {bytes} bytes; kept {kept} artifacts\n"
@@ -291,7 +310,7 @@ async fn find(store: &Store, digits: &str) -> Result<Key> {
     match (found.next(), found.next()) {
         (Some(key), None) => Ok(*key),
         (None, _) => {
-            bail!("no artifact in {} has a key that begins with {digits:?}", store.root().display())
+            bail!("no artifact in {} has a key that begins with {digits:?}", store.place())
         }
         (Some(_), Some(_)) => {
             bail!("several artifacts have a key that begins with {digits:?}: give more digits")

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use fulcrum_common::{Key, exit, experiment::Cadence, program};
+use fulcrum_common::{Key, exit, experiment::Cadence, program, store::Place};
 use fulcrum_coordinator::{Config, serve};
 
 use crate::{failure::Failure, parent, run_folder::read_json, supervise::Programs};
@@ -17,9 +17,9 @@ pub(crate) struct Args {
     /// The plan, as `fulcrum run` writes it
     #[arg(long, value_name = "FILE")]
     plan: PathBuf,
-    /// The artifact store
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    /// The artifact store: a folder, or a bucket as s3://BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE")]
+    store: Place,
     /// Workers of the run
     #[arg(long, value_name = "N")]
     workers: NonZeroUsize,

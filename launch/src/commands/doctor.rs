@@ -7,12 +7,13 @@ use comfy_table::Cell;
 use fulcrum_common::{
     bench::{Job, Work},
     exit,
+    store::Place,
 };
 
 use super::print;
 use crate::{
     devices::Devices,
-    doctor::{Finding, Verdict, addresses, gpus, limits, processor, programs, storage},
+    doctor::{Finding, Verdict, addresses, bucket, gpus, limits, processor, programs, storage},
     failure::Failure,
     supervise,
     table::table,
@@ -24,9 +25,9 @@ const MIB: usize = 8;
 /// What was asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The artifact store that is meant
-    #[arg(long, value_name = "DIR", default_value = "fulcrum-store")]
-    store: PathBuf,
+    /// The artifact store that is meant: a folder, or a bucket as s3://BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE", default_value = "fulcrum-store")]
+    store: Place,
     /// Folder of all runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
@@ -47,7 +48,10 @@ pub(crate) struct Args {
 /// If something is bad.
 pub(super) async fn run(args: Args) -> Result<()> {
     let mut found = vec![programs(), processor(), limits(), gpus(), addresses()];
-    found.extend(storage(&args.store));
+    match &args.store {
+        Place::Folder(folder) => found.extend(storage(folder)),
+        place => found.push(bucket(place).await),
+    }
     found.extend(storage(&args.runs));
     if args.world.get() > 1 && found[0].verdict != Verdict::Bad {
         found.push(link(&args).await);

@@ -8,7 +8,7 @@ use fulcrum_common::{
     experiment::{Cadence, Origin},
     plan::Plan,
     source::{ModelFolder, SourceFile},
-    store::{Manifest, Store},
+    store::{Manifest, Place, Store},
 };
 
 use crate::{
@@ -35,8 +35,8 @@ pub(super) struct OneOff {
     #[command(flatten)]
     width: Width,
     /// The artifact store: what is in it already is not done again
-    #[arg(long, value_name = "DIR", default_value = "fulcrum-store")]
-    store: PathBuf,
+    #[arg(long, value_name = "PLACE", default_value = "fulcrum-store")]
+    store: Place,
 }
 
 /// What a model reads of a row.
@@ -71,7 +71,7 @@ impl OneOff {
     /// names a log in it.
     pub(super) async fn run(&self, name: &str, plan: &Plan) -> Result<(Store, Manifest)> {
         let crew = Crew::new(self.width, None, None)?;
-        let store = Store::open(&self.store)?;
+        let store = Store::at(&self.store)?;
         let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
         let folder = RunFolder::create(runs.path(), name)?;
         let (crew, checkpoints, mut progress) =

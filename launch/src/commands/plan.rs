@@ -41,8 +41,8 @@ pub(super) async fn run(args: Args) -> Result<()> {
 pub(super) async fn show(file: &Path, places: &Places, json: bool) -> Result<()> {
     let compiled = compile(file, places, Fetch::Missing)?;
     let mut cached = BTreeSet::new();
-    if compiled.store.join("artifacts").is_dir() {
-        let store = Store::open(&compiled.store)?;
+    if compiled.store.may_have_store() {
+        let store = Store::at(&compiled.store)?;
         for stage in compiled.plan.stages() {
             if store.manifest(stage.key).await?.is_some() {
                 cached.insert(stage.key);

@@ -94,7 +94,7 @@ impl Wanted {
         let folder = RunFolder::create(&self.runs, experiment.name())?;
         let spread = spread(experiment, crew, &folder)?;
         let _lock = folder.lock()?;
-        let store = Store::open(&compiled.store)?;
+        let store = Store::at(&compiled.store)?;
         self.describe(&compiled, &folder, &store)?;
 
         let (name, plan, mut progress) = (experiment.name(), &compiled.plan, Progress::new());
@@ -122,7 +122,7 @@ impl Wanted {
             recipe: experiment.recipe().to_owned(),
             experiment_file: self.file.clone(),
             goal: compiled.goal,
-            store: store.root().to_owned(),
+            store: store.place(),
             tasks: compiled.tasks.iter().map(|(name, _)| name.clone()).collect(),
         };
         for (name, plan) in &compiled.tasks {

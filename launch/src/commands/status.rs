@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
 /// What the stages that are done warn of.
 async fn warned(folder: &RunFolder) -> Result<String> {
     let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
-    let lines = warnings(&plan, &Store::open(&facts.store)?).await?;
+    let lines = warnings(&plan, &Store::at(&facts.store)?).await?;
     Ok(lines.iter().map(|line| format!("\n{line}\n")).collect())
 }
 
@@ -79,7 +79,7 @@ async fn ask(folder: &RunFolder, address: SocketAddr) -> Result<StatusReply> {
 /// What the folder and the store say of a run that nobody serves.
 pub(crate) async fn at_rest(folder: &RunFolder) -> Result<StatusReply> {
     let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
-    let store = Store::open(&facts.store)?;
+    let store = Store::at(&facts.store)?;
     let mut cached = std::collections::BTreeSet::new();
     for stage in plan.stages() {
         if store.manifest(stage.key).await?.is_some() {

@@ -1,5 +1,6 @@
 //! Whether a machine is fit for runs: one finding for each thing that goes wrong in practice.
 
+mod bucket;
 mod machine;
 mod storage;
 
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub(crate) use bucket::bucket;
 pub(crate) use machine::{addresses, gpus, limits, processor, programs};
 pub(crate) use storage::storage;
 

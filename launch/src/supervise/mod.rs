@@ -13,7 +13,6 @@ use std::{
     fs,
     net::SocketAddr,
     num::NonZeroUsize,
-    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -23,6 +22,7 @@ use fulcrum_common::{
     exit,
     experiment::Cadence,
     protocol::{CONTACT_FILE, Contact},
+    store::Place,
 };
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,7 +65,7 @@ pub(crate) struct Head {
     /// The run's name.
     pub(crate) run: String,
     /// The artifact store.
-    pub(crate) store: PathBuf,
+    pub(crate) store: Place,
     /// Workers of the run, here and elsewhere.
     pub(crate) workers: NonZeroUsize,
     /// Workers per gang; all of them where it is not said.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use fulcrum_common::experiment::Cadence;
+use fulcrum_common::{experiment::Cadence, store::Place};
 
 use super::{Hand, Head};
 use crate::{devices::Devices, run_folder::RunFolder};
@@ -62,7 +62,7 @@ impl Programs {
         let mut command = Command::new(&self.fulcrum);
         command.arg("coordinator").arg("--watch-stdin");
         command.arg("--name").arg(&head.run).arg("--run-folder").arg(folder.path());
-        command.arg("--plan").arg(folder.plan()).arg("--store").arg(&head.store);
+        command.arg("--plan").arg(folder.plan()).arg("--store").arg(head.store.to_string());
         command.arg("--workers").arg(head.workers.to_string());
         command.args(head.gang.map(|gang| format!("--gang={gang}")));
         command.args(head.fewest.map(|fewest| format!("--fewest={fewest}")));
@@ -75,10 +75,15 @@ impl Programs {
 
     /// Workers on this machine. They find the coordinator through the run's folder, where a restarted one says its new
     /// address.
-    pub(crate) fn workers(&self, folder: &RunFolder, store: &Path, team: &Team) -> Vec<Hand> {
+    pub(crate) fn workers(&self, folder: &RunFolder, store: &Place, team: &Team) -> Vec<Hand> {
         let hand = |(number, seat): (usize, &String)| {
             let mut words: Vec<OsString> = vec![self.worker.clone().into(), "--watch-stdin".into()];
-            words.extend(["--run-folder".into(), folder.path().into(), "--store".into(), store.into()]);
+            words.extend([
+                "--run-folder".into(),
+                folder.path().into(),
+                "--store".into(),
+                store.to_string().into(),
+            ]);
             words.extend(["--seat".into(), seat.into(), "--threads".into()]);
             words.push(team.threads.to_string().into());
             let devices = team.devices.of(number, team.seats.len());

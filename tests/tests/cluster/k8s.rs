@@ -65,6 +65,15 @@ fn objects_are_those_of_the_published_schemas() {
     let other = printed(&[]);
     assert_ne!(of_kind(other["items"].as_array().unwrap(), "Secret")[0]["stringData"]["token"], token);
 
+    // A store in a bucket: the pods have the keys of a secret that is there already, and the volume holds the runs alone.
+    let bucket = printed(&["--store", "s3://models/a", "--credentials", "object-storage"]);
+    let bucket = of_kind(bucket["items"].as_array().unwrap(), "Job");
+    for job in &bucket {
+        assert_eq!(container(job)["envFrom"], json!([{ "secretRef": { "name": "object-storage" } }]));
+    }
+    assert!(container(bucket[0])["args"].to_string().contains("--store=s3://models/a"), "{bucket:?}");
+    let bucket: Vec<_> = bucket.into_iter().cloned().collect();
+
     // A JobSet is no part of Kubernetes; the jobs in it are.
     let set = printed(&["--jobset"]);
     let set = of_kind(set["items"].as_array().unwrap(), "JobSet")[0].clone();
@@ -73,7 +82,7 @@ fn objects_are_those_of_the_published_schemas() {
         let (metadata, spec) = (json!({ "name": job["name"] }), job["template"]["spec"].clone());
         json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec })
     });
-    validate(&place.at(""), &items.iter().cloned().chain(inner).collect::<Vec<_>>());
+    validate(&place.at(""), &items.iter().cloned().chain(bucket).chain(inner).collect::<Vec<_>>());
 }
 
 #[test]

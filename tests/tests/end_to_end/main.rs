@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bench;
+mod bucket;
 mod chaos;
 mod corruption;
 mod disk;

@@ -7,6 +7,7 @@ use fulcrum_common::{
     access::{Side, Tls, TlsError, Token, TokenError},
     network::Interface,
     protocol::Contact,
+    store,
 };
 
 use crate::device::Device;
@@ -24,9 +25,9 @@ pub(crate) struct Args {
     #[arg(long, group = "where")]
     pub(crate) run_folder: Option<PathBuf>,
 
-    /// The artifact store
+    /// The artifact store: a folder, or a bucket as s3://BUCKET/PREFIX
     #[arg(long, env = "FULCRUM_STORE")]
-    pub(crate) store: PathBuf,
+    pub(crate) store: store::Place,
 
     /// This worker's place in the run; the same after a restart
     #[arg(long, env = "FULCRUM_SEAT")]

@@ -107,13 +107,13 @@ fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
     // Two threads: heartbeats go on while the other one is held up.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(async {
-        let store = Store::open(&args.store).context("cannot open the store")?;
+        let store = Store::at(&args.store).context("cannot open the store")?;
         let scratch =
-            Scratch::open(store.root(), &args.seat).context("cannot open scratch space in the store")?;
+            Scratch::open(store.home(), &args.seat).context("cannot open scratch space for the store")?;
         let (results, outcomes) = mpsc::unbounded_channel();
         let (handle, device, threads) = (Handle::current(), args.device, args.threads);
         let (place, grace) = (args.place(), args.grace());
-        let shared = place.run_folder().unwrap_or_else(|| store.root().to_owned());
+        let shared = place.run_folder().unwrap_or_else(|| store.home().to_owned());
         let note = note::Place::new(&shared.join("seats"), &args.seat);
         let hello = Hello { fell: note.left(), ..identity::hello(&args.seat, device, threads) };
         let stages = move || Stages::new(store, scratch, handle, (device, threads), note);

@@ -1,4 +1,5 @@
-//! Where stages write before the store takes their files: `<store>/scratch/<name>/`, one folder per worker process.
+//! Where stages write before the store takes their files: `<store>/scratch/<name>/`, one folder per worker process. Of a
+//! store in a bucket it is the folder for its copies that has them.
 //!
 //! It lies in the store because a model may be larger than what a system keeps for temporary files, which is often
 //! memory. A process that is killed leaves its folder; the next worker on the store removes it. Who lives holds

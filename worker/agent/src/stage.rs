@@ -245,8 +245,8 @@ mod tests {
         }
 
         fn stages(&self) -> Stages {
-            let scratch = Scratch::open(self.store.root(), "w0").unwrap();
-            let note = note::Place::new(self.store.root(), "w0");
+            let scratch = Scratch::open(self.store.home(), "w0").unwrap();
+            let note = note::Place::new(self.store.home(), "w0");
             Stages::new(self.store.clone(), scratch, self.runtime.handle().clone(), (Device::Cpu, 1), note)
         }
 
@@ -276,7 +276,7 @@ mod tests {
     fn stages_write_below_the_store_and_a_lost_scratch_folder_is_worth_another_try() {
         let scene = Scene::new();
         let mut stages = scene.stages();
-        std::fs::remove_dir_all(scene.store.root().join("scratch")).unwrap();
+        std::fs::remove_dir_all(scene.store.home().join("scratch")).unwrap();
         let fault = stages.run(&task(corpus(), (0, 1), BTreeMap::new()), &attempt().0).unwrap_err();
         assert!(fault.retry && fault.message.contains("scratch"), "{}", fault.message);
     }
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn a_dataset_with_a_bad_row_leaves_no_artifact_and_no_scratch() {
         let scene = Scene::new();
-        let rows = scene.store.root().join("rows.jsonl");
+        let rows = scene.store.home().join("rows.jsonl");
         let good = "{\"text\": \"a lever\", \"label\": \"right\"}\n".repeat(3000);
         let cases = [
             ("{\"text\": 1", "rows.jsonl: line 3001: no JSON object: "),
@@ -314,8 +314,8 @@ mod tests {
             assert!(fault.message.contains(expected) && !fault.retry, "{}", fault.message);
             assert!(!fault.message.contains('\n'), "{}", fault.message);
             assert!(scene.runtime.block_on(scene.store.manifest(key)).unwrap().is_none());
-            assert!(!scene.store.root().join("artifacts").join(key.to_string()).exists());
-            let scratch = std::fs::read_dir(scene.store.root().join("scratch")).unwrap();
+            assert!(!scene.store.home().join("artifacts").join(key.to_string()).exists());
+            let scratch = std::fs::read_dir(scene.store.home().join("scratch")).unwrap();
             let folders = scratch.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
             for folder in folders {
                 let left = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
@@ -330,7 +330,7 @@ mod tests {
         let data = corpus();
         let put = scene.store.put(data.key, 5, "corpus.parquet", Bytes::from_static(b"rows"));
         let file = scene.runtime.block_on(put).unwrap();
-        std::fs::write(scene.store.root().join(&file.path), b"ruin").unwrap();
+        std::fs::write(scene.store.home().join(&file.path), b"ruin").unwrap();
         let manifest = scene.commit(&data, Product { files: vec![file], facts: BTreeMap::new() });
         let measure = json!({"measure": {"accuracy": {"part": "corpus"}}});
         let reader = stage(measure, BTreeMap::from([("data".to_owned(), data.key)]));

@@ -85,7 +85,7 @@ pub(super) fn check(raw: &Raw, folder: &Path, log: &Log<'_>) -> Option<Experimen
         cluster: cluster(raw, log),
         numerics,
         strategy: strategy?,
-        store: raw.store.path.value.clone().into(),
+        store: raw.store.path.value.clone(),
     })
 }
 

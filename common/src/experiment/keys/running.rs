@@ -10,6 +10,7 @@ use crate::{
         },
     },
     plan::{self, Mode, Precision, Wire},
+    store::Place,
 };
 
 /// Tokens per forward pass where nothing else is said.
@@ -143,8 +144,8 @@ sections! {
 
     /// Where artifacts are kept. Experiments that share a store share what they have in common.
     "store" Store {
-        /// A folder, relative to where `fulcrum` is started; `--store` overrides it.
-        path: String = "fulcrum-store".to_owned();
+        /// A folder, relative to where `fulcrum` is started, or a bucket as `"s3://BUCKET/PREFIX"`; `--store` overrides it.
+        path: Place = Place::Folder("fulcrum-store".into());
     }
 
     /// The numbers of the report.

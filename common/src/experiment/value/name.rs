@@ -8,7 +8,12 @@ use std::{
 use toml::de::DeValue;
 
 use super::{Value, Wrong};
-use crate::{experiment::Origin, plan::MateInOne, source::HubId};
+use crate::{
+    experiment::Origin,
+    plan::MateInOne,
+    source::HubId,
+    store::{Place, PlaceError},
+};
 
 /// A name that can stand in a file name, e.g. of a run folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +107,20 @@ impl Value for RelativePath {
 
     fn show(&self) -> String {
         self.0.show()
+    }
+}
+
+impl Value for Place {
+    fn kind() -> String {
+        "a folder, or a bucket as \"s3://BUCKET/PREFIX\"".into()
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        String::read(value)?.parse().map_err(|error: PlaceError| Wrong::Because(error.to_string()))
+    }
+
+    fn show(&self) -> String {
+        self.to_string().show()
     }
 }
 

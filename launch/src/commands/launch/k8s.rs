@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
-use fulcrum_common::{access::Token, experiment};
+use anyhow::{Result, bail};
+use fulcrum_common::{access::Token, experiment, store::Place};
 
 use super::workers;
 use crate::{
@@ -30,9 +30,16 @@ pub(crate) struct Args {
     /// The image that the containers run (launch/Containerfile makes one)
     #[arg(long)]
     image: String,
-    /// The claim of a volume that many pods write at once: runs and store lie there
+    /// The claim of a volume that many pods write at once: runs lie there, and a store that is a folder
     #[arg(long)]
     claim: String,
+    /// The artifact store: a folder on the volume, or a bucket as s3://BUCKET/PREFIX [default: the experiment file's]
+    #[arg(long, value_name = "PLACE")]
+    store: Option<Place>,
+    /// Of a store in a bucket: the secret whose keys are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and whatever else says how
+    /// it is reached
+    #[arg(long, value_name = "SECRET")]
+    credentials: Option<String>,
     /// The namespace [default: that of whoever applies it]
     #[arg(long)]
     namespace: Option<String>,
@@ -58,7 +65,17 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let sweep = experiment::load(&args.file)?;
     let experiment = sweep.shared();
     let data = args.data_root.as_deref().map(|path| text(path).map(|path| format!("--data-root={path}")));
-    let store = text(&Path::new(VOLUME).join(experiment.store()))?;
+    let place = args.store.as_ref().unwrap_or(experiment.store());
+    let store = match (place, &args.credentials) {
+        (Place::Folder(folder), None) => text(&Path::new(VOLUME).join(folder))?,
+        (Place::Bucket(bucket), Some(_)) => bucket.to_string(),
+        (Place::Folder(_), Some(_)) => {
+            bail!("--credentials is for a store in a bucket, and {place} is a folder")
+        }
+        (Place::Bucket(_), None) => {
+            bail!("the pods cannot open {place}: name the secret that says how, with --credentials")
+        }
+    };
     let mut options = vec![format!("--runs={VOLUME}/runs"), format!("--store={store}")];
     options.extend(data.transpose()?);
     let token = Token::new()?;
@@ -67,6 +84,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         experiment: &std::fs::read_to_string(&args.file)?,
         image: &args.image,
         claim: &args.claim,
+        credentials: args.credentials.as_deref(),
         namespace: args.namespace.as_deref(),
         token: token.secret(),
         workers: workers(args.workers, experiment),

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use fulcrum_common::{
     exit,
     experiment::{self, Experiment, Sweep},
+    store::Place,
 };
 
 use super::workers;
@@ -40,9 +41,10 @@ pub(crate) struct Args {
     /// Workers of an experiment, a task each [default: those of a gang in the file, else 1]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
-    /// The artifact store, on storage that all machines share [default: the experiment file's]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    /// The artifact store: a folder on storage that all machines share, or a bucket as s3://BUCKET/PREFIX [default: the
+    /// experiment file's]
+    #[arg(long, value_name = "PLACE")]
+    store: Option<Place>,
     /// Folder with local copies of datasets and models
     #[arg(long, value_name = "DIR", env = "FULCRUM_DATA")]
     data_root: Option<PathBuf>,
@@ -113,9 +115,8 @@ fn member(args: &Args, experiment: &Experiment, file: &Path) -> Result<Member> {
 fn options(args: &Args, workers: usize, threads: usize) -> Result<Vec<String>> {
     let mut options = vec![format!("--workers={workers}"), "--here=0".to_owned()];
     options.push(format!("--threads={threads}"));
-    let paths =
-        [("runs", Some(&args.runs)), ("store", args.store.as_ref()), ("data-root", args.data_root.as_ref())];
-    for (key, path) in paths {
+    options.extend(args.store.iter().map(|store| format!("--store={store}")));
+    for (key, path) in [("runs", Some(&args.runs)), ("data-root", args.data_root.as_ref())] {
         if let Some(path) = path {
             options.push(format!("--{key}={}", text(path)?));
         }

@@ -77,7 +77,7 @@ impl Trained {
             Ok(()) => {
                 self.kept.insert(0, checkpoint);
                 self.kept.truncate(KEPT);
-                if let Err(error) = store.retain_checkpoints(key, &self.kept) {
+                if let Err(error) = self.scene.runtime.block_on(store.retain_checkpoints(key, &self.kept)) {
                     is_helpful(&error.to_string());
                 }
             }
