@@ -53,7 +53,7 @@ impl<'a> Table<'a> {
 /// What a file says of its tasks.
 pub(super) enum Tasks {
     /// It has `[task]`.
-    One(Raw),
+    One(Box<Raw>),
     /// It has `[[task]]`: the whole file for each of them.
     List(Vec<Raw>),
 }
@@ -62,7 +62,9 @@ pub(super) enum Tasks {
 pub(super) fn read(text: &str, log: &Log<'_>) -> Option<Tasks> {
     let root = toml(text, log)?;
     File { root: &root, log }.refuse_unknown(&root, "");
-    let Some(roots) = by_task(&root) else { return sections(&File { root: &root, log }).map(Tasks::One) };
+    let Some(roots) = by_task(&root) else {
+        return sections(&File { root: &root, log }).map(|raw| Tasks::One(Box::new(raw)));
+    };
     // Every task is read before the first failure counts, as every section is below.
     let raws: Vec<_> = roots.iter().map(|root| sections(&File { root, log })).collect();
     raws.into_iter().collect::<Option<_>>().map(Tasks::List)

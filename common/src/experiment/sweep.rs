@@ -59,7 +59,7 @@ pub fn load(path: &Path) -> Result<Sweep, Errors> {
 pub fn parse_sweep(file: &str, text: &str, folder: &Path) -> Result<Sweep, Errors> {
     let log = Log::new(text);
     let raws = read::read(text, &log).map(|tasks| match tasks {
-        Tasks::One(raw) => vec![unnamed(raw, &log)],
+        Tasks::One(raw) => vec![unnamed(*raw, &log)],
         Tasks::List(raws) => named(raws, &log),
     });
     let check = |raw: &Raw| check::check(raw, folder, &log);

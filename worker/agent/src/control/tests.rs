@@ -153,7 +153,7 @@ impl Scene {
         let run = Run {
             run: "run".into(),
             folder: self.run_folder(),
-            store: self.store(),
+            store: self.store().into(),
             plan: plan(),
             workers: NonZeroUsize::new(2).unwrap(),
             gang: None,
