@@ -13,13 +13,13 @@ use std::{
 const PACKAGE: &str = "moto[server]==5.2.5";
 
 /// Says its port, and serves until its standard input ends: it does when the tests are over, however they end.
-const SCRIPT: &str = "import sys
+const SCRIPT: &str = "import logging, os, sys
+logging.getLogger('werkzeug').setLevel(logging.ERROR)
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
-import os
 os._exit(0)
 ";
 

@@ -107,7 +107,8 @@ impl Bucket {
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
         let letter = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
         let part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(letter);
-        if !prefix.is_empty() && !(prefix.len() <= PREFIX && prefix.split('/').all(part)) {
+        let is_prefix = prefix.is_empty() || (prefix.len() <= PREFIX && prefix.split('/').all(part));
+        if !is_prefix {
             return Err(PlaceError::Prefix(text.to_owned()));
         }
         Ok(Self { name: name.to_owned(), prefix: prefix.to_owned() })
