@@ -264,8 +264,8 @@ async fn who_says_nothing_is_not_waited_for() {
 async fn a_worker_of_another_build_does_not_join() {
     let folder = tempfile::tempdir().unwrap();
     write_token(folder.path());
-    let build = Some(Key::of(b"the run's"));
-    let bound = bind(Config { build, ..config(folder.path()) }).await.unwrap();
+    let build = Key::of(b"the run's");
+    let bound = bind(Config { build: Some(build), ..config(folder.path()) }).await.unwrap();
     let (address, serving) = (bound.address(), tokio::spawn(bound.serve()));
     for other in [String::new(), Key::of(b"another").to_string()] {
         let first = Event::Hello(Hello { build: other, ..hello("w0") });
@@ -273,7 +273,7 @@ async fn a_worker_of_another_build_does_not_join() {
         let Some(command::Command::Refused(refused)) = stranger.next().await else { panic!("not refused") };
         assert!(refused.reason.contains("same fulcrum-worker on every machine"), "{}", refused.reason);
     }
-    let own = Event::Hello(Hello { build: build.unwrap().to_string(), ..hello("w0") });
+    let own = Event::Hello(Hello { build: build.to_string(), ..hello("w0") });
     let mut worker = Worker::open(address, folder.path(), own).await;
     assert!(matches!(worker.next().await, Some(command::Command::Welcome(_))));
     drop(worker);

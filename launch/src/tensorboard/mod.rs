@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use fulcrum_common::{
     plan::{Plan, Stage, Work},
-    store::Store,
+    store::{Place, Store},
 };
 
 use crate::{
@@ -35,7 +35,7 @@ const FILES: [&str; 2] = ["events.out.tfevents.1.losses", "events.out.tfevents.2
 /// If there is no such run, its store is gone or damaged, or the disk refuses.
 pub(crate) async fn export(folder: &RunFolder, out: &Path) -> Result<usize> {
     let (facts, plan): (RunFacts, Plan) = (read_json(&folder.facts())?, folder.read_plan()?);
-    let store = Store::open(&facts.store)?;
+    let store = Store::at(&facts.store)?;
     let results = if folder.results().is_file() { Some(outputs::read(folder)?.results) } else { None };
     let tested = results.map(|results| tested(&plan, &results)).unwrap_or_default();
     let mut count = 0;
@@ -62,10 +62,11 @@ fn training(losses: &[StepLoss]) -> Vec<Step> {
     losses.iter().map(step).collect()
 }
 
-/// When the artifact came to be, in seconds since the beginning of 1970; 0 where the disk does not say. Losses have no
+/// When the artifact came to be, in seconds since the beginning of 1970; 0 where no disk says that. Losses have no
 /// times of their own: the same training leaves the same bytes.
 fn made_at(store: &Store, stage: &Stage) -> f64 {
-    let manifest = store.root().join("artifacts").join(stage.key.to_string()).join("manifest.json");
+    let Place::Folder(root) = store.place() else { return 0.0 };
+    let manifest = root.join("artifacts").join(stage.key.to_string()).join("manifest.json");
     let modified = fs::metadata(manifest).and_then(|found| found.modified()).ok();
     modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or(Duration::ZERO).as_secs_f64()
 }

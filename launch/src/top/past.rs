@@ -36,7 +36,7 @@ impl Past {
     /// The store is not kept open, as nobody cleans it while it is.
     async fn find(&self, key: &str) -> Result<Vec<(u64, f64)>> {
         let (facts, key): (RunFacts, Key) = (read_json(&self.folder.facts())?, key.parse()?);
-        let store = Store::open(&facts.store)?;
+        let store = Store::at(&facts.store)?;
         let Some(made) = store.manifest(key).await? else { return Ok(Vec::new()) };
         let losses = losses::read(&store, &made).await?;
         Ok(losses.iter().filter_map(|at| Some((at.step, at.loss?))).collect())
