@@ -80,23 +80,23 @@ pub enum StoreError {
     )]
     NoLock(PathBuf),
     /// How the bucket is reached is not known, or makes no sense.
-    #[error("{path}: {source}")]
+    #[error("{path}: {why}")]
     Access {
         /// The bucket.
         path: PathBuf,
-        /// Why.
-        source: AccessError,
+        /// Told already, so no source of its own.
+        why: AccessError,
     },
     /// Copies of a bucket's files need a place.
     #[error("there is no folder for copies of what lies in {0}: set FULCRUM_CACHE")]
     NoCache(PathBuf),
     /// A bucket's server refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {why}")]
     Bucket {
         /// What was worked on.
         path: PathBuf,
-        /// Why.
-        source: Trouble,
+        /// Told already, so no source of its own.
+        why: Trouble,
     },
     /// Exporting never overwrites.
     #[error("{0} is not empty: name a new folder")]
@@ -147,7 +147,7 @@ impl StoreError {
 
     pub(super) fn access(bucket: &Bucket) -> impl FnOnce(AccessError) -> Self {
         let path = PathBuf::from(bucket.to_string());
-        move |source| Self::Access { path, source }
+        move |why| Self::Access { path, why }
     }
 
     pub(super) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {

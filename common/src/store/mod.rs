@@ -158,7 +158,7 @@ impl Store {
     fn refused(&self, path: &str) -> impl FnOnce(object_store::Error) -> StoreError {
         let (path, is_remote) = (self.inner.root.join(path), self.inner.remote.is_some());
         move |error| match is_remote {
-            true => StoreError::Bucket { path, source: Trouble::of(&error) },
+            true => StoreError::Bucket { path, why: Trouble::of(&error) },
             false => StoreError::backend(path)(error),
         }
     }

@@ -76,11 +76,11 @@ impl Remote {
             match objects.put_opts(&location(PROOF)?, "fulcrum".into(), options).await {
                 Ok(_) => Ok(true),
                 Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-                Err(error) => Err(StoreError::Bucket { path: path(), source: Trouble::of(&error) }),
+                Err(error) => Err(StoreError::Bucket { path: path(), why: Trouble::of(&error) }),
             }
         };
         let prove = async || match put().await? && put().await? {
-            true => Err(StoreError::Bucket { path: path(), source: Trouble::Unconditional }),
+            true => Err(StoreError::Bucket { path: path(), why: Trouble::Unconditional }),
             false => Ok(()),
         };
         self.proved.get_or_try_init(prove).await.map(|_| ())

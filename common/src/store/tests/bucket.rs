@@ -118,7 +118,7 @@ async fn a_bucket_that_is_not_there_is_no_empty_store() {
         store.keys().await.map(|_| ()).unwrap_err(),
         store.put(spec(0).key(), 1, "data.bin", "x".into()).await.map(|_| ()).unwrap_err(),
     ] {
-        assert!(matches!(&error, StoreError::Bucket { source: Trouble::NoBucket, .. }), "{error}");
+        assert!(matches!(&error, StoreError::Bucket { why: Trouble::NoBucket, .. }), "{error}");
     }
 }
 
@@ -132,11 +132,11 @@ async fn a_server_without_conditions_commits_nothing() {
         .proxy()
         .plan(|_, line| line.contains("conditional-put").then_some(Fault::Refused(501, "NotImplemented")));
     let refused = store.commit(&manifest).await.unwrap_err();
-    assert!(matches!(&refused, StoreError::Bucket { source: Trouble::Unconditional, .. }), "{refused}");
+    assert!(matches!(&refused, StoreError::Bucket { why: Trouble::Unconditional, .. }), "{refused}");
     ground.proxy().plan(|_, _| None);
     ground.proxy().forget_conditions();
     let refused = store.commit(&manifest).await.unwrap_err();
-    assert!(matches!(&refused, StoreError::Bucket { source: Trouble::Unconditional, .. }), "{refused}");
+    assert!(matches!(&refused, StoreError::Bucket { why: Trouble::Unconditional, .. }), "{refused}");
     assert_eq!(ground.open().keys().await.unwrap(), []);
 }
 
