@@ -129,7 +129,7 @@ fn a_job_for_slurm_has_what_the_file_asks_for_and_is_given_to_sbatch() {
         "#SBATCH --requeue",
         "#SBATCH --constraint=ib",
         "worker=(\"$fulcrum\" worker --threads=4 --device=cuda)",
-        "options=(--workers=2 --here=0 --threads=4 --runs=runs '--store=my store')",
+        "options=(--workers=2 --here=0 --threads=4 '--store=my store' --runs=runs)",
         "files=(job.toml)",
         "runs=(runs/tiny)",
     ] {
