@@ -10,7 +10,7 @@ use fulcrum_common::{
 
 use crate::{
     report::{self, Artifacts, Made, Outcome},
-    run_folder::{RunFacts, RunFolder, read_bytes, read_json, write},
+    run_folder::{RunFacts, RunFolder, is_plain, read_bytes, read_json, write},
 };
 
 /// The file of a measure artifact that holds its numbers.
@@ -67,10 +67,10 @@ pub(crate) async fn write_all(
     write_reports(folder, folder.path())
 }
 
-/// The folders of a run's tasks, none where it has but one.
+/// The folders of a run's tasks, none where it has but one. A name that leads elsewhere is no task's.
 pub(crate) fn tasks(folder: &RunFolder) -> Vec<RunFolder> {
     let names = facts(folder).map(|facts| facts.tasks).unwrap_or_default();
-    names.iter().map(|name| folder.task(name)).collect()
+    names.iter().filter(|name| is_plain(name)).map(|name| folder.task(name)).collect()
 }
 
 /// Removes what [`write_all`] wrote.
@@ -78,9 +78,9 @@ pub(crate) fn tasks(folder: &RunFolder) -> Vec<RunFolder> {
 /// # Errors
 /// If the disk refuses.
 pub(crate) fn remove_all(folder: &RunFolder) -> Result<()> {
-    let of_task = tasks(folder).into_iter().map(|task| task.path().to_owned());
-    let paths = [folder.results(), folder.report(), folder.path().join(CSV), folder.warnings()];
-    paths.into_iter().chain(of_task).try_for_each(|path| remove(&path))
+    let paths =
+        [folder.results(), folder.report(), folder.path().join(CSV), folder.warnings(), folder.tasks()];
+    paths.iter().try_for_each(|path| remove(path))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -162,4 +162,28 @@ fn made(folder: &RunFolder) -> Made {
 /// What the run is called. A folder with nothing but results.json has a report too.
 pub(crate) fn facts(folder: &RunFolder) -> Option<RunFacts> {
     read_json(&folder.facts()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_file_calls_a_task_leads_nowhere_else() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(runs.path(), "a").unwrap();
+        let beside = runs.path().join("beside");
+        fs::create_dir(&beside).unwrap();
+        fs::create_dir_all(folder.task("own").path()).unwrap();
+        let key = fulcrum_common::Key::of(b"goal");
+        let facts = format!(
+            r#"{{"name":"a","recipe":"r","experiment_file":"a.toml","goal":"{key}","store":"s",
+                "tasks":["own","../../beside","/etc","..",""]}}"#
+        );
+        fs::write(folder.facts(), facts).unwrap();
+        let found: Vec<_> = tasks(&folder).iter().map(RunFolder::name).collect();
+        assert_eq!(found, ["own"]);
+        remove_all(&folder).unwrap();
+        assert!(beside.is_dir() && !folder.tasks().exists());
+    }
 }

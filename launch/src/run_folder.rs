@@ -74,8 +74,7 @@ impl RunFolder {
     /// # Errors
     /// If `name` is no plain file name or the folder cannot be made.
     pub(crate) fn create(runs: &Path, name: &str) -> Result<Self> {
-        let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+        if !is_plain(name) {
             bail!("the run name {name:?} is no plain folder name");
         }
         let folder = Self(runs.join(name));
@@ -84,9 +83,14 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder of one of the run's tasks.
+    /// Where the folders of the run's tasks are, if it has several.
+    pub(crate) fn tasks(&self) -> PathBuf {
+        self.0.join("tasks")
+    }
+
+    /// The folder of one of them.
     pub(crate) fn task(&self, name: &str) -> Self {
-        Self(self.0.join("tasks").join(name))
+        Self(self.tasks().join(name))
     }
 
     /// [`RunFolder::task`], made if need be.
@@ -228,6 +232,12 @@ impl RunFolder {
         plan.check().with_context(|| format!("cannot use {}", self.plan().display()))?;
         Ok(plan)
     }
+}
+
+/// Whether a name leads to nothing but what lies directly in a folder.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
 /// Reads a JSON file of a sane size.

@@ -32,6 +32,7 @@ struct Page<'a> {
     version: &'static str,
     code: u32,
     command: &'a str,
+    warnings: &'a [String],
     experiment_file: Option<&'a str>,
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn tasks_html(name: &str, outcomes: &[Outcome], made: &Made) -> Resul
         version: env!("CARGO_PKG_VERSION"),
         code: CODE_VERSION,
         command: &made.command,
+        warnings: &made.warnings,
         experiment_file: made.experiment_file.as_deref(),
     };
     let environment = environment()?;
@@ -225,7 +227,8 @@ mod tests {
 
     #[test]
     fn the_page_leads_to_every_task_and_has_every_pair_with_its_median() {
-        let made = Made { command: "fulcrum run two.toml".into(), ..Made::default() };
+        let warnings = vec!["first: dataset: 3 texts are in two parts".into()];
+        let made = Made { command: "fulcrum run two.toml".into(), warnings, ..Made::default() };
         let page = tasks_html("two", &outcomes(), &made).unwrap();
         for text in [
             "<a href=\"tasks&#x2f;first&#x2f;report.html\">first</a>",
@@ -233,6 +236,7 @@ mod tests {
             "median of 0 of 2",
             "second: 0.61",
             "fulcrum run two.toml",
+            "3 texts are in two parts",
         ] {
             assert!(page.contains(text), "{text} in {page}");
         }

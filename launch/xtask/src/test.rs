@@ -85,7 +85,7 @@ fn announce(sections: &[Section]) {
     println!(
         "test, in {} sections: {}\n\
          on two cores under 40 minutes from a fresh clone (545 MB from PyPI unless torch is installed) and about \
-         10 when all is built;\n`cargo xtask test SECTION ...` runs some sections only",
+         15 when all is built;\n`cargo xtask test SECTION ...` runs some sections only",
         names.len(),
         names.join(", ")
     );
