@@ -6,6 +6,7 @@ pub mod access;
 pub mod bench;
 pub mod codec;
 pub mod duty;
+pub mod equipment;
 pub mod exit;
 pub mod experiment;
 pub mod fault;

@@ -5,7 +5,7 @@
 tonic::include_proto!("fulcrum.v1");
 
 /// Version of the messages. Coordinator and workers of another version refuse each other.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// How often a worker says that it lives.
 pub const HEARTBEAT_MS: u32 = 200;

@@ -143,6 +143,8 @@ pub struct Hello {
     pub fell: Option<Fell>,
     /// Its program.
     pub build: Option<Key>,
+    /// Its store, by [`Store::identity`](fulcrum_common::store::Store::identity).
+    pub store: Option<Key>,
 }
 
 /// A process died while rows went through a model.

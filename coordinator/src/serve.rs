@@ -210,6 +210,7 @@ pub async fn bind(config: Config) -> Result<Bound, ServeError> {
     state.fewest = config.fewest.map_or(gang, NonZeroUsize::get);
     state.stall = config.stall.as_millis().try_into().unwrap_or(u64::MAX);
     state.build = config.build;
+    state.store = Some(store.identity().await?);
     strike("coordinator.recovered");
     journal.begin(&state)?;
     let listener =

@@ -111,17 +111,18 @@ fn hello(it: protocol::Hello) -> Result<Hello, WireError> {
         device: name("device", it.device, ":")?,
         threads: it.threads,
         fell: it.fell.map(|it| Fell { epoch: it.epoch, row: it.row }),
-        build: build(it.build)?,
+        build: digest("build", it.build)?,
+        store: digest("store", it.store)?,
     })
 }
 
-/// A program, or none.
-fn build(found: String) -> Result<Option<Key>, WireError> {
+/// A digest, or none.
+fn digest(what: &'static str, found: String) -> Result<Option<Key>, WireError> {
     if found.is_empty() {
         return Ok(None);
     }
     let known = found.parse().ok();
-    known.map(Some).map_or_else(|| refuse("build", found, "the 64 digits of a digest".to_owned()), Ok)
+    known.map(Some).map_or_else(|| refuse(what, found, "the 64 digits of a digest".to_owned()), Ok)
 }
 
 /// Letters, digits and a few more, at least one.
@@ -217,6 +218,7 @@ mod tests {
             threads: 4,
             fell: Some(protocol::Fell { epoch: 3, row: Some(-7) }),
             build: Key::of(b"program").to_string(),
+            store: Key::of(b"store").to_string(),
         }
     }
 
@@ -224,14 +226,16 @@ mod tests {
     fn a_hello_in_order_passes() {
         let Ok(Event::Hello(hello)) = parse(Message::Hello(good())) else { panic!("refused") };
         assert_eq!(hello.fell, Some(Fell { epoch: 3, row: Some(-7) }));
-        assert_eq!(hello.build, Some(Key::of(b"program")));
+        let (build, store) = (Key::of(b"program"), Key::of(b"store"));
+        assert_eq!((hello.build, hello.store), (Some(build), Some(store)));
         assert_eq!((hello.seat.as_str(), hello.class().to_string()), ("w0", "cuda with 4 threads".into()));
     }
 
     #[test]
     fn a_hello_out_of_order_is_refused() {
-        let spoils: [fn(&mut protocol::Hello); 8] = [
+        let spoils: [fn(&mut protocol::Hello); 9] = [
             |it| it.build = "latest".into(),
+            |it| it.store = "mine".into(),
             |it| it.worker = "../w0".into(),
             |it| it.worker = String::new(),
             |it| it.worker = "w".repeat(65),

@@ -50,3 +50,39 @@ fn what_is_bad_has_its_reason_and_an_exit_code() {
         done.err
     );
 }
+
+#[test]
+fn gpus_are_as_good_as_what_the_worker_makes_of_them() {
+    let found = r#"{"gpus":{"Err":"no CUDA device"},"model":null,"nccl":{"Ok":"2.28.9"}}"#;
+    let version = env!("CARGO_PKG_VERSION");
+    let place = Place::with_worker(&format!(
+        "case $1 in equipment) echo '{found}' ;; *) echo fulcrum-worker {version} ;; esac"
+    ));
+    let done = place.run(&["doctor", "--world", "1", "--device", "cuda", "--json"]);
+    assert_eq!(done.code, Some(20), "{}", done.out);
+    assert!(done.out.contains("no CUDA device"), "{}", done.out);
+    place.program("fulcrum-worker", &format!("echo fulcrum-worker {version}"));
+    let done = place.run(&["doctor", "--world", "1", "--device", "cuda", "--json"]);
+    assert!(done.out.contains("does not tell what it finds"), "{}", done.out);
+}
+
+#[test]
+fn a_folder_that_is_another_one_elsewhere_is_bad() {
+    let place = Place::with_worker(&format!("echo fulcrum-worker {}", env!("CARGO_PKG_VERSION")));
+    for (folder, mark) in [("fulcrum-store", ".doctor-a"), ("runs", ".doctor-b")] {
+        std::fs::create_dir(place.at(folder)).unwrap();
+        std::fs::write(place.at(folder).join(mark), "").unwrap();
+    }
+    let marks = |store: &str, runs: &str| {
+        let (store, runs) = (format!("--store-mark={store}"), format!("--runs-mark={runs}"));
+        let done = place.run(&["doctor", "--world", "1", "--json", &store, &runs]);
+        verdicts(&done.out)
+            .into_iter()
+            .filter(|(what, _)| what == "shared")
+            .map(|(_, verdict)| verdict)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(marks(".doctor-a", ".doctor-b"), ["good", "good"]);
+    assert_eq!(marks(".doctor-a", ".doctor-c"), ["good", "bad"]);
+    assert_eq!(marks("../runs/.doctor-b", ".doctor-b"), ["bad", "good"]);
+}

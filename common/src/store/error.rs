@@ -68,6 +68,11 @@ pub enum StoreError {
         /// Length or digest stated.
         expected: String,
     },
+    /// What tells the store from others is not what was written.
+    #[error(
+        "the store's file `identity`: {0}: remove it while no run uses the store, and the next one writes it anew"
+    )]
+    Identity(String),
     /// A test made it fail.
     #[error(transparent)]
     Injected(#[from] crate::fault::Injected),
@@ -122,7 +127,10 @@ pub enum StoreError {
 impl StoreError {
     /// Whether bytes in the store are not what was put there, so that asking again cannot help.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Manifest { .. } | Self::Missing { .. } | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::Manifest { .. } | Self::Missing { .. } | Self::Damaged { .. } | Self::Identity(_)
+        )
     }
 
     /// Why the store in `root` cannot be had alone: others have it open, or it cannot be locked at all.

@@ -5,6 +5,7 @@
 //! <store>/artifacts/<key>/<epoch>/<file name>  bytes, each attempt under its own fencing number
 //! <store>/training/<key>/...                   checkpoints of trainings under way, see `checkpoint`
 //! <store>/lock                                 held shared by everyone who has the store open
+//! <store>/identity                             which store this is, written once
 //! ```
 //!
 //! It is a folder, or lies in a bucket of object storage (`bucket`), which has no lock.
@@ -21,6 +22,7 @@ mod clean;
 mod copies;
 mod error;
 pub mod faulty;
+mod identity;
 mod manifest;
 mod place;
 mod read;

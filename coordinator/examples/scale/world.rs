@@ -208,6 +208,7 @@ impl World {
             threads: 1,
             fell: None,
             build: None,
+            store: None,
         };
         self.say(worker, Event::Hello(hello), Kind::Join);
         self.after(1, Happening::Beat { worker, session });

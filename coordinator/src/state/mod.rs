@@ -48,6 +48,8 @@ pub struct State {
     pub stall: u64,
     /// The program that workers must be; none where any will do.
     pub build: Option<Key>,
+    /// The store that workers must have, by its identity; none where any will do.
+    pub store: Option<Key>,
     /// The stages that this run needs or has, in plan order.
     pub stages: Vec<Entry>,
     /// Workers by seat, the lost ones too.
@@ -187,6 +189,7 @@ impl State {
             cadence: Cadence::default(),
             stall: 0,
             build: None,
+            store: None,
             lost: BTreeMap::new(),
             named: BTreeMap::new(),
             next_stall: 0,

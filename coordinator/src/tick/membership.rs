@@ -65,6 +65,10 @@ fn admit(state: &State, session: u64, hello: &Hello) -> Result<(), String> {
         let way_out = "have the same fulcrum-worker on every machine";
         return Err(format!("its program is build {its}, the run's is {}: {way_out}", build.short()));
     }
+    if state.store.is_some_and(|store| hello.store != Some(store)) {
+        let way_out = "all machines must see one folder or bucket";
+        return Err(format!("its store is not the run's, though it may have the same name: {way_out}"));
+    }
     if state.workers.seat_of(session).is_some() {
         return Err("it said hello twice".to_owned());
     }

@@ -156,7 +156,7 @@ async fn off_the_loopback_nobody_is_answered_in_the_clear() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    write_token(folder.path());
+    write_secrets(folder.path());
     let config = Config { listen: (outward, 0).into(), ..config(folder.path()) };
     let bound = bind(config).await.unwrap();
     let (address, serving) = (bound.address(), tokio::spawn(bound.serve()));
@@ -263,7 +263,7 @@ async fn who_says_nothing_is_not_waited_for() {
 #[tokio::test]
 async fn a_worker_of_another_build_does_not_join() {
     let folder = tempfile::tempdir().unwrap();
-    write_token(folder.path());
+    write_secrets(folder.path());
     let build = Key::of(b"the run's");
     let bound = bind(Config { build: Some(build), ..config(folder.path()) }).await.unwrap();
     let (address, serving) = (bound.address(), tokio::spawn(bound.serve()));
@@ -277,5 +277,18 @@ async fn a_worker_of_another_build_does_not_join() {
     let mut worker = Worker::open(address, folder.path(), own).await;
     assert!(matches!(worker.next().await, Some(command::Command::Welcome(_))));
     drop(worker);
+    goes_on(address, serving).await;
+}
+
+#[tokio::test]
+async fn a_worker_with_another_store_does_not_join() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, serving) = start(folder.path()).await;
+    for other in [String::new(), Key::of(b"another").to_string()] {
+        let first = Event::Hello(Hello { store: other, ..hello("w0") });
+        let mut stranger = Worker::open(address, folder.path(), first).await;
+        let Some(command::Command::Refused(refused)) = stranger.next().await else { panic!("not refused") };
+        assert!(refused.reason.contains("must see one folder or bucket"), "{}", refused.reason);
+    }
     goes_on(address, serving).await;
 }

@@ -100,18 +100,25 @@ pub(crate) fn config(folder: &Path) -> Config {
 }
 
 pub(crate) async fn start(folder: &Path) -> (SocketAddr, Serving) {
-    write_token(folder);
+    write_secrets(folder);
     let bound: Bound = bind(config(folder)).await.unwrap();
     (bound.address(), tokio::spawn(bound.serve()))
 }
 
-/// Gives the run in `folder` its token.
-pub(crate) fn write_token(folder: &Path) {
-    let run = folder.join("run");
+/// Gives the run in `folder` its token, and its store the identity that [`hello`] says.
+pub(crate) fn write_secrets(folder: &Path) {
+    let (run, store) = (folder.join("run"), folder.join("store"));
     std::fs::create_dir_all(&run).unwrap();
+    std::fs::create_dir_all(&store).unwrap();
+    std::fs::write(store.join("identity"), identity()).unwrap();
     let mut file = OpenOptions::new();
     let file = file.write(true).create(true).mode(0o600).open(run.join(TOKEN_FILE));
     file.unwrap().write_all(TOKEN.as_bytes()).unwrap();
+}
+
+/// The store of the runs of these tests.
+fn identity() -> String {
+    fulcrum_common::Key::of(b"store").to_string()
 }
 
 /// What the runs of these tests know each other by.
@@ -157,6 +164,7 @@ pub(crate) fn hello(seat: &str) -> Hello {
         threads: 1,
         fell: None,
         build: String::new(),
+        store: identity(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Lists of hosts as Slurm writes them: `node[01-03,7],gpu5` is node01, node02, node03, node7 and gpu5.
 
+use std::str::FromStr;
+
 /// More hosts than this are a slip of the pen.
 const MOST: usize = 65_536;
 
@@ -31,6 +33,18 @@ pub(crate) enum HostlistError {
     /// There are too many.
     #[error("{0:?} names more than {MOST} hosts")]
     Many(String),
+}
+
+/// The hosts that a list names, at least one.
+#[derive(Clone, Debug)]
+pub(crate) struct Hosts(pub(crate) Vec<String>);
+
+impl FromStr for Hosts {
+    type Err = HostlistError;
+
+    fn from_str(text: &str) -> Result<Self, HostlistError> {
+        expand(text).map(Self)
+    }
 }
 
 /// The hosts that a list names, in its order.

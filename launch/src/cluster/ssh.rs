@@ -1,6 +1,6 @@
 //! Workers on other machines, brought by ssh: each host has one `fulcrum worker`, which ends with its connection.
 
-use std::{num::NonZeroUsize, path::Path};
+use std::{ffi::OsString, num::NonZeroUsize, path::Path};
 
 use anyhow::{Result, bail};
 
@@ -39,13 +39,25 @@ pub(crate) fn hands(hosts: &[String], remote: &Remote<'_>) -> Result<Vec<Hand>> 
         if hands.iter().any(|hand| hand.name == seat) {
             bail!("{host:?} would have workers called {seat:?}, as another host has: name it once");
         }
-        let mut words = vec!["ssh".to_owned()];
-        words.extend(OPTIONS.map(str::to_owned));
-        words.extend_from_slice(remote.ssh);
-        words.extend(["--".to_owned(), host.clone(), command(&seat, remote)?]);
-        hands.push(Hand { name: seat, words: words.into_iter().map(Into::into).collect() });
+        let command = command(&seat, remote)?;
+        hands.push(Hand { name: seat, words: connection(host, remote.ssh, command) });
     }
     Ok(hands)
+}
+
+/// The words that have a host's shell read a command.
+pub(crate) fn connection(host: &str, ssh: &[String], command: String) -> Vec<OsString> {
+    let fixed = OPTIONS.map(str::to_owned).into_iter();
+    let words = ["ssh".to_owned()].into_iter().chain(fixed).chain(ssh.iter().cloned());
+    words.chain(["--".to_owned(), host.to_owned(), command]).map(OsString::from).collect()
+}
+
+/// What a host's shell reads to start a program in a folder, which it becomes.
+///
+/// # Errors
+/// If one of them cannot stand in a command.
+pub(crate) fn started_in(folder: &Path, words: &[String]) -> Result<String> {
+    Ok(format!("cd {} && exec {}", line(&[text(folder)?])?, line(words)?))
 }
 
 /// A host's name, as a seat has it.
@@ -62,7 +74,7 @@ fn command(seat: &str, remote: &Remote<'_>) -> Result<String> {
     words.extend(["--run-folder".to_owned(), text(remote.run)?, format!("--seat={seat}")]);
     words.push(format!("--count={}", remote.count));
     words.extend_from_slice(&remote.options);
-    Ok(format!("cd {} && exec {}", line(&[text(remote.folder)?])?, line(&words)?))
+    started_in(remote.folder, &words)
 }
 
 #[cfg(test)]

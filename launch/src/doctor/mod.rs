@@ -1,22 +1,29 @@
 //! Whether a machine is fit for runs: one finding for each thing that goes wrong in practice.
 
 mod bucket;
+mod hosts;
+mod links;
 mod machine;
 mod storage;
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use bucket::bucket;
+pub(crate) use hosts::Elsewhere;
+pub(crate) use links::{across, here};
 pub(crate) use machine::{addresses, gpus, limits, processor, programs};
-pub(crate) use storage::storage;
+pub(crate) use storage::{shared, storage};
 
 /// What was looked at, and what was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Finding {
+    /// The host; none for this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
     /// What was looked at.
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     /// Whether that will do.
     pub(crate) verdict: Verdict,
     /// What was found, one line, with the way out where it will not do.
@@ -24,7 +31,7 @@ pub(crate) struct Finding {
 }
 
 /// Whether something will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
     /// It will.
@@ -47,21 +54,30 @@ impl Verdict {
 }
 
 impl Finding {
-    fn good(what: &'static str, said: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Good, said: said.into() }
+    fn new(what: &str, verdict: Verdict, said: impl Into<String>) -> Self {
+        Self { host: None, what: what.to_owned(), verdict, said: said.into() }
     }
 
-    fn doubtful(what: &'static str, said: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Doubtful, said: said.into() }
+    fn good(what: &str, said: impl Into<String>) -> Self {
+        Self::new(what, Verdict::Good, said)
     }
 
-    fn bad(what: &'static str, said: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Bad, said: said.into() }
+    fn doubtful(what: &str, said: impl Into<String>) -> Self {
+        Self::new(what, Verdict::Doubtful, said)
+    }
+
+    fn bad(what: &str, said: impl Into<String>) -> Self {
+        Self::new(what, Verdict::Bad, said)
     }
 
     /// What could not be looked at.
-    pub(crate) fn unseen(what: &'static str, error: &anyhow::Error) -> Self {
+    fn unseen(what: &str, error: &anyhow::Error) -> Self {
         Self::bad(what, format!("{error:#}"))
+    }
+
+    /// The same of a host.
+    fn of(self, host: &str) -> Self {
+        Self { host: Some(host.to_owned()), ..self }
     }
 }
 

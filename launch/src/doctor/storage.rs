@@ -46,6 +46,18 @@ pub(crate) fn storage(folder: &Path) -> Vec<Finding> {
     ]
 }
 
+/// Whether a folder is the one in which another machine put a file of this name.
+pub(crate) fn shared(folder: &Path, mark: &str) -> Finding {
+    let is_name = !mark.contains('/') && !mark.starts_with("..");
+    match is_name && folder.join(mark).is_file() {
+        true => Finding::good("shared", format!("{} is the same folder on both machines", shown(folder))),
+        false => Finding::bad(
+            "shared",
+            format!("{} is another folder here than there: all machines must see one", shown(folder)),
+        ),
+    }
+}
+
 fn room(folder: &Path) -> io::Result<Finding> {
     let found = nix::sys::statvfs::statvfs(folder)?;
     let free = found.blocks_available() * found.fragment_size();

@@ -34,7 +34,7 @@ use stopping::Step;
 use watcher::Watcher;
 
 pub(crate) use programs::{Programs, Team};
-pub(crate) use ranks::measure;
+pub(crate) use ranks::{measure, measure_with};
 
 /// How often the children are looked after.
 const TICK: Duration = Duration::from_millis(50);

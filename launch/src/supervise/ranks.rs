@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -23,14 +24,29 @@ use crate::{devices::Devices, failure::Failure};
 /// A rank that only saw another one end may be the first to tell. So long the other one has to tell why.
 const CAUSE: Duration = Duration::from_secs(3);
 
-/// Measures, and returns what rank 0 reports. No process is left when this returns, however it returns.
+/// Measures on this machine, and returns what rank 0 reports.
+///
+/// # Errors
+/// As [`measure_with`].
+pub(crate) async fn measure(job: &Job, devices: Devices) -> Result<Report> {
+    let folder = tempfile::Builder::new().prefix("fulcrum-bench-").tempdir()?;
+    let programs = Programs::find()?;
+    let command = |rank| Ok(programs.rank(folder.path(), rank, devices.of(rank, job.world)));
+    measure_with(job, folder.path(), &command).await
+}
+
+/// Measures with ranks that `command` starts, each a process that sees `folder`, and returns what rank 0 reports. No process
+/// is left when this returns, however it returns.
 ///
 /// # Errors
 /// What the rank that failed first says, with its exit code.
-pub(crate) async fn measure(job: &Job, devices: Devices) -> Result<Report> {
-    let folder = tempfile::Builder::new().prefix("fulcrum-bench-").tempdir()?;
-    fs::write(folder.path().join(JOB_FILE), serde_json::to_string(job)?)?;
-    let mut ranks = Ranks::new(job.world, folder.path(), devices)?;
+pub(crate) async fn measure_with(
+    job: &Job,
+    folder: &Path,
+    command: &dyn Fn(usize) -> Result<Command>,
+) -> Result<Report> {
+    fs::write(folder.join(JOB_FILE), serde_json::to_string(job)?)?;
+    let mut ranks = Ranks::new(job.world, folder, command);
     let mut signals = Signals::listen()?;
     let mut ticks = tokio::time::interval(TICK);
     while !ranks.step()? {
@@ -39,30 +55,29 @@ pub(crate) async fn measure(job: &Job, devices: Devices) -> Result<Report> {
             () = signals.recv() => return Err(Failure::new(exit::PREEMPTED, "stopped").into()),
         }
     }
-    let text = fs::read_to_string(folder.path().join(REPORT_FILE)).context("rank 0 left no report")?;
+    let text = fs::read_to_string(folder.join(REPORT_FILE)).context("rank 0 left no report")?;
     serde_json::from_str(&text).context("rank 0 left a report that cannot be read")
 }
 
 /// One seat for each rank.
 struct Ranks<'a> {
     seats: Vec<Seat>,
-    programs: Programs,
     folder: &'a Path,
-    devices: Devices,
+    command: &'a dyn Fn(usize) -> Result<Command>,
     /// The first death that was no good end, and when it was seen.
     failed: Option<(Failure, Instant)>,
     left: usize,
 }
 
 impl<'a> Ranks<'a> {
-    fn new(world: usize, folder: &'a Path, devices: Devices) -> Result<Self> {
+    fn new(world: usize, folder: &'a Path, command: &'a dyn Fn(usize) -> Result<Command>) -> Self {
         let seat = |rank| {
             let name = format!("rank {rank}");
             let log = folder.join(format!("{rank}.log"));
             Seat::new(name, Part::Worker, log)
         };
         let seats = (0..world).map(seat).collect();
-        Ok(Self { seats, programs: Programs::find()?, folder, devices, failed: None, left: world })
+        Self { seats, folder, command, failed: None, left: world }
     }
 
     /// Looks after all of them once; whether all have ended well.
@@ -97,11 +112,10 @@ impl<'a> Ranks<'a> {
 
     /// Starts rank 0, and the others once it has said where they meet.
     fn start_what_is_due(&mut self) -> Result<()> {
-        let world = self.seats.len();
         let met = self.folder.join(MEETING_FILE).exists();
         for (rank, seat) in self.seats.iter_mut().enumerate() {
             if seat.due.is_some() && (rank == 0 || met) {
-                seat.start(self.programs.rank(self.folder, rank, self.devices.of(rank, world)))?;
+                seat.start((self.command)(rank)?)?;
             }
         }
         Ok(())

@@ -209,6 +209,7 @@ impl World {
             threads,
             fell: self.fell.get(&seat).copied(),
             build: String::new(),
+            store: String::new(),
         };
         self.say(session, Said::Hello(hello));
         let Some(process) = self.processes.get_mut(&seat) else { return };

@@ -6,6 +6,7 @@ use std::{
 };
 
 use fulcrum_tests::workplace::{Workplace, code, finish};
+use serde_json::Value;
 
 use crate::daemon::{Daemon, PATIENCE, left_out, listens, ports, undisturbed, wait_for, workplace};
 
@@ -111,4 +112,42 @@ fn hosts_keep_no_process_of_a_run_that_is_gone() {
     assert_eq!(code(run.wait().unwrap()), -9);
     let folder = place.at("").display().to_string();
     wait_for(&log, || processes(folder.trim_end_matches('/')).is_empty().then_some(()));
+}
+
+#[test]
+fn doctor_looks_at_each_host_and_at_the_links_between_them() {
+    if left_out() {
+        return;
+    }
+    let (sshd, place) = (Sshd::start(), workplace());
+    let look = |more: &[&str]| {
+        let fixed =
+            ["doctor", "--world=1", "--json", "--hosts", "127.0.0.1,localhost", "--interface", "127.0.0.1"];
+        let output = place.command(&[&fixed[..], more].concat()).args(sshd.options()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let found: Vec<Value> =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+        (output.status.code(), found)
+    };
+    let of = |found: &[Value], what: &str| -> Vec<String> {
+        let those = found.iter().filter(|finding| finding["what"] == what);
+        those.map(|finding| format!("{} {}", finding["verdict"], finding["said"])).collect()
+    };
+    let (code, found) = look(&[]);
+    assert_eq!(code, Some(0), "{found:#?}");
+    let links = of(&found, "link");
+    assert!(matches!(&links[..], [link] if link.contains("127.0.0.1 and localhost sum 8 MiB")), "{found:#?}");
+    let hosts = of(&found, "host");
+    assert!(hosts.len() == 2 && hosts.iter().all(|host| host.contains("things are good")), "{found:#?}");
+    let left =
+        fs::read_dir(place.at("runs")).unwrap().chain(fs::read_dir(place.at("fulcrum-store")).unwrap());
+    assert_eq!(left.count(), 0, "something is left behind");
+
+    let (code, found) = look(&["--program", "/nowhere/fulcrum"]);
+    assert_eq!(code, Some(20), "{found:#?}");
+    assert!(
+        of(&found, "host").iter().all(|host| host.contains("bad") && host.contains("/nowhere/fulcrum")),
+        "{found:#?}"
+    );
+    assert!(of(&found, "link").is_empty(), "{found:#?}");
 }

@@ -10,16 +10,16 @@ use fulcrum_common::{
     store,
 };
 
-use crate::device::Device;
+use crate::{address::Address, device::Device};
 
 /// Takes stages and shards from a coordinator and runs them. Usually started by `fulcrum run`.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fulcrum-worker", version, group(ArgGroup::new("where").required(true)))]
 pub(crate) struct Args {
-    /// The coordinator's address, e.g. 10.1.2.3:4600; FULCRUM_TOKEN then has the run's token, and FULCRUM_TLS
+    /// The coordinator, as HOST:PORT with its name or address; FULCRUM_TOKEN then has the run's token, and FULCRUM_TLS
     /// names the folder with its certificates
     #[arg(long, group = "where", env = "FULCRUM_COORDINATOR")]
-    pub(crate) coordinator: Option<SocketAddr>,
+    pub(crate) coordinator: Option<Address>,
 
     /// The folder of a run, whose coordinator.json has the address, and whose file `token` the token
     #[arg(long, group = "where")]
@@ -63,7 +63,7 @@ pub(crate) struct Args {
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// It stays where it is.
-    Address(SocketAddr),
+    Address(Address),
     /// Its run's folder says where it is; a restarted one may be elsewhere.
     RunFolder(PathBuf),
 }
@@ -91,9 +91,9 @@ impl Place {
     }
 
     /// Where the coordinator is now.
-    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
+    pub(crate) async fn address(&self) -> std::io::Result<SocketAddr> {
         match self {
-            Self::Address(address) => Ok(*address),
+            Self::Address(address) => address.find().await,
             Self::RunFolder(folder) => Contact::read(folder).map(|contact| contact.address),
         }
     }
@@ -108,7 +108,7 @@ impl Args {
     /// How the coordinator is found.
     pub(crate) fn place(&self) -> Place {
         match (&self.coordinator, &self.run_folder) {
-            (Some(address), _) => Place::Address(*address),
+            (Some(address), _) => Place::Address(address.clone()),
             (None, folder) => Place::RunFolder(folder.clone().unwrap_or_default()),
         }
     }

@@ -14,8 +14,8 @@ use fulcrum_common::{
 
 use crate::device::Device;
 
-/// This process's introduction. The incarnation tells it from every other process of its seat; it decides
-/// no result.
+/// This process's introduction, to which its store and what the process before it left are still to be added. The
+/// incarnation tells it from every other process of its seat; it decides no result.
 pub(crate) fn hello(seat: &str, device: Device, threads: u32) -> Hello {
     let pid = std::process::id();
     let chance = RandomState::new().build_hasher().finish();
@@ -31,6 +31,7 @@ pub(crate) fn hello(seat: &str, device: Device, threads: u32) -> Hello {
         threads,
         fell: None,
         build: program::own_digest().map(|build| build.to_string()).unwrap_or_default(),
+        store: String::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The control task ([`control`]) talks to the coordinator and never computes; the engine thread ([`engine`])
 //! computes and never talks. An [`attempt::Attempt`] is what they share.
 
+mod address;
 mod args;
 mod attempt;
 mod bench;
@@ -11,6 +12,7 @@ mod checkpoints;
 mod control;
 mod device;
 mod engine;
+mod equipment;
 mod gang;
 mod identity;
 mod note;
@@ -20,7 +22,7 @@ mod stage;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Write as _},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
@@ -29,7 +31,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use fulcrum_common::{exit, network::Interface, protocol::Hello, store::Store};
+use fulcrum_common::{equipment::WORD as EQUIPMENT, exit, network::Interface, protocol::Hello, store::Store};
 use tokio::{
     runtime::{Builder, Handle},
     signal::unix::{SignalKind, signal},
@@ -60,6 +62,9 @@ fn main() {
         let words = [OsString::from(BENCH)].into_iter().chain(words);
         end(measure(&bench::Args::parse_from(words)));
     }
+    if words.peek().is_some_and(|word| word == EQUIPMENT) {
+        end(tell_equipment());
+    }
     let args = Args::parse();
     let host = prepare(&args).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
@@ -74,6 +79,18 @@ fn main() {
         // The arguments were good, so it was the machine: another start may work.
         exit::MEMBERSHIP
     }))
+}
+
+/// Prints what this machine has for workers; returns the exit code.
+fn tell_equipment() -> i32 {
+    let told = serde_json::to_string(&equipment::find()).map_err(io::Error::from);
+    match told.and_then(|line| writeln!(io::stdout(), "{line}")) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            tracing::error!("{error}");
+            exit::INTERNAL
+        }
+    }
 }
 
 /// Takes part in a measurement; returns the exit code.
@@ -115,7 +132,9 @@ fn work(args: Args, host: Option<IpAddr>) -> anyhow::Result<i32> {
         let (place, grace) = (args.place(), args.grace());
         let shared = place.run_folder().unwrap_or_else(|| store.home().to_owned());
         let note = note::Place::new(&shared.join("seats"), &args.seat);
-        let hello = Hello { fell: note.left(), ..identity::hello(&args.seat, device, threads) };
+        let identity = store.identity().await?.to_string();
+        let hello =
+            Hello { fell: note.left(), store: identity, ..identity::hello(&args.seat, device, threads) };
         let stages = move || Stages::new(store, scratch, handle, (device, threads), note);
         let engine = EngineThread::start(stages, results)?;
         let config = Config { place, hello, host, patience: PATIENCE, grace };

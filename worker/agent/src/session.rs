@@ -83,7 +83,7 @@ pub(crate) enum ConnectError {
 impl Session {
     /// Connects and says hello.
     pub(crate) async fn open(place: &Place, hello: &Hello) -> Result<Self, ConnectError> {
-        let address = place.address()?;
+        let address = place.address().await?;
         let introduction = Introduction::new(place.token()?);
         let silent = |message: String| ConnectError::Answer { address, message };
         let host = identity::host_towards(address)?;

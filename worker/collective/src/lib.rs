@@ -25,7 +25,7 @@ pub use faulty::{At, Fault, Faulty, Kind};
 pub use fulcrum_torch_shim::{Interface, Reduction, Store};
 pub use gloo::Gloo;
 pub use handle::{Handle, Pending};
-pub use nccl::{Nccl, choose_interface, share_device};
+pub use nccl::{Nccl, choose_interface, nccl_release, share_device};
 pub use options::Options;
 pub use recorded::Recorded;
 pub use solo::Solo;

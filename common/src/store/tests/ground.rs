@@ -17,7 +17,7 @@ use super::{
 };
 
 /// What stands in a store beside artifacts.
-const OWN: [&str; 2] = ["lock", "conditional-put"];
+const OWN: [&str; 3] = ["lock", "identity", "conditional-put"];
 
 /// A place for stores, and a folder outside of it.
 pub(super) struct Ground {

@@ -43,6 +43,8 @@ everywhere! {
     a_store_in_use_is_not_cleaned,
     an_artifact_is_exported_whole_and_only_into_an_empty_folder,
     an_export_that_fails_leaves_no_file_behind,
+    a_store_has_one_identity_and_keeps_it,
+    an_identity_that_is_none_is_refused,
 }
 
 fn manifest_of(seed: u64, epoch: u64, files: Vec<File>) -> Manifest {
@@ -296,5 +298,30 @@ async fn an_export_that_fails_leaves_no_file_behind(ground: Ground) {
         store.export(manifest.key, target).await.unwrap();
         assert_eq!(fs::read_dir(target).unwrap().count(), 2);
         assert_eq!(fs::read(target.join("b.bin")).unwrap(), b"b.bin");
+    }
+}
+
+async fn a_store_has_one_identity_and_keeps_it(ground: Ground) {
+    let asked = (0..4).map(|_| {
+        let store = ground.open();
+        tokio::spawn(async move { store.identity().await.unwrap() })
+    });
+    let mut found = BTreeSet::new();
+    for asked in asked.collect::<Vec<_>>() {
+        found.insert(asked.await.unwrap());
+    }
+    assert_eq!(found.len(), 1, "of those who ask at once, all learn the same");
+    artifact(&ground.open(), 0, 1, b"lever").await;
+    ground.alone(ground.open()).gc(&BTreeSet::new()).await.unwrap();
+    assert_eq!(found.first(), Some(&ground.open().identity().await.unwrap()), "cleaning takes it away");
+    assert!(!found.contains(&ground.another().open().identity().await.unwrap()));
+}
+
+async fn an_identity_that_is_none_is_refused(ground: Ground) {
+    for wrong in ["", "one", &"g".repeat(64), &"0".repeat(1 << 20)] {
+        ground.write("identity", wrong).await;
+        let error = ground.open().identity().await.unwrap_err();
+        assert!(matches!(error, StoreError::Identity(_)), "{error}");
+        assert!(error.to_string().contains("remove it"), "{error}");
     }
 }

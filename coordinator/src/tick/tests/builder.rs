@@ -98,6 +98,7 @@ impl Scene {
             threads: 1,
             fell: None,
             build: None,
+            store: None,
         }
     }
 

@@ -1,13 +1,13 @@
 //! `fulcrum launch ssh`: workers on other hosts, looked after from here.
 
-use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::{Context, Result};
 use fulcrum_common::network::{self, Interface};
 
 use crate::{
     cluster::{
-        hostlist::{self, HostlistError},
+        hostlist::Hosts,
         ssh::{Remote, hands},
     },
     commands::run::Wanted,
@@ -49,18 +49,6 @@ pub(crate) struct Args {
     /// A word for ssh, such as -oPort=2222; given several times, several words
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     ssh: Vec<String>,
-}
-
-/// Hosts, at least one.
-#[derive(Clone, Debug)]
-struct Hosts(Vec<String>);
-
-impl FromStr for Hosts {
-    type Err = HostlistError;
-
-    fn from_str(text: &str) -> Result<Self, HostlistError> {
-        hostlist::expand(text).map(Self)
-    }
 }
 
 /// Runs the experiment with workers on the hosts.

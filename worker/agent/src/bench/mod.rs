@@ -38,7 +38,10 @@ use crate::{
     device::Device,
     engine::Fault,
     gang::{check, join, spread},
+    identity::host_towards,
 };
+
+pub(crate) use peaks::device_name as gpu_model;
 
 /// How long ranks wait for each other.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,6 +65,15 @@ pub(crate) struct Args {
     /// Other ranks compute on the same GPU
     #[arg(long)]
     shares_device: bool,
+
+    /// The network interface to meet other ranks on: its name, or a network like 10.1.0.0/16 [default: of rank 0 the loopback,
+    /// of others the one on the way to it]
+    #[arg(long)]
+    interface: Option<fulcrum_common::network::Interface>,
+
+    /// Ranks are on several machines: without an interface, rank 0 meets them on the first that is not loopback
+    #[arg(long)]
+    across: bool,
 }
 
 /// What a measurement found on this rank.
@@ -86,10 +98,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.shares_device {
         fulcrum_collective::share_device(&format!("rank-{}", args.rank))?;
     }
+    let local = args.interface.as_ref().map(fulcrum_common::network::Interface::find).transpose()?;
+    if let (Some(local), Device::Cuda(_)) = (&local, args.device) {
+        fulcrum_collective::choose_interface(&local.name)?;
+    }
     args.device.open()?;
     let job = read(&args.folder.join(JOB_FILE))?;
     tch::set_num_threads(i32::try_from(job.threads).unwrap_or(i32::MAX));
-    let gang = meet(&job, args)?;
+    let gang = meet(&job, args, local.map(|local| local.address))?;
     let found = measure(&job, &gang, args);
     if let Err(error) = &found {
         gang.abort(&told(error));
@@ -141,30 +157,36 @@ fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// This rank's gang, over loopback.
-fn meet(job: &Job, args: &Args) -> anyhow::Result<Gang> {
+/// This rank's gang, over the interface that was named.
+fn meet(job: &Job, args: &Args, named: Option<IpAddr>) -> anyhow::Result<Gang> {
     let told = |fault: Fault| anyhow::anyhow!(fault.message);
     let strategy = match job.work {
         Work::Train { strategy, .. } => strategy,
         Work::Infer { .. } | Work::AllReduce { .. } => Strategy::Data,
     };
-    let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let place @ (rank, world) = (args.rank, job.world);
     if rank >= world {
         bail!("there is no rank {rank} of {world}");
     }
     check(strategy, world).map_err(told)?;
     let path = args.folder.join(MEETING_FILE);
-    let meeting = match place {
-        (_, 1) => None,
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let (meeting, host) = match place {
+        (_, 1) => (None, loopback),
         (0, _) => {
+            let host = match named {
+                Some(host) => host,
+                None if args.across => fulcrum_common::network::reachable()?,
+                None => loopback,
+            };
             let meeting = Meeting::serve(host, PATIENCE)?;
             write(&args.folder, MEETING_FILE, &meeting.address().to_string())?;
-            Some(meeting)
+            (Some(meeting), host)
         }
         _ => {
-            let address = fs::read_to_string(&path).context("rank 0 has not said where it is")?;
-            Some(Meeting::connect(address.parse()?, PATIENCE)?)
+            let address = fs::read_to_string(&path).context("rank 0 has not said where it is")?.parse()?;
+            let host = named.map_or_else(|| host_towards(address), Ok)?;
+            (Some(Meeting::connect(address, PATIENCE)?), host)
         }
     };
     let gang = spread(strategy, place, |name, (rank, world)| {
@@ -305,8 +327,8 @@ mod tests {
             let job = Job { work, world: 1, threads: 1, steps: 4, warmup: 1, seed: 0 };
             fs::write(folder.path().join(JOB_FILE), serde_json::to_string(&job).unwrap()).unwrap();
             let folder = folder.path().to_owned();
-            run(&Args { folder: folder.clone(), rank: 0, device: Device::Cpu, shares_device: false })
-                .unwrap();
+            let path = folder.display().to_string();
+            run(&Args::parse_from(["bench", "--folder", &path, "--rank", "0"])).unwrap();
             let report = fs::read_to_string(folder.join(REPORT_FILE)).unwrap();
             let report: Report = serde_json::from_str(&report).unwrap();
             assert_eq!((report.bench.as_str(), report.peak_rss_mib.len()), (job.work.word(), 1));

@@ -50,7 +50,7 @@ fn names(name: &str, part: &str) -> bool {
 }
 
 /// What the device is called; none where that is not known.
-pub(super) fn device_name(device: Device) -> Option<String> {
+pub(crate) fn device_name(device: Device) -> Option<String> {
     match device {
         Device::Cpu => field(&fs::read_to_string("/proc/cpuinfo").ok()?, "model name"),
         Device::Cuda(_) => gpu_name(Path::new("/proc/driver/nvidia/gpus")),

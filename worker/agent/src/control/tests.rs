@@ -104,6 +104,11 @@ fn plan() -> Plan {
     plan
 }
 
+/// Which store the coordinator and its workers have.
+fn identity() -> String {
+    Key::of(b"store").to_string()
+}
+
 /// A run's folder and what happens in it.
 struct Scene {
     folder: tempfile::TempDir,
@@ -125,7 +130,10 @@ impl Worker {
 impl Scene {
     fn new() -> Self {
         let (began, seen) = mpsc::unbounded_channel();
-        Self { folder: tempfile::tempdir().unwrap(), began: (began, Mutex::new(seen)) }
+        let scene = Self { folder: tempfile::tempdir().unwrap(), began: (began, Mutex::new(seen)) };
+        std::fs::create_dir_all(scene.store()).unwrap();
+        std::fs::write(scene.store().join("identity"), identity()).unwrap();
+        scene
     }
 
     fn run_folder(&self) -> PathBuf {
@@ -168,7 +176,7 @@ impl Scene {
     }
 
     fn worker(&self, seat: &str, tricks: &[(&'static str, Trick)]) -> Worker {
-        let hello = identity::hello(seat, Device::Cpu, 1);
+        let hello = Hello { store: identity(), ..identity::hello(seat, Device::Cpu, 1) };
         let config = Config {
             place: Place::RunFolder(self.run_folder()),
             hello,
@@ -275,7 +283,7 @@ async fn a_training_asked_to_terminate_leaves_in_good_order_within_its_grace() {
     for (grace, how) in [(DEADLINE, "left"), (Duration::ZERO, "called off")] {
         let scene = Scene::new();
         let serving = scene.coordinator().await;
-        let hello = identity::hello("w1", Device::Cpu, 1);
+        let hello = Hello { store: identity(), ..identity::hello("w1", Device::Cpu, 1) };
         let place = Place::RunFolder(scene.run_folder());
         let config = Config { place, hello, host: None, patience: DEADLINE, grace };
         let trick = if grace.is_zero() { Trick::Hang } else { Trick::Train };
@@ -317,7 +325,7 @@ async fn a_worker_of_another_version_is_refused_for_good() {
     let mut hello = identity::hello("w0", Device::Cpu, 1);
     hello.code += 1;
     let place = Place::RunFolder(scene.run_folder());
-    let address = place.address().unwrap();
+    let address = place.address().await.unwrap();
     let stranger =
         scene.worker_with(Config { place, hello, host: None, patience: DEADLINE, grace: DEADLINE }, &[]);
     assert_eq!(stranger.code().await, exit::MISMATCH);

@@ -92,11 +92,18 @@ impl Library {
         // SAFETY: the pointer outlives the call.
         bound.result(unsafe { (bound.version)(&mut version) }, None)?;
         if !(OLDEST..TOO_NEW).contains(&version) {
-            let (major, minor) = (version / 10_000, version / 100 % 100);
-            return Err(format!("{name} is of release {major}.{minor}: 2.28 or a later 2 is needed"));
+            return Err(format!("{name} is of release {}: 2.28 or a later 2 is needed", written(version)));
         }
         std::mem::forget(library);
         Ok(bound)
+    }
+
+    /// Its release, as its makers write it.
+    pub(super) fn release(&self) -> Result<String, String> {
+        let mut version = 0;
+        // SAFETY: the pointer outlives the call.
+        self.result(unsafe { (self.version)(&mut version) }, None)?;
+        Ok(written(version))
     }
 
     /// A new gang's id, which its members share.
@@ -132,6 +139,11 @@ impl Library {
         };
         if last.is_empty() { what } else { format!("{what}: {last}") }
     }
+}
+
+/// A release as its makers write it, of one as NCCL counts.
+fn written(version: c_int) -> String {
+    format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
 }
 
 /// An error of the loader in one line; what the system says is its source.

@@ -33,6 +33,14 @@ use crate::{Collective, Error, Gloo, Handle, Options, Reduction, Store, end::End
 
 pub use environment::{choose_interface, share_device};
 
+/// The release of NCCL that gangs use on this machine.
+///
+/// # Errors
+/// [`Error::NoNccl`] where there is none, or one that does not fit.
+pub fn nccl_release() -> Result<String, Error> {
+    Library::open().and_then(Library::release).map_err(Error::NoNccl)
+}
+
 /// A member's end of a gang that talks over NCCL.
 pub struct Nccl {
     host: Arc<Gloo>,
