@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::{
     Key,
-    experiment::{self, Batches, Body, Experiment, Model, Origin, Pretrain, Seen, Vectors},
+    experiment::{self, Batches, Body, Experiment, Method, Model, Origin, Pretrain, Seen, Vectors},
     plan::{
         Arithmetic, Estimate, Head, Infer, MateInOne, Objective, Output, Part, Plan, Prepare, ProbeHead,
         Source, Spec, Style, Train, Trainable, View, Work,
@@ -297,7 +297,7 @@ fn prepare_model(
         Body::Pretrained { origin, layers, adapter } => {
             let unresolved = || RecipeError::Unresolved { model: name.clone() };
             let folder = sources.model(origin).ok_or_else(unresolved)?;
-            let speaks = experiment.methods.iter().find(|method| method.generative > 0);
+            let speaks = language_of(experiment, name);
             if let Some(method) = speaks.filter(|_| folder.purpose != Purpose::LanguageModel) {
                 return Err(RecipeError::Silent { model: name.clone(), method: method.word.clone() });
             }
@@ -326,6 +326,16 @@ fn prepare_model(
     let spec = Spec { work: Work::Prepare(prepare), inputs: BTreeMap::new() };
     let key = plan.add_located(format!("model {name}"), spec, Estimate::default(), locations);
     Ok((key, positions))
+}
+
+/// The method that has a model learn the language of the rows first, if one of its students is made of it.
+fn language_of<'a>(experiment: &'a Experiment, name: &str) -> Option<&'a Method> {
+    let place = experiment.ladder.iter().position(|model| model.name == name)?;
+    let learns = |method: &&Method| {
+        let mut paths = experiment.pairs.iter().filter_map(|pair| method.path(*pair));
+        method.generative > 0 && paths.any(|path| path.contains(&place))
+    };
+    experiment.methods.iter().find(learns)
 }
 
 /// A model made here learns language.

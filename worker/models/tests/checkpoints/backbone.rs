@@ -53,11 +53,18 @@ fn the_same_network_gives_the_same_bytes() {
 #[test]
 fn a_network_of_another_make_is_refused_by_what_is_at_fault() {
     type Change = fn(&mut Draft);
-    let cases: [(Change, &str); 6] = [
+    let cases: [(Change, &str); 7] = [
         (|draft| draft.config["model_type"] = json!("gpt2"), "model_type = \"gpt2\""),
         (|draft| draft.config["image_std"] = json!([1.0, 0.0, 1.0]), "image_std = 0"),
         (|draft| drop(draft.tensors.remove("linear.bias")), "has no tensor \"linear.bias\""),
         (|draft| drop(draft.tensors.remove("layer2.1.bn2.running_var")), "\"layer2.1.bn2.running_var\""),
+        (
+            |draft| {
+                let first = draft.tensors.get_mut("conv1.weight").unwrap();
+                (first.shape[0], first.bytes) = (0, Vec::new());
+            },
+            "conv1.weight = no channels",
+        ),
         (|draft| draft.rename(|name| name.replace("layer3.1.", "layer3.2.")), "layer3.2."),
         (
             |draft| {

@@ -51,3 +51,39 @@ fn a_chain_shares_its_first_student_with_the_naive_one() {
     let name = read(&both, "student b s>l seed 0", "labels");
     assert_eq!(read(&both, name, "model"), "student a s>m seed 0");
 }
+
+#[test]
+fn only_who_learns_language_first_must_be_a_language_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    for (name, kind, purpose) in [("reads", "bert", "BertModel"), ("speaks", "gpt2", "GPT2LMHeadModel")] {
+        let shape = "\"num_hidden_layers\": 1, \"max_position_embeddings\": 64";
+        let config = format!("{{\"model_type\": {kind:?}, \"architectures\": [{purpose:?}], {shape}}}");
+        write(&format!("{name}/config.json"), &config);
+        for file in ["model.safetensors", "tokenizer.json"] {
+            write(&format!("{name}/{file}"), "");
+        }
+    }
+    write("rows.csv", "text,label\na,0\n");
+    let compiled = |weak: &str, strong: &str| {
+        let text = format!(
+            "name = \"n\"\nrecipe = \"weak-to-strong\"\n[task]\nsource = \".\"\nfiles = [\"rows.csv\"]\ntext = \"{{{{ text }}}}\"\n\
+             label = \"label\"\nclasses = [\"0\", \"1\"]\nsplit = {{ ground_truth = 10, weak_labels = 8, test = 5 }}\n\
+             [[model]]\nname = \"s\"\nfrom = {weak:?}\n[[model]]\nname = \"l\"\nfrom = {strong:?}\n\
+             [methods]\nrun = []\n[[method]]\nname = \"g\"\ngenerative = 1\n"
+        );
+        let experiment = experiment::parse("n.toml", &text, folder.path()).unwrap_or_else(|e| panic!("{e}"));
+        let cache = folder.path().join("cache");
+        let roots =
+            crate::source::Roots { data: None, hub: crate::source::HubCache::new(cache.clone()), cache };
+        compile(&experiment, &Sources::resolve(&experiment, &roots).unwrap())
+    };
+    let plan = compiled("reads", "speaks").unwrap();
+    assert_eq!(read(&plan, "student g s>l seed 0", "model"), "language l seed 0");
+    let error = compiled("speaks", "reads").unwrap_err().to_string();
+    assert!(error.starts_with("\"l\" is no language model, but method \"g\" is generative"), "{error}");
+}
