@@ -144,8 +144,8 @@ impl<W: Work> Duty<W> {
                 let Abort { epoch, reason, stalled } = abort;
                 self.call_off(now, Some(epoch), Call { reason, stalled }, &mut acts);
             }
-            Command::Drain(_) => {
-                self.leaving.get_or_insert(exit::DONE);
+            Command::Drain(drain) => {
+                self.leaving.get_or_insert(if drain.stopped { exit::STOPPED } else { exit::DONE });
                 acts.extend(self.at.map(|_| Act::Finish));
             }
         }

@@ -8,6 +8,8 @@ pub const USAGE: i32 = 2;
 pub const PREEMPTED: i32 = 10;
 /// The membership of the gang changed under this worker, or the machine failed it at its start: respawn it.
 pub const MEMBERSHIP: i32 = 11;
+/// Sent home from a run that was stopped, and not from one that is over. What a worker says to its supervisor.
+pub const STOPPED: i32 = 12;
 /// Configuration or handshake mismatch: do not retry.
 pub const MISMATCH: i32 = 20;
 /// The bytes of an input are not the ones the plan names.

@@ -123,12 +123,14 @@ fn a_training_leaves_in_good_order_within_its_grace_and_other_work_at_once() {
 #[test]
 fn who_is_sent_home_finishes_first() {
     let mut duty = at_work("train");
-    assert_eq!(duty.hear(0, Command::Drain(Drain {})), [Act::Finish]);
+    assert_eq!(duty.hear(0, Command::Drain(Drain::default())), [Act::Finish]);
     duty.lost(1);
     assert_eq!(duty.report(2, done(7)), [Act::Exit(exit::DONE)], "nobody is there to say goodbye to");
     let mut idle = Duty::<Piece>::new(0);
     idle.connected(None);
-    assert_eq!(idle.hear(0, Command::Drain(Drain {})), [Act::Leave(exit::DONE)]);
+    for (stopped, code) in [(false, exit::DONE), (true, exit::STOPPED)] {
+        assert_eq!(idle.clone().hear(0, Command::Drain(Drain { stopped })), [Act::Leave(code)]);
+    }
 }
 
 #[test]

@@ -175,7 +175,8 @@ pub(super) fn lose(state: &mut State, seat: &str, reason: &str, out: &mut Decisi
 
 /// Tells a worker to finish and leave.
 pub(super) fn drain(state: &mut State, seat: &str, out: &mut Decisions) {
+    let stopped = state.phase == Phase::Stopping;
     if let Some(worker) = state.workers.drain(seat) {
-        out.send(worker.session, Command::Drain(Drain {}));
+        out.send(worker.session, Command::Drain(Drain { stopped }));
     }
 }

@@ -161,11 +161,13 @@ impl Run<'_> {
 
     fn pod(&self, name: &str, part: &str, words: Vec<String>, variable: Value, resources: Value) -> Value {
         let token = json!({ "name": "FULCRUM_TOKEN", "valueFrom": { "secretKeyRef": { "name": name, "key": "token" } } });
+        // What the head fetches the workers read: on the volume, where a pod's own disk is seen by nobody else.
+        let cache = json!({ "name": "XDG_CACHE_HOME", "value": format!("{VOLUME}/cache") });
         let secrets: Vec<_> =
             self.credentials.iter().map(|name| json!({ "secretRef": { "name": name } })).collect();
         let container = json!({
             "name": "fulcrum", "image": self.image, "command": [words[0]], "args": words[1..],
-            "workingDir": VOLUME, "env": [token, variable], "envFrom": secrets, "resources": resources,
+            "workingDir": VOLUME, "env": [token, cache, variable], "envFrom": secrets, "resources": resources,
             "volumeMounts": [
                 { "name": "work", "mountPath": VOLUME },
                 { "name": "experiment", "mountPath": EXPERIMENT, "readOnly": true },

@@ -28,7 +28,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{failure::Failure, progress::Progress, run_folder::RunFolder};
-use policy::{Death, Part, Verdict};
+use policy::{Part, Verdict};
 use seat::Seat;
 use stopping::Step;
 use watcher::Watcher;
@@ -244,7 +244,7 @@ impl<'a> Supervisor<'a> {
                 _ if stopping => {}
                 Verdict::GiveUp(failure) => end = end.or(Some(Err(explained(failure, seat)))),
                 Verdict::Respawn(delay) => {
-                    if death != Death::Code(exit::DONE) {
+                    if !death.is_sent_home() {
                         progress.note(&format!("{} ended with {death}, starting it again", seat.name));
                     }
                     seat.due = Some(Instant::now() + delay);

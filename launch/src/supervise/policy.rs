@@ -31,6 +31,13 @@ pub(crate) enum Death {
     Signal(i32),
 }
 
+impl Death {
+    /// Whether it was a worker that did what its coordinator told it to.
+    pub(crate) fn is_sent_home(self) -> bool {
+        matches!(self, Self::Code(exit::DONE | exit::STOPPED))
+    }
+}
+
 impl From<ExitStatus> for Death {
     fn from(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
@@ -79,6 +86,11 @@ impl Record {
         self.deaths += 1;
         match (part, death) {
             (Part::Coordinator | Part::Guest, Death::Code(exit::DONE)) => Verdict::Finished,
+            // Ended well it would be taken for one whose run is over, which nobody starts again.
+            (Part::Guest, Death::Code(exit::STOPPED)) => {
+                let reason = "the run was stopped: start this again where it goes on";
+                Verdict::GiveUp(Failure::new(exit::PREEMPTED, reason))
+            }
             (
                 Part::Coordinator,
                 Death::Code(code @ (exit::PREEMPTED | exit::NO_PROGRESS | exit::STANDSTILL)),
@@ -105,7 +117,7 @@ impl Record {
             0 | 1 => Duration::ZERO,
             n => Duration::from_millis(100 << n.min(10)).min(SLOWEST_RESPAWN),
         };
-        if death == Death::Code(exit::DONE) { backoff.max(Duration::from_secs(1)) } else { backoff }
+        if death.is_sent_home() { backoff.max(Duration::from_secs(1)) } else { backoff }
     }
 }
 
@@ -134,6 +146,13 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_of_a_run_that_was_stopped_is_wanted_again() {
+        let verdict = Record::default().judge("w0", Part::Guest, Death::Code(exit::STOPPED), 0);
+        let Verdict::GiveUp(failure) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(failure.code, exit::PREEMPTED);
+    }
+
+    #[test]
     fn the_first_death_is_answered_at_once_whoever_died() {
         for part in [Part::Coordinator, Part::Worker] {
             for death in
@@ -147,8 +166,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_left_cleanly_comes_back_after_a_pause() {
-        let verdict = Record::default().judge("w0", Part::Worker, Death::Code(exit::DONE), 0);
-        assert_eq!(verdict, Verdict::Respawn(Duration::from_secs(1)));
+        for code in [exit::DONE, exit::STOPPED] {
+            let verdict = Record::default().judge("w0", Part::Worker, Death::Code(code), 0);
+            assert_eq!(verdict, Verdict::Respawn(Duration::from_secs(1)), "{code}");
+        }
     }
 
     #[test]

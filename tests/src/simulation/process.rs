@@ -284,7 +284,8 @@ impl World {
 
     /// The process ends by itself.
     fn exit(&mut self, seat: usize, code: i32) {
-        let known = [exit::DONE, exit::PREEMPTED, exit::MEMBERSHIP, exit::NO_PROGRESS, exit::MISMATCH];
+        let known =
+            [exit::DONE, exit::STOPPED, exit::PREEMPTED, exit::MEMBERSHIP, exit::NO_PROGRESS, exit::MISMATCH];
         uphold(Invariant::RunsEnd, known.contains(&code), || format!("w{seat} ends with {code}"));
         self.tell(|| format!("w{seat} ends with code {code}"));
         self.die(seat, true);

@@ -9,4 +9,5 @@ mod daemon;
 mod hosts;
 mod k8s;
 mod namespaces;
+mod network;
 mod slurm;

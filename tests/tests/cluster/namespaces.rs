@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use fulcrum_tests::{
@@ -10,65 +10,17 @@ use fulcrum_tests::{
     workplace::{Workplace, finish},
 };
 
-use crate::daemon::{PATIENCE, left_out, undisturbed, wait_for, workplace};
+use crate::{
+    daemon::{PATIENCE, left_out, undisturbed, wait_for, workplace},
+    network::Network,
+};
 
-/// The network of the hosts. Nothing outside of the namespaces knows it.
-const NETWORK: &str = "10.87.31";
-
-fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Hosts `1` to `3`, and `hub`, which has the bridge. They go with the test.
-struct Network(String);
-
-impl Network {
-    fn new() -> Self {
-        let network = Self(format!("fulcrum-{}", std::process::id()));
-        let hub = network.name("hub");
-        ip(&format!("netns add {hub}"));
-        ip(&format!("-n {hub} link add bridge type bridge"));
-        ip(&format!("-n {hub} link set bridge up"));
-        for host in 1..=3 {
-            let name = network.name(&host.to_string());
-            ip(&format!("netns add {name}"));
-            ip(&format!("-n {hub} link add port{host} type veth peer name eth0 netns {name}"));
-            ip(&format!("-n {hub} link set port{host} master bridge up"));
-            ip(&format!("-n {name} address add {NETWORK}.{host}/24 dev eth0"));
-            ip(&format!("-n {name} link set eth0 up"));
-            ip(&format!("-n {name} link set lo up"));
-        }
-        network
-    }
-
-    fn name(&self, host: &str) -> String {
-        format!("{}-{host}", self.0)
-    }
-
-    /// Pulls a host's cable, or plugs it in again.
-    fn cable(&self, host: u32, state: &str) {
-        ip(&format!("-n {} link set port{host} {state}", self.name("hub")));
-    }
-
-    /// Starts the program on a host.
-    fn start(&self, host: u32, place: &Workplace, arguments: &[&str]) -> Child {
-        let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.name(&host.to_string())])
-            .arg(&binaries().fulcrum)
-            .args(arguments);
-        command.current_dir(place.at("")).env_remove("FULCRUM_DATA").env_remove("LD_LIBRARY_PATH");
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for host in ["1", "2", "3", "hub"] {
-            let _ = Command::new("ip").args(["netns", "delete", &self.name(host)]).output();
-        }
-    }
+/// Starts the program on a host.
+fn start(network: &Network, host: u32, place: &Workplace, arguments: &[&str]) -> Child {
+    let mut command = network.on(host);
+    command.arg(&binaries().fulcrum).args(arguments);
+    command.current_dir(place.at("")).env_remove("FULCRUM_DATA").env_remove("LD_LIBRARY_PATH");
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
@@ -76,14 +28,12 @@ fn a_run_across_three_hosts_outlives_a_partition_and_leaves_the_same_bytes() {
     if left_out() {
         return;
     }
-    let (network, place) = (Network::new(), workplace());
-    let lead = network.start(1, &place, &["run", "tiny.toml", "--here", "0"]);
+    let (mut network, place) = (Network::new("hosts"), workplace());
+    (1..=3).for_each(|host| network.connect(host));
+    let lead = start(&network, 1, &place, &["run", "tiny.toml", "--here", "0"]);
     let follow = |host| {
-        network.start(
-            host,
-            &place,
-            &["worker", "--run-folder", "runs/tiny", "--threads=1", &format!("--seat=host{host}")],
-        )
+        let seat = format!("--seat=host{host}");
+        start(&network, host, &place, &["worker", "--run-folder", "runs/tiny", "--threads=1", &seat])
     };
     let followers = [follow(2), follow(3)];
     let log = place.at("runs/tiny/logs/coordinator.log");
@@ -97,7 +47,7 @@ fn a_run_across_three_hosts_outlives_a_partition_and_leaves_the_same_bytes() {
         assert_eq!(finish(follower, PATIENCE), Some(0), "{}", place.logs());
     }
     let logs = place.logs();
-    assert!(logs.contains(&format!("listens on {NETWORK}.1:")), "{logs}");
+    assert!(logs.contains(&format!("listens on {}:", Network::address(1))), "{logs}");
     assert!(says("host3 joined") > 1, "it came back\n{logs}");
     assert_eq!(place.artifacts(), undisturbed().artifacts());
 }

@@ -1,7 +1,8 @@
 //! The control task: it keeps a stream to the coordinator, does its [`Duty`], and watches over the engine thread.
 //!
 //! The process ends with a code of [`exit`]:
-//! [`exit::DONE`] sent home; [`exit::PREEMPTED`] asked to terminate, once a training is in safety; [`exit::MEMBERSHIP`] the engine did not come back
+//! [`exit::DONE`] sent home; [`exit::STOPPED`] sent home from a run that may go on another time; [`exit::PREEMPTED`]
+//! asked to terminate, once a training is in safety; [`exit::MEMBERSHIP`] the engine did not come back
 //! from an assignment that was called off, so that only a new process can go on; [`exit::MISMATCH`] refused;
 //! [`exit::NO_PROGRESS`] idle and without a coordinator for long.
 

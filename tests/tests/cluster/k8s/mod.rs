@@ -2,9 +2,16 @@
 
 use std::{fs, path::Path, process::Command};
 
+use fulcrum_tests::workplace::Workplace;
 use serde_json::{Value, json};
 
 use crate::daemon::{left_out, workplace};
+
+mod container;
+mod job;
+mod node;
+mod pod;
+mod runs;
 
 /// The package with the schemas of every version of Kubernetes.
 const VALIDATOR: &str = "kubernetes-validate==1.37.0";
@@ -26,6 +33,14 @@ fn validate(folder: &Path, objects: &[Value]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
+/// What is printed, with so many words more.
+fn printed(place: &Workplace, more: &[&str]) -> Value {
+    let fixed = ["launch", "k8s", "tiny.toml", "--image", "registry/fulcrum:1", "--claim", "shared"];
+    let output = place.command(&[&fixed[..], more].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 fn of_kind<'a>(items: &'a [Value], kind: &str) -> Vec<&'a Value> {
     items.iter().filter(|item| item["kind"] == kind).collect()
 }
@@ -39,12 +54,7 @@ fn objects_are_those_of_the_published_schemas() {
     let text = fs::read_to_string(place.experiment()).unwrap()
         + "cpus = 4\nmemory = \"2G\"\ngpus = true\ngrace = 90\n";
     fs::write(place.experiment(), &text).unwrap();
-    let printed = |more: &[&str]| -> Value {
-        let fixed = ["launch", "k8s", "tiny.toml", "--image", "registry/fulcrum:1", "--claim", "shared"];
-        let output = place.command(&[&fixed[..], more].concat()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
+    let printed = |more: &[&str]| printed(&place, more);
     let list = printed(&["--workers", "3", "--namespace", "research", "--data-root", "/fulcrum/data"]);
     let items = list["items"].as_array().unwrap().clone();
     let jobs = of_kind(&items, "Job");
