@@ -74,9 +74,10 @@ impl OneOff {
         let store = Store::at(&self.store)?;
         let runs = tempfile::Builder::new().prefix("fulcrum-").tempdir()?;
         let folder = RunFolder::create(runs.path(), name)?;
-        let (crew, checkpoints, mut progress) =
-            ((crew, Spread::default()), Cadence::default(), Progress::new());
+        let (crew, checkpoints) = ((crew, Spread::default()), Cadence::default());
+        let mut progress = Progress::new(name, plan.stages().len());
         let done = job::run(name, plan, &folder, &store, crew, checkpoints, &mut progress).await;
+        progress.end(&done);
         if let Err(error) = &done
             && format!("{error:#}").contains(&runs.path().display().to_string())
         {

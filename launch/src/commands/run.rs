@@ -97,9 +97,10 @@ impl Wanted {
         let store = Store::at(&compiled.store)?;
         self.describe(&compiled, &folder, &store)?;
 
-        let (name, plan, mut progress) = (experiment.name(), &compiled.plan, Progress::new());
+        let (name, plan) = (experiment.name(), &compiled.plan);
+        let mut progress = Progress::new(name, plan.stages().len());
         if let Some(file) = &self.events {
-            progress.write_down(file, name, plan.stages().len())?;
+            progress.write_down(file)?;
         }
         let (crew, checkpoints) = ((crew, spread), experiment.checkpoints());
         let made = job::run(name, plan, &folder, &store, crew, checkpoints, &mut progress).await;

@@ -1,9 +1,12 @@
 //! Progress on the screen: bars where there is a terminal, plain lines where there is none.
 
 mod bars;
+mod happenings;
 mod lines;
 mod meter;
 mod plain;
+#[cfg_attr(not(feature = "otel"), path = "no_traces.rs")]
+mod traces;
 mod view;
 
 use std::{
@@ -18,10 +21,12 @@ use fulcrum_common::{exit, protocol::StatusReply};
 
 use bars::Bars;
 use plain::Plain;
+use traces::Traces;
 
 use crate::failure::{self, Failure};
 
-pub(crate) use lines::{End, Lines, unix};
+pub(crate) use happenings::{End, Happening, Happenings, News};
+pub(crate) use lines::{Lines, unix};
 pub(crate) use meter::{clock, rate_text, thousands};
 pub(crate) use view::{Event, Running, View};
 
@@ -30,10 +35,12 @@ pub(crate) use view::{Event, Running, View};
 #[derive(Debug)]
 pub(crate) struct Progress {
     start: Instant,
-    view: View,
+    run: String,
+    happenings: Happenings,
     last: StatusReply,
     face: Face,
     lines: Option<Lines<File>>,
+    traces: Option<Traces>,
 }
 
 #[derive(Debug)]
@@ -45,41 +52,52 @@ enum Face {
 }
 
 impl Progress {
-    /// The face that fits standard error.
-    pub(crate) fn new() -> Self {
-        Self::with(match io::stderr().is_terminal() {
+    /// That of a run with so many stages, with the face that fits standard error.
+    pub(crate) fn new(run: &str, stages: usize) -> Self {
+        let face = match io::stderr().is_terminal() {
             true => Face::Bars(Bars::new()),
             false => Face::Plain(Plain::new(io::stderr())),
-        })
-    }
-
-    fn with(face: Face) -> Self {
-        let (view, last) = (View::default(), StatusReply::default());
-        Self { start: Instant::now(), view, last, face, lines: None }
-    }
-
-    /// Adds a line of JSON to a file for each event of a run with so many stages.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub(crate) fn write_down(&mut self, file: &Path, run: &str, stages: usize) -> Result<()> {
-        let opened = OpenOptions::new().create(true).append(true).open(file);
-        let opened = opened.with_context(|| format!("cannot write {}", file.display()))?;
-        self.lines = Some(Lines::new(opened, run, stages));
-        Ok(())
+        };
+        let mut progress = Self::with(face, run, stages);
+        progress.trace();
+        progress
     }
 
     /// For whoever only looks after workers: the run is shown where its coordinator is looked after.
     pub(crate) fn of_notes() -> Self {
-        Self::with(Face::Notes(Plain::new(io::stderr())))
+        Self::with(Face::Notes(Plain::new(io::stderr())), "", 0)
+    }
+
+    fn with(face: Face, run: &str, stages: usize) -> Self {
+        let (happenings, last) = (Happenings::new(stages), StatusReply::default());
+        Self { start: Instant::now(), run: run.to_owned(), happenings, last, face, lines: None, traces: None }
+    }
+
+    /// Begins a trace, if the environment names a collector. One that cannot be reached is no reason not to run.
+    fn trace(&mut self) {
+        match Traces::from_environment(&self.run, unix()) {
+            Ok(traces) => self.traces = traces,
+            Err(error) => self.note(&format!("{error:#}")),
+        }
+    }
+
+    /// Adds a line of JSON to a file for each event.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn write_down(&mut self, file: &Path) -> Result<()> {
+        let opened = OpenOptions::new().create(true).append(true).open(file);
+        let opened = opened.with_context(|| format!("cannot write {}", file.display()))?;
+        self.lines = Some(Lines::new(opened, &self.run));
+        Ok(())
     }
 
     /// Takes in what the coordinator says.
     pub(crate) fn update(&mut self, reply: &StatusReply) {
         let now = self.start.elapsed();
         self.last.clone_from(reply);
-        self.tell(|lines| lines.update(now, unix(), reply));
-        let (events, running) = self.view.update(now, reply);
+        let News { events, running, happenings } = self.happenings.update(now, reply);
+        self.tell(&happenings);
         match &mut self.face {
             Face::Bars(bars) => bars.show(&headline(now, reply), &events, &running),
             Face::Plain(plain) => plain.show(now, &events, &running),
@@ -98,24 +116,40 @@ impl Progress {
 
     /// Writes down how the run ended.
     pub(crate) fn end<T>(&mut self, ended: &Result<T>) {
-        self.tell(|lines| match ended {
-            Ok(_) => lines.end(unix(), End::Done),
+        let happenings = match ended {
+            Ok(_) => self.happenings.end(End::Done),
             Err(error) => {
                 let (message, code) = (failure::lines(error).join("; "), Failure::code_of(error));
-                let end = match code {
+                self.happenings.end(match code {
                     exit::PREEMPTED => End::Stopped(&message),
                     code => End::Failed(&message, Some(code)),
-                };
-                lines.end(unix(), end)
+                })
             }
-        });
+        };
+        self.tell(&happenings);
+        if let Some(traces) = &self.traces {
+            traces.close();
+        }
+        self.note_lost_traces();
     }
 
     /// A file that cannot be written any more is no reason to stop a run.
-    fn tell(&mut self, what: impl FnOnce(&mut Lines<File>) -> io::Result<()>) {
-        if let Some(Err(error)) = self.lines.as_mut().map(what) {
+    fn tell(&mut self, happenings: &[Happening]) {
+        let unix = unix();
+        if let Some(Err(error)) = self.lines.as_mut().map(|lines| lines.tell(unix, happenings)) {
             self.lines = None;
             self.note(&format!("the file of events cannot be written any more: {error}"));
+        }
+        if let Some(traces) = &mut self.traces {
+            traces.tell(unix, happenings);
+        }
+        self.note_lost_traces();
+    }
+
+    /// Neither is a collector that is not there.
+    fn note_lost_traces(&mut self) {
+        if let Some(trouble) = self.traces.as_mut().and_then(Traces::trouble) {
+            self.note(&format!("traces do not reach their collector: {trouble}"));
         }
     }
 
@@ -129,7 +163,7 @@ impl Progress {
 
     /// A measure of what has been achieved that never falls.
     pub(crate) fn reached(&self) -> u64 {
-        self.view.reached()
+        self.happenings.reached()
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) struct View {
 #[derive(Clone, Debug, Default)]
 struct Known {
     state: String,
+    attempts: u32,
     message: String,
     meter: Meter,
     began: Duration,
@@ -101,7 +102,7 @@ impl Known {
         if is_new && stage.state != "failed" {
             events.push(Event::Failed(stage.name.clone(), stage.message.clone()));
         }
-        if stage.state != self.state {
+        if stage.state != self.state || self.is_another_attempt(stage) {
             match stage.state.as_str() {
                 "running" => {
                     self.began = now.saturating_sub(Duration::from_millis(stage.running_ms));
@@ -117,7 +118,13 @@ impl Known {
             }
         }
         self.state.clone_from(&stage.state);
+        self.attempts = stage.attempts;
         self.message.clone_from(&stage.message);
+    }
+
+    /// Whether an attempt ended and the next one began between two looks. Those of an inference are of its shards.
+    fn is_another_attempt(&self, stage: &StageStatus) -> bool {
+        stage.state == "running" && stage.kind != "infer" && stage.attempts > self.attempts
     }
 
     fn running(&self, stage: &StageStatus) -> Running {
@@ -178,6 +185,18 @@ mod tests {
         assert_eq!(view.update(seconds(1), &reply(failed)).0, vec![]);
         let last = StageStatus { message: "w0 lost".into(), ..stage("failed", 0) };
         assert_eq!(view.update(seconds(2), &reply(last)).0, vec![]);
+    }
+
+    #[test]
+    fn an_attempt_that_began_between_two_looks_is_told_unless_it_is_a_shards() {
+        let mut view = View::default();
+        let began = vec![Event::Began("weak small seed 0".into())];
+        for (kind, attempts, told) in
+            [("train", 1, began.clone()), ("train", 1, vec![]), ("train", 2, began), ("infer", 3, vec![])]
+        {
+            let stage = StageStatus { kind: kind.into(), attempts, ..stage("running", 0) };
+            assert_eq!(view.update(seconds(0), &reply(stage)).0, told, "{kind} {attempts}");
+        }
     }
 
     #[test]

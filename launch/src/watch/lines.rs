@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{EVERY, look};
 use crate::{
-    progress::{End, Lines, unix},
+    progress::{End, Happenings, Lines, unix},
     run_folder::RunFolder,
 };
 
@@ -32,9 +32,10 @@ fn is_closed(error: &io::Error) -> bool {
 
 async fn until_it_is_over(folder: &RunFolder) -> Result<()> {
     let mut reply = look(folder).await?;
-    let mut lines = Lines::new(io::stdout(), &reply.run, reply.stages.len());
+    let mut lines = Lines::new(io::stdout(), &reply.run);
+    let mut happenings = Happenings::new(reply.stages.len());
     let (start, mut heard, mut is_stopping) = (Instant::now(), Instant::now(), false);
-    let begun = lines.update(start.elapsed(), unix(), &reply);
+    let begun = lines.tell(unix(), &happenings.update(start.elapsed(), &reply).happenings);
     begun.context("cannot write to standard output")?;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,9 +48,9 @@ async fn until_it_is_over(folder: &RunFolder) -> Result<()> {
         // What the store says of stages that a coordinator had under way is no news while that is started again.
         if is_there || is_stopping || heard.elapsed() >= GONE {
             let end = end(&reply);
-            let told = lines.update(start.elapsed(), unix(), &reply);
-            let told = told.and_then(|()| end.map_or(Ok(()), |end| lines.end(unix(), end)));
-            told.context("cannot write to standard output")?;
+            let mut news = happenings.update(start.elapsed(), &reply).happenings;
+            news.extend(end.into_iter().flat_map(|end| happenings.end(end)));
+            lines.tell(unix(), &news).context("cannot write to standard output")?;
             if end.is_some() {
                 return Ok(());
             }

@@ -24,6 +24,9 @@ pub(crate) enum Section {
     Tests,
 }
 
+/// The one feature that is not built unless it is asked for.
+const TRACES: &str = "fulcrum/otel";
+
 use Section::{Build, Format, Invariants, Lint, Setup, Tests};
 
 impl Section {
@@ -36,11 +39,9 @@ impl Section {
             Setup => setup::run(false, None),
             Format => cargo(&["fmt", "--all", "--", "--check"]),
             Invariants => invariants(),
-            Lint => {
-                cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
-            }
+            Lint => lint(&["--features", TRACES]).and_then(|()| lint(&[])),
             Build => cargo(repository::BUILD),
-            Tests => cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]),
+            Tests => tests(),
         }
     }
 
@@ -113,6 +114,20 @@ fn invariants() -> Result<()> {
         cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"])?;
     }
     Ok(())
+}
+
+/// With what is behind a feature and without it: only one package is looked at twice.
+fn lint(features: &[&str]) -> Result<()> {
+    let all = ["clippy", "--workspace", "--all-targets", "--locked"];
+    cargo(&[&all[..], features, &["--", "--deny", "warnings"]].concat())
+}
+
+/// All as users build it, and then what they do not build.
+fn tests() -> Result<()> {
+    let all = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    let traces = ["test", "--workspace", "--locked", "--features", TRACES, "--bin", "fulcrum", "traces"];
+    let traces = cargo(&traces);
+    all.and(traces)
 }
 
 /// Cargo with one thread for each test's arithmetic, as the tests themselves run side by side.
