@@ -57,6 +57,12 @@ pub(crate) struct RunFacts {
     /// Names of the tasks, where it has several. Each has a folder of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tasks: Vec<String>,
+    /// What tells this launch from others of the same name, where an engine gave it one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) launch: Option<String>,
+    /// Whether it has come to its end, so that workers need not wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_over: bool,
 }
 
 /// Held by the one process that runs in a folder; let go when it ends, however it ends.
@@ -67,6 +73,15 @@ impl RunFolder {
     /// The folder itself.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
+    }
+
+    /// Notes that the run has come to its end.
+    ///
+    /// # Errors
+    /// If its facts cannot be read or written.
+    pub(crate) fn close(&self) -> Result<()> {
+        let facts: RunFacts = read_json(&self.facts())?;
+        write_json(&self.facts(), &RunFacts { is_over: true, ..facts })
     }
 
     /// The folder of the run `name` under `runs`, made if need be.

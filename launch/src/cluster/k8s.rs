@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use fulcrum_common::{exit, experiment::Cluster};
+use fulcrum_common::{Key, exit, experiment::Cluster};
 use serde_json::{Value, json};
 
 /// Where the volume is, in every container.
@@ -84,7 +84,9 @@ impl Run<'_> {
             let job = |name: &str, spec: Value| json!({ "name": name, "replicas": 1, "template": { "spec": spec } });
             let spec = json!({
                 "successPolicy": { "operator": "All", "targetReplicatedJobs": ["head"] },
-                "failurePolicy": { "maxRestarts": self.restarts },
+                "failurePolicy": { "maxRestarts": self.restarts, "rules": [
+                    { "name": "final", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"] },
+                ] },
                 "replicatedJobs": [job("head", head), job("worker", worker)],
             });
             items.push(object("jobset.x-k8s.io/v1alpha2", "JobSet", &name, json!({ "spec": spec })));
@@ -150,12 +152,14 @@ impl Run<'_> {
         }
         let limits = if *gpus { json!({ "nvidia.com/gpu": 1 }) } else { json!({}) };
         let pod = self.pod(name, "worker", words, place, json!({ "requests": requests, "limits": limits }));
-        let refused = [exit::USAGE, exit::MISMATCH, exit::DIGEST];
-        let codes = json!({ "action": "FailJob", "onExitCodes": { "operator": "In", "values": refused } });
+        let of = |action: &str, codes: &[i32]| json!({ "action": action, "onExitCodes": { "operator": "In", "values": codes } });
+        let refused = of("FailJob", &[exit::USAGE, exit::MISMATCH, exit::DIGEST]);
+        // Workers of a head that was taken away: no fault of theirs.
+        let sent_home = of("Ignore", &[exit::PREEMPTED]);
         Ok(json!({
             "completionMode": "Indexed", "completions": self.workers, "parallelism": self.workers,
             "backoffLimit": self.restarts.saturating_mul(self.workers),
-            "podFailurePolicy": { "rules": [codes, disrupted()] }, "template": pod,
+            "podFailurePolicy": { "rules": [refused, sent_home, disrupted()] }, "template": pod,
         }))
     }
 
@@ -163,11 +167,14 @@ impl Run<'_> {
         let token = json!({ "name": "FULCRUM_TOKEN", "valueFrom": { "secretKeyRef": { "name": name, "key": "token" } } });
         // What the head fetches the workers read: on the volume, where a pod's own disk is seen by nobody else.
         let cache = json!({ "name": "XDG_CACHE_HOME", "value": format!("{VOLUME}/cache") });
+        // A folder of the same name may be there of another launch, which is over.
+        let launch = Key::of(self.token.as_bytes()).short();
+        let launch = json!({ "name": "FULCRUM_LAUNCH", "value": launch });
         let secrets: Vec<_> =
             self.credentials.iter().map(|name| json!({ "secretRef": { "name": name } })).collect();
         let container = json!({
             "name": "fulcrum", "image": self.image, "command": [words[0]], "args": words[1..],
-            "workingDir": VOLUME, "env": [token, cache, variable], "envFrom": secrets, "resources": resources,
+            "workingDir": VOLUME, "env": [token, launch, cache, variable], "envFrom": secrets, "resources": resources,
             "volumeMounts": [
                 { "name": "work", "mountPath": VOLUME },
                 { "name": "experiment", "mountPath": EXPERIMENT, "readOnly": true },

@@ -4,10 +4,11 @@ use std::{net::Ipv4Addr, num::NonZeroUsize, path::PathBuf};
 
 use anyhow::{Result, bail};
 use fulcrum_common::{
+    exit,
     experiment::Experiment,
     network::{self, Interface},
     plan::Plan,
-    store::Store,
+    store::{Manifest, Store},
 };
 
 use super::{plan, print};
@@ -18,6 +19,7 @@ use crate::{
     outputs,
     progress::Progress,
     run_folder::{RunFacts, RunFolder, write, write_json},
+    supervise::end_on_signals,
     warnings::warnings,
 };
 
@@ -34,6 +36,9 @@ pub(super) struct Wanted {
     /// Add a line of JSON to this file for each event: a stage began, got on, is done; a worker came, went; the end
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// What tells this launch from others of the same name
+    #[arg(long, hide = true, env = "FULCRUM_LAUNCH")]
+    launch: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -73,6 +78,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     if args.dry_run {
         return plan::show(&args.what.file, &args.what.places, false).await;
     }
+    end_on_signals()?;
     args.what.bring(args.width, |_, crew, _| spread(&args, crew)).await
 }
 
@@ -105,11 +111,15 @@ impl Wanted {
         let (crew, checkpoints) = ((crew, spread), experiment.checkpoints());
         let made = job::run(name, plan, &folder, &store, crew, checkpoints, &mut progress).await;
         progress.end(&made);
-        let goal = made?;
-        let warnings = warnings(plan, &store).await?;
-        let finished = outputs::write_all(&folder, &store, &goal, &warnings).await?;
-        let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
-        print(&format!("{}\n{warnings}\n{}\n", finished.table(), folder.report().display()))
+        let told = match made {
+            Ok(goal) => tell(plan, &store, &folder, &goal).await,
+            Err(error) => Err(error),
+        };
+        let goes_on = |error| [exit::PREEMPTED, exit::MEMBERSHIP].contains(&Failure::code_of(error));
+        if !told.as_ref().is_err_and(goes_on) {
+            folder.close()?;
+        }
+        told
     }
 
     /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.
@@ -125,6 +135,8 @@ impl Wanted {
             goal: compiled.goal,
             store: store.place(),
             tasks: compiled.tasks.iter().map(|(name, _)| name.clone()).collect(),
+            launch: self.launch.clone(),
+            is_over: false,
         };
         for (name, plan) in &compiled.tasks {
             let goal = plan.goal().ok_or_else(|| Failure::bug("a task compiles to no stage at all"))?;
@@ -133,6 +145,14 @@ impl Wanted {
         }
         write_description(folder, &compiled.text, &compiled.plan, &facts)
     }
+}
+
+/// Writes the reports of what was made, and prints their table.
+async fn tell(plan: &Plan, store: &Store, folder: &RunFolder, goal: &Manifest) -> Result<()> {
+    let warnings = warnings(plan, store).await?;
+    let finished = outputs::write_all(folder, store, goal, &warnings).await?;
+    let warnings: String = warnings.iter().map(|line| format!("{line}\n")).collect();
+    print(&format!("{}\n{warnings}\n{}\n", finished.table(), folder.report().display()))
 }
 
 fn write_description(folder: &RunFolder, text: &str, plan: &Plan, facts: &RunFacts) -> Result<()> {

@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// End when standard input ends: it does when the process that started this one is gone
     #[arg(long)]
     watch_stdin: bool,
+    /// The launch to work for: others of the same name are passed over, and one that is over is nothing to wait for
+    #[arg(long, hide = true, env = "FULCRUM_LAUNCH")]
+    launch: Option<String>,
 }
 
 /// Keeps the workers alive until the coordinator sends them home.
@@ -64,12 +67,17 @@ pub(crate) struct Args {
 /// # Errors
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
+    supervise::end_on_signals()?;
     let work = async {
         let folder = RunFolder::new(&args.run_folder);
-        let facts = begun(&folder, Duration::from_secs(args.wait.into())).await?;
+        let mut progress = Progress::of_notes();
+        let Some(facts) = begun(&folder, &args, &mut progress).await? else {
+            progress.note(&format!("the run in {} is over", folder.path().display()));
+            return Ok(());
+        };
         let hands = Programs::find()?.workers(&folder, &facts.store, &team(&args)?);
         let cluster = Cluster { folder, head: None, hands };
-        supervise::run(&cluster, &mut Progress::of_notes()).await
+        supervise::run(&cluster, &mut progress).await
     };
     tokio::select! {
         done = work => done,
@@ -79,19 +87,29 @@ pub(super) async fn run(args: Args) -> Result<()> {
     }
 }
 
-/// What is run, once somebody runs it.
-async fn begun(folder: &RunFolder, patience: Duration) -> Result<RunFacts> {
-    let until = Instant::now() + patience;
-    while Contact::read(folder.path()).is_err() {
+/// What is run, once somebody runs it; none where the launch that is meant is over.
+async fn begun(folder: &RunFolder, args: &Args, progress: &mut Progress) -> Result<Option<RunFacts>> {
+    let until = Instant::now() + Duration::from_secs(args.wait.into());
+    let mut is_told = false;
+    loop {
+        let is_meant = |facts: &RunFacts| args.launch.is_none() || facts.launch == args.launch;
+        let facts = read_json(&folder.facts()).ok().filter(is_meant);
+        match facts {
+            Some(facts) if args.launch.is_some() && facts.is_over => return Ok(None),
+            Some(facts) if Contact::read(folder.path()).is_ok() => return Ok(Some(facts)),
+            _ => {}
+        }
         if Instant::now() >= until {
-            let (path, seconds) = (folder.path().display(), patience.as_secs());
+            let (path, seconds) = (folder.path().display(), args.wait);
             bail!(
                 "no run has begun in {path} within {seconds} s: start `fulcrum run`, or name another folder"
             );
         }
+        if !std::mem::replace(&mut is_told, true) {
+            progress.note(&format!("waits for a run in {}", folder.path().display()));
+        }
         tokio::time::sleep(LOOK).await;
     }
-    read_json(&folder.facts())
 }
 
 fn team(args: &Args) -> Result<Team> {

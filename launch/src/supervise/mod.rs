@@ -1,6 +1,7 @@
 //! The processes of a run that are looked after from here, its coordinator, workers or both: started, watched, respawned,
 //! stopped.
 
+mod early;
 mod policy;
 mod programs;
 mod ranks;
@@ -33,6 +34,7 @@ use seat::Seat;
 use stopping::Step;
 use watcher::Watcher;
 
+pub(crate) use early::end_on_signals;
 pub(crate) use programs::{Programs, Team};
 pub(crate) use ranks::{measure, measure_with};
 
@@ -101,6 +103,7 @@ impl Hand {
 /// # Errors
 /// A [`Failure`] with the exit code of the contract if the run did not reach its goal, or was stopped.
 pub(crate) async fn run(cluster: &Cluster, progress: &mut Progress) -> Result<()> {
+    let _listening = early::Listening::begin();
     let mut supervisor = Supervisor::new(cluster)?;
     let mut signals = Signals::listen()?;
     let mut ticks = tokio::time::interval(TICK);
@@ -157,6 +160,8 @@ struct Supervisor<'a> {
     contact: Option<Contact>,
     /// Whether the coordinator has begun to send its workers home.
     ending: bool,
+    /// Whether one elsewhere has sent a worker home from a run that may go on.
+    was_stopped: bool,
     watcher: Watcher,
     /// How long the coordinator may owe an answer.
     silence: Option<Duration>,
@@ -188,6 +193,7 @@ impl<'a> Supervisor<'a> {
             workers: cluster.hands.iter().map(|hand| seat(hand.name.clone(), part)).collect(),
             contact: None,
             ending: false,
+            was_stopped: false,
             watcher: Watcher::new(),
             silence: silence()?,
             stopping: None,
@@ -230,7 +236,7 @@ impl<'a> Supervisor<'a> {
     fn reap(&mut self, progress: &mut Progress) -> Result<Option<Result<(), Failure>>> {
         let reached = progress.reached();
         let stopping = self.stopping.is_some();
-        let mut coordinator_died = false;
+        let (mut coordinator_died, mut was_stopped) = (false, false);
         let mut end = None;
         for seat in self.seats() {
             let Some(death) = seat.reap().with_context(|| format!("cannot watch {}", seat.name))? else {
@@ -239,6 +245,7 @@ impl<'a> Supervisor<'a> {
             coordinator_died |= seat.part == Part::Coordinator;
             match seat.record.judge(&seat.name, seat.part, death, reached) {
                 Verdict::Finished if seat.part == Part::Guest => {}
+                Verdict::Stopped => was_stopped = true,
                 Verdict::Finished => end = end.or(Some(Ok(()))),
                 // What ends after a request to stop does as it was told.
                 _ if stopping => {}
@@ -254,7 +261,9 @@ impl<'a> Supervisor<'a> {
         if coordinator_died {
             self.lose_coordinator();
         }
-        Ok(end.or_else(|| self.are_home().then_some(Ok(()))))
+        self.was_stopped |= was_stopped;
+        let all_home = || if self.was_stopped { Err(stopped()) } else { Ok(()) };
+        Ok(end.or_else(|| self.are_home().then(all_home)))
     }
 
     /// Whether there is nobody left to look after: the coordinator elsewhere has sent all workers home.

@@ -64,6 +64,8 @@ impl fmt::Display for Death {
 pub(crate) enum Verdict {
     /// The coordinator is done, and so is the run.
     Finished,
+    /// The run was stopped elsewhere, and may go on another time.
+    Stopped,
     /// Start it again after this time.
     Respawn(Duration),
     /// Another start would end the same way.
@@ -86,11 +88,7 @@ impl Record {
         self.deaths += 1;
         match (part, death) {
             (Part::Coordinator | Part::Guest, Death::Code(exit::DONE)) => Verdict::Finished,
-            // Ended well it would be taken for one whose run is over, which nobody starts again.
-            (Part::Guest, Death::Code(exit::STOPPED)) => {
-                let reason = "the run was stopped: start this again where it goes on";
-                Verdict::GiveUp(Failure::new(exit::PREEMPTED, reason))
-            }
+            (Part::Guest, Death::Code(exit::STOPPED)) => Verdict::Stopped,
             (
                 Part::Coordinator,
                 Death::Code(code @ (exit::PREEMPTED | exit::NO_PROGRESS | exit::STANDSTILL)),
@@ -146,10 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_of_a_run_that_was_stopped_is_wanted_again() {
+    fn a_guest_of_a_run_that_was_stopped_is_told_from_one_of_a_run_that_is_over() {
         let verdict = Record::default().judge("w0", Part::Guest, Death::Code(exit::STOPPED), 0);
-        let Verdict::GiveUp(failure) = verdict else { panic!("{verdict:?}") };
-        assert_eq!(failure.code, exit::PREEMPTED);
+        assert_eq!(verdict, Verdict::Stopped);
     }
 
     #[test]
@@ -199,7 +196,7 @@ mod tests {
             match record.judge("w1", Part::Worker, KILLED, 3) {
                 Verdict::Respawn(delay) => delays.push(delay),
                 Verdict::GiveUp(failure) => break failure,
-                Verdict::Finished => panic!("a worker cannot finish the run"),
+                Verdict::Finished | Verdict::Stopped => panic!("a worker cannot end the run"),
             }
         };
         assert_eq!(delays.len() as u32 + 1, DEATHS_WITHOUT_PROGRESS);

@@ -38,7 +38,7 @@ fn a_run_whose_workers_are_all_elsewhere_goes_on_where_it_was_stopped() {
     let (run, far) = (quiet(&place, &lead), quiet(&place, &follow));
     place.in_the_middle_of("train", 64);
     signal("INT", u64::from(run.id()));
-    assert_eq!((finish(run), finish(far)), (Some(10), Some(0)), "{}", place.logs());
+    assert_eq!((finish(run), finish(far)), (Some(10), Some(10)), "{}", place.logs());
     let (run, far) = (quiet(&place, &lead), quiet(&place, &follow));
     assert_eq!((finish(run), finish(far)), (Some(0), Some(0)), "{}", place.logs());
     assert!(place.logs().contains("goes on from step"), "{}", place.logs());

@@ -13,7 +13,7 @@ use crate::{
     commands::run::Wanted,
     devices::Devices,
     job::{Spread, Width},
-    supervise::Programs,
+    supervise::{Programs, end_on_signals},
 };
 
 const EXAMPLES: &str = "\
@@ -56,6 +56,7 @@ pub(crate) struct Args {
 /// # Errors
 /// With the exit code of the contract.
 pub(super) async fn run(args: Args) -> Result<()> {
+    end_on_signals()?;
     let hosts = &args.hosts.0;
     let workers = NonZeroUsize::new(hosts.len() * args.per_host.get());
     let width = Width { workers, threads: args.threads, device: Some(args.device) };

@@ -49,8 +49,32 @@ fn a_run_outlives_its_pods_and_leaves_the_same_bytes() {
     let ends = ["head", "worker"].map(|part| node.end_of(part));
     assert_eq!(ends, [End::Complete, End::Complete], "{}", node.logs());
     assert_eq!(node.job("head").deaths[0], Death { index: 0, code: 10, disrupted: true });
-    assert_eq!(codes(&node, "worker", 1)[0], KILLED);
+    assert_eq!(codes(&node, "worker", 0), [10, 0], "it was sent home once before the end");
+    assert_eq!(codes(&node, "worker", 1), [KILLED, 10, 0]);
     assert_eq!(place.artifacts(), undisturbed().artifacts());
+
+    // All of it is there: the next launch of the same name has nothing to do, and keeps no pod waiting.
+    drop(node);
+    let mut node = Node::apply("again", &printed(&place, &["--workers", "2"]), &place);
+    let ends = ["head", "worker"].map(|part| node.end_of(part));
+    assert_eq!(ends, [End::Complete, End::Complete], "{}", node.logs());
+    assert!(["head", "worker"].iter().all(|part| node.job(part).deaths.iter().all(|death| death.code == 0)));
+}
+
+#[test]
+fn a_pod_that_waits_for_its_head_hears_that_it_is_to_end() {
+    if left_out() {
+        return;
+    }
+    let place = workplace();
+    let mut list = printed(&place, &["--workers", "1"]);
+    let is_head = |item: &serde_json::Value| item["metadata"]["name"].as_str().unwrap().ends_with("-head");
+    list["items"].as_array_mut().unwrap().retain(|item| !is_head(item));
+    let mut node = Node::apply("waits", &list, &place);
+    node.until(|node| node.logs().contains("waits for a run").then_some(()));
+    node.evict("worker", 0);
+    node.until(|node| (!node.job("worker").deaths.is_empty()).then_some(()));
+    assert_eq!(node.job("worker").deaths, [Death { index: 0, code: 10, disrupted: true }]);
 }
 
 #[test]
