@@ -88,6 +88,7 @@ fn objects_are_those_of_the_published_schemas() {
     let set = printed(&["--jobset"]);
     let set = of_kind(set["items"].as_array().unwrap(), "JobSet")[0].clone();
     assert_eq!(set["spec"]["successPolicy"]["targetReplicatedJobs"], json!(["head"]));
+    assert_eq!(set["spec"]["failurePolicy"]["rules"][0]["onJobFailureReasons"], json!(["PodFailurePolicy"]));
     let inner = set["spec"]["replicatedJobs"].as_array().unwrap().iter().map(|job| {
         let (metadata, spec) = (json!({ "name": job["name"] }), job["template"]["spec"].clone());
         json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec })
