@@ -94,6 +94,8 @@ fn a_second_run_of_the_same_name_is_refused_while_the_first_works() {
     let second = place.run(&RUN);
     assert_eq!(second.code, Some(2));
     assert!(second.err.contains("another fulcrum run is working in runs/tiny"), "{}", second.err);
+    let started_again = place.run(&[&RUN[..], &["--launch", "a"]].concat());
+    assert_eq!(started_again.code, Some(11), "an engine is to try once more: {}", started_again.err);
     let status = place.run(&["status", "tiny"]);
     assert!(status.out.starts_with("tiny is running"), "{}{}", status.out, status.err);
     signal(run.id(), Signal::SIGINT);

@@ -18,7 +18,7 @@ use crate::{
     job::{self, Crew, Spread, Width},
     outputs,
     progress::Progress,
-    run_folder::{RunFacts, RunFolder, write, write_json},
+    run_folder::{Lock, RunFacts, RunFolder, write, write_json},
     supervise::end_on_signals,
     warnings::warnings,
 };
@@ -99,7 +99,7 @@ impl Wanted {
         let crew = Crew { fewest: parallel.fewest.and_then(NonZeroUsize::new), ..crew };
         let folder = RunFolder::create(&self.runs, experiment.name())?;
         let spread = spread(experiment, crew, &folder)?;
-        let _lock = folder.lock()?;
+        let _lock = self.alone(&folder)?;
         let store = Store::at(&compiled.store)?;
         self.describe(&compiled, &folder, &store)?;
 
@@ -116,10 +116,21 @@ impl Wanted {
             Err(error) => Err(error),
         };
         let goes_on = |error| [exit::PREEMPTED, exit::MEMBERSHIP].contains(&Failure::code_of(error));
-        if !told.as_ref().is_err_and(goes_on) {
-            folder.close()?;
+        if told.as_ref().is_err_and(goes_on) {
+            return told;
         }
-        told
+        let closed = folder.close();
+        told.and(closed)
+    }
+
+    /// Takes the run's folder. Where an engine starts this again, the lock may still be that of a machine that was lost, and
+    /// another start finds it let go.
+    fn alone(&self, folder: &RunFolder) -> Result<Lock> {
+        let lock = folder.lock();
+        match self.launch {
+            None => lock,
+            Some(_) => Ok(lock.map_err(|busy| Failure::new(exit::MEMBERSHIP, format!("{busy:#}")))?),
+        }
     }
 
     /// Leaves in the run folder what is being run, before it runs. The outcome of anything else goes first.

@@ -52,6 +52,13 @@ fn compiled(text: &str) -> Plan {
     plan
 }
 
+/// A file of that text, with the folders that it needs.
+fn put(folder: &std::path::Path, path: &str, text: &str) {
+    let path = folder.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
 fn plan(rest: &str) -> Plan {
     plan_with("pairs = \"weaker-to-stronger\"", rest)
 }
@@ -415,11 +422,7 @@ fn what_a_model_sees_is_made_once_and_read_by_all_that_is_trained_on_it() {
 #[test]
 fn the_images_of_a_part_are_decoded_once_and_a_network_sees_them_once() {
     let folder = tempfile::tempdir().unwrap();
-    let write = |path: &str, text: &str| {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| put(folder.path(), path, text);
     for name in ["small", "large"] {
         write(&format!("{name}/config.json"), r#"{"model_type": "cifar_resnet"}"#);
         write(&format!("{name}/model.safetensors"), name);

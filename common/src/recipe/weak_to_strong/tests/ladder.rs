@@ -55,11 +55,7 @@ fn a_chain_shares_its_first_student_with_the_naive_one() {
 #[test]
 fn only_who_learns_language_first_must_be_a_language_model() {
     let folder = tempfile::tempdir().unwrap();
-    let write = |path: &str, text: &str| {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| put(folder.path(), path, text);
     for (name, kind, purpose) in [("reads", "bert", "BertModel"), ("speaks", "gpt2", "GPT2LMHeadModel")] {
         let shape = "\"num_hidden_layers\": 1, \"max_position_embeddings\": 64";
         let config = format!("{{\"model_type\": {kind:?}, \"architectures\": [{purpose:?}], {shape}}}");
