@@ -77,10 +77,14 @@ pub(super) async fn run(args: Args) -> Result<()> {
     }
     if let Some(Hosts(hosts)) = &args.hosts {
         let folder = std::env::current_dir().context("cannot tell the folder that this was started in")?;
+        let fulcrum = match &args.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().context("cannot find the path of this program")?,
+        };
         let elsewhere = Elsewhere {
             hosts,
             ssh: &args.ssh,
-            fulcrum: args.program.as_deref(),
+            fulcrum: &fulcrum,
             folder: &folder,
             store: &args.store,
             runs: &args.runs,

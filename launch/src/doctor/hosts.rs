@@ -1,10 +1,6 @@
 //! Other machines, asked over ssh: each says what its own `fulcrum doctor` finds.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use fulcrum_common::store::Place;
@@ -30,8 +26,8 @@ pub(crate) struct Elsewhere<'a> {
     pub(crate) hosts: &'a [String],
     /// What ssh is told besides.
     pub(crate) ssh: &'a [String],
-    /// The program there; none where it lies as here.
-    pub(crate) fulcrum: Option<&'a Path>,
+    /// The program there.
+    pub(crate) fulcrum: &'a Path,
     /// Where it is started: relative paths begin there.
     pub(crate) folder: &'a Path,
     /// The artifact store that is meant.
@@ -42,43 +38,25 @@ pub(crate) struct Elsewhere<'a> {
     pub(crate) devices: Devices,
 }
 
-/// A file of chance in a folder, by which others know that they see the same one. It goes with this.
-#[derive(Debug)]
-struct Mark(tempfile::NamedTempFile);
-
-impl Mark {
-    /// Puts one into a folder, where that can be written.
-    fn put(folder: &Path) -> Option<Self> {
-        tempfile::Builder::new().prefix(".doctor-").tempfile_in(folder).ok().map(Self)
-    }
-
-    fn name(&self) -> Option<PathBuf> {
-        self.0.path().file_name().map(PathBuf::from)
-    }
-}
-
 impl Elsewhere<'_> {
     /// What each host finds, a line for all that is good there. `programs` is what was found of them here.
     pub(crate) async fn ask(&self, programs: &Finding) -> Vec<Finding> {
-        let store = self.store.folder().and_then(Mark::put);
-        let runs = Mark::put(self.runs);
+        // Files of chance, by which others know that they see the same folders. They go at the end.
+        let put = |folder| tempfile::Builder::new().prefix(".doctor-").tempfile_in(folder).ok();
+        let (store, runs) = (self.store.folder().and_then(put), put(self.runs));
         let marks = [("--store-mark", &store), ("--runs-mark", &runs)];
-        let marks: Vec<_> = marks
-            .into_iter()
-            .filter_map(|(option, mark)| Some(format!("{option}={}", text(&mark.as_ref()?.name()?).ok()?)))
-            .collect();
+        let word = |(option, mark): (&str, &Option<tempfile::NamedTempFile>)| {
+            Some(format!("{option}={}", mark.as_ref()?.path().file_name()?.to_str()?))
+        };
+        let marks: Vec<_> = marks.into_iter().filter_map(word).collect();
         let asked = self.hosts.iter().map(|host| self.ask_one(host, &marks));
         let answers = join_all(asked).await.into_iter().zip(self.hosts);
         answers.flat_map(|(found, host)| told(host, found, programs)).collect()
     }
 
     async fn ask_one(&self, host: &str, marks: &[String]) -> Result<Vec<Finding>> {
-        let program = match self.fulcrum {
-            Some(fulcrum) => fulcrum.to_owned(),
-            None => std::env::current_exe().context("cannot find the path of this program")?,
-        };
         let mut words =
-            vec![text(&program)?, "doctor".to_owned(), "--json".to_owned(), "--world=1".to_owned()];
+            vec![text(self.fulcrum)?, "doctor".to_owned(), "--json".to_owned(), "--world=1".to_owned()];
         words.extend([format!("--store={}", self.store), format!("--runs={}", text(self.runs)?)]);
         words.push(format!("--device={}", self.devices));
         words.extend_from_slice(marks);
@@ -92,17 +70,22 @@ impl Elsewhere<'_> {
         serde_json::from_slice(&output.stdout).or_else(|_| {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
-            bail!("{}", last.trim().chars().filter(|letter| !letter.is_control()).collect::<String>())
+            bail!("{}", last.trim())
         })
     }
 }
 
 /// What a host found: what is not good, and how much is.
 fn told(host: &str, found: Result<Vec<Finding>>, programs: &Finding) -> Vec<Finding> {
-    let mut found = match found {
-        Ok(found) => found,
-        Err(error) => return vec![Finding::unseen("host", &error).of(host)],
-    };
+    let is_there = found.is_ok();
+    let mut found = found.unwrap_or_else(|error| vec![Finding::unseen("host", &error)]);
+    // What another machine says goes to a terminal.
+    for Finding { what, said, .. } in &mut found {
+        [what, said].into_iter().for_each(|text| text.retain(|letter| !letter.is_control()));
+    }
+    if !is_there {
+        return found.into_iter().map(|finding| finding.of(host)).collect();
+    }
     for finding in found.iter_mut().filter(|finding| finding.what == programs.what) {
         if finding.verdict == Verdict::Good && finding.said != programs.said {
             finding.verdict = Verdict::Bad;
@@ -132,7 +115,7 @@ mod tests {
         let other = told("n1", Ok(vec![Finding::good("programs", "build b")]), &programs);
         assert_eq!(other[1].verdict, Verdict::Bad);
         assert!(other[1].said.contains("not those of this machine"), "{}", other[1].said);
-        let silent = told("n1", Err(anyhow::anyhow!("connection refused")), &programs);
+        let silent = told("n1", Err(anyhow::anyhow!("connection \u{1b}refused")), &programs);
         assert_eq!((silent[0].verdict, &*silent[0].said), (Verdict::Bad, "connection refused"));
     }
 }

@@ -88,10 +88,7 @@ async fn speed(
 ) -> Result<f64> {
     let place = tempfile::Builder::new().prefix("link-").tempdir_in(folder)?;
     let programs = supervise::Programs::find()?;
-    let worker = match elsewhere.fulcrum {
-        Some(fulcrum) => fulcrum.with_file_name("fulcrum-worker"),
-        None => programs.worker_program().to_owned(),
-    };
+    let worker = elsewhere.fulcrum.with_file_name("fulcrum-worker");
     let command = |rank: usize| -> Result<Command> {
         let mut words = vec!["bench".to_owned(), "--across".to_owned(), format!("--rank={rank}")];
         words.push(format!("--folder={}", text(&std::path::absolute(place.path())?)?));
