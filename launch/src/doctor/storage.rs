@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{Finding, gib, shown};
+use crate::run_folder::is_plain;
 
 /// Room below which checkpoints of real models do not fit.
 const ROOM: u64 = 10 << 30;
@@ -48,8 +49,7 @@ pub(crate) fn storage(folder: &Path) -> Vec<Finding> {
 
 /// Whether a folder is the one in which another machine put a file of this name.
 pub(crate) fn shared(folder: &Path, mark: &str) -> Finding {
-    let is_name = !mark.contains('/') && !mark.starts_with("..");
-    match is_name && folder.join(mark).is_file() {
+    match is_plain(mark) && folder.join(mark).is_file() {
         true => Finding::good("shared", format!("{} is the same folder on both machines", shown(folder))),
         false => Finding::bad(
             "shared",
